@@ -1,0 +1,90 @@
+import { ByteReader, ByteWriter, compareBytes, utf8 } from './bytes'
+import { SealwaxError } from './errors'
+import { describe } from './options'
+
+/**
+ * Public, authenticated pairs of strings that travel with a message.
+ *
+ * Serialized (client-apis/structures.md "Encryption Context"), no bytes at all when empty:
+ *
+ *     u16 count || count x ( u16 key length || key || u16 value length || value )    sorted by key bytes
+ */
+export type EncryptionContext = { [key: string]: string }
+
+/** Where signed messages carry their public key; callers may not set it. */
+export const PUBLIC_KEY_FIELD = 'aws-crypto-public-key'
+
+const MAX_LENGTH = 0xffff
+
+/** Checks what a caller passed and returns a frozen copy without a prototype. */
+export function checkEncryptionContext(value: unknown): Readonly<EncryptionContext> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new TypeError(`"encryptionContext" must be an object of strings, got ${describe(value)}`)
+  }
+  const context = emptyContext()
+  for (const [key, text] of Object.entries(value)) {
+    if (typeof text !== 'string') {
+      throw new TypeError(`"encryptionContext" must hold strings, got ${describe(text)} for key ${describe(key)}`)
+    }
+    context[key] = text
+  }
+  if (PUBLIC_KEY_FIELD in context) {
+    throw new SealwaxError('ERR_ENCRYPTION_CONTEXT', `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`)
+  }
+  return Object.freeze(context)
+}
+
+/** An object that has no inherited keys, so that any string is safe as a key. */
+export function emptyContext(): EncryptionContext {
+  return Object.create(null) as EncryptionContext
+}
+
+/** A frozen copy of `context` with one more pair. */
+export function withPair(context: Readonly<EncryptionContext>, key: string, value: string): Readonly<EncryptionContext> {
+  const copy = emptyContext()
+  for (const name of Object.keys(context)) copy[name] = context[name]!
+  copy[key] = value
+  return Object.freeze(copy)
+}
+
+/**
+ * How pairs are sorted before they are serialized: by the bytes of their keys as the specification says, or by
+ * `localeCompare`, as `@aws-crypto/client-node` still does for the AAD of raw AES keyrings by default.
+ */
+export type ContextOrder = 'utf8' | 'locale'
+
+/** The pairs in serialized form. Throws `ERR_LIMIT_EXCEEDED` past 65535 bytes, `TypeError` on ill-formed text. */
+export function serializeContext(context: Readonly<EncryptionContext>, order: ContextOrder = 'utf8'): Uint8Array {
+  const names = Object.keys(context)
+  if (names.length === 0) return EMPTY
+  let length = 2
+  const pairs = names.map((name) => {
+    const pair = { name, key: utf8(name), value: utf8(context[name]!) }
+    length += 4 + pair.key.length + pair.value.length
+    return pair
+  })
+  if (length > MAX_LENGTH) {
+    throw new SealwaxError('ERR_LIMIT_EXCEEDED', `number out of bounds. The encryption context takes ${length} bytes, at most ${MAX_LENGTH} fit`)
+  }
+  pairs.sort(order === 'utf8' ? (a, b) => compareBytes(a.key, b.key) : (a, b) => a.name.localeCompare(b.name))
+  const writer = new ByteWriter(length).u16(pairs.length)
+  for (const { key, value } of pairs) writer.u16(key.length).put(key).u16(value.length).put(value)
+  return writer.bytes
+}
+
+/** Reads serialized pairs that fill `bytes` exactly. The order is not checked; duplicate keys are refused. */
+export function parseContext(bytes: Uint8Array): Readonly<EncryptionContext> {
+  const context = emptyContext()
+  if (bytes.length === 0) return Object.freeze(context)
+  const reader = new ByteReader(bytes, 'encryption context')
+  for (let count = reader.u16(); count > 0; count--) {
+    const key = reader.text(reader.u16())
+    const value = reader.text(reader.u16())
+    if (key in context) throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'Duplicate encryption context key value.')
+    context[key] = value
+  }
+  reader.end('Overflow, too much data. The encryption context is longer than its pairs')
+  return Object.freeze(context)
+}
+
+const EMPTY = new Uint8Array(0)

@@ -1,0 +1,104 @@
+import { nodeEngine } from './node'
+import { loadNative } from './native'
+
+/** HKDF and signature hashes of the algorithm suites. */
+export type HashName = 'sha256' | 'sha384' | 'sha512'
+
+/** What {@link Engine.info} tells. */
+export interface EngineInfo {
+  /** `native`: the addon; `node`: node:crypto, where the addon cannot load. */
+  readonly backend: 'native' | 'node'
+  /** The OpenSSL that does the work, as it names itself. */
+  readonly openssl: string
+  /** CPU features in use, of `aes-ni`, `pclmulqdq`, `vaes`, `vpclmulqdq`, `avx512`, `rdseed`, `rdrand`. */
+  readonly cpu: readonly string[]
+  /** How many threads one call can use, the calling one included. */
+  readonly threads: number
+  /** Why the addon is not in use; absent when it is. */
+  readonly fallback?: string
+}
+
+/** Which frames one call seals or opens; all of one message. */
+export interface FrameRun {
+  /** The derived key of the message: 16, 24 or 32 bytes. */
+  readonly key: Uint8Array
+  /** 16 (version 1) or 32 (version 2) bytes. */
+  readonly messageId: Uint8Array
+  /** Plaintext bytes in a regular frame, 1 to 2^32-1. */
+  readonly frameLength: number
+  /** Sequence number of the first frame of the run, from 1. */
+  readonly firstSequenceNumber: number
+}
+
+/** Why {@link Engine.openFrames} stopped. */
+export type FramesStatus =
+  /** Every complete frame in the input was opened. */
+  | 'ok'
+  /** The next frame is marked as the final one. */
+  | 'final'
+  /** The next frame's sequence number is not the next one. */
+  | 'out-of-order'
+  /** The next frame's IV is not its sequence number. */
+  | 'wrong-iv'
+  /** The next frame's tag is wrong. */
+  | 'unauthentic'
+
+export interface OpenedFrames {
+  /** Frames opened: their plaintext fills `count * frameLength` bytes of `out`. The rest of `out` is wiped or untouched. */
+  readonly count: number
+  readonly status: FramesStatus
+}
+
+/**
+ * Everything that runs AES-GCM. Two backends implement it, byte for byte alike: the addon and node:crypto.
+ *
+ * All calls are synchronous: large ones use every core, and the calling thread works along. While a call runs no
+ * other JavaScript of this thread can touch the buffers, so what is authenticated is what is decrypted; memory that
+ * other threads can write (`SharedArrayBuffer`) is refused with a `TypeError`. Callers who want the event loop free
+ * cut long work into slices.
+ *
+ * Keys are 16, 24 or 32 bytes and IVs 12. `out` belongs to the caller, must have the stated length and must not overlap
+ * the input. Wrong lengths throw `RangeError`.
+ */
+export interface Engine {
+  info(): EngineInfo
+
+  /** Fresh random bytes in memory of their own: OpenSSL's private DRBG, with the CPU's generator mixed in. */
+  randomBytes(length: number): Uint8Array
+
+  /** HKDF (RFC 5869), extract and expand. An empty `salt` counts as zeros. At most 255 hashes long. */
+  hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array
+
+  /** One AES-GCM seal: `out` (plaintext.length + 16 bytes) receives ciphertext and tag. At most 2^36 - 32 bytes. */
+  seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void
+
+  /**
+   * One AES-GCM open of ciphertext and tag into `out` (sealed.length - 16 bytes).
+   * Returns false, with `out` wiped, when the tag is wrong.
+   */
+  open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean
+
+  /**
+   * Seals a run of message frames, header fields included (message-body.md "Framed Data").
+   * Without `final`, `plaintext` is a whole number of frames. With it, the frames are followed by the final one, which
+   * holds the remainder, possibly nothing. `out` is exactly as long as the frames. Throws `RangeError` when the
+   * sequence number would pass 2^32 - 1.
+   */
+  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void
+
+  /**
+   * Opens the complete regular frames at the start of `body`, at most as many as fit `out`. Stops before the first frame
+   * that is not the expected regular one, and says why; the answer does not depend on the number of threads.
+   */
+  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames
+}
+
+export type Backend = 'native' | 'node'
+
+let chosen: Engine | undefined
+
+/** The engine in use: the addon where it loads and passes its self-test, else node:crypto, with one warning. */
+export function getEngine(): Engine {
+  chosen ??= loadNative() ?? nodeEngine
+  return chosen
+}

@@ -1,0 +1,68 @@
+/**
+ * The one place that checks what a caller passes. Every function throws `TypeError` (wrong kind) or `RangeError`
+ * (right kind, value not allowed) naming the option and the value.
+ */
+
+/** Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. */
+export function checkOptions<T extends object>(options: T | undefined, known: readonly (keyof T & string)[], of: string): T {
+  if (options === undefined) return {} as T
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`the options of ${of} must be an object, got ${describe(options)}`)
+  }
+  for (const key of Object.keys(options)) {
+    if (!(known as readonly string[]).includes(key)) {
+      throw new TypeError(`unknown option "${key}" of ${of}: it takes ${known.map((name) => `"${name}"`).join(', ')}`)
+    }
+  }
+  return options
+}
+
+/** An integer from `min` to `max`. */
+export function checkInteger(value: unknown, name: string, min: number, max: number): number {
+  if (typeof value !== 'number') throw new TypeError(`"${name}" must be a number, got ${describe(value)}`)
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`"${name}" must be an integer from ${min} to ${max}, got ${value}`)
+  }
+  return value
+}
+
+/** A string; not an empty one unless `allowEmpty`. */
+export function checkString(value: unknown, name: string, { allowEmpty = false } = {}): string {
+  if (typeof value !== 'string') throw new TypeError(`"${name}" must be a string, got ${describe(value)}`)
+  if (value === '' && !allowEmpty) throw new RangeError(`"${name}" must not be empty`)
+  return value
+}
+
+/** `true` or `false`. */
+export function checkBoolean(value: unknown, name: string): boolean {
+  if (typeof value !== 'boolean') throw new TypeError(`"${name}" must be true or false, got ${describe(value)}`)
+  return value
+}
+
+/** One of the listed values. */
+export function checkOneOf<T extends string | number | undefined>(value: unknown, name: string, allowed: readonly T[]): T {
+  if (!(allowed as readonly unknown[]).includes(value)) {
+    throw new RangeError(`"${name}" must be one of ${allowed.map(String).join(', ')}, got ${describe(value)}`)
+  }
+  return value as T
+}
+
+/** A Buffer or another Uint8Array. Never names the bytes. */
+export function checkBytes(value: unknown, name: string): Uint8Array {
+  // A brand check: an object that merely has a `length` is not bytes.
+  if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) {
+    throw new TypeError(`"${name}" must be a Buffer or Uint8Array, got ${describe(value)}`)
+  }
+  return value
+}
+
+/** How to speak of a wrong value without printing what may be a secret: its kind, and small numbers and names as they are. */
+export function describe(value: unknown): string {
+  if (value === null) return 'null'
+  if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'undefined') return String(value)
+  if (typeof value === 'string') return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`
+  if (typeof value === 'function') return 'a function'
+  if (Array.isArray(value)) return 'an array'
+  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
+  return typeof value === 'object' ? `a value of type ${value.constructor?.name ?? 'object'}` : `a ${typeof value}`
+}
