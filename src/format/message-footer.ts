@@ -1,0 +1,25 @@
+/**
+ * The footer of a signed message (data-format/message-footer.md): u16 length || DER ECDSA signature.
+ * It ends the message.
+ */
+import { ByteWriter } from '../bytes'
+import { SealwaxError } from '../errors'
+
+/** Bytes of a footer before the signature. */
+export const FOOTER_HEADER_LENGTH = 2
+
+/** A DER signature over P-384 takes at most 104 bytes; anything much longer is refused before it is awaited. */
+export const MAX_SIGNATURE_LENGTH = 512
+
+export function serializeFooter(signature: Uint8Array): Uint8Array {
+  return new ByteWriter(FOOTER_HEADER_LENGTH + signature.length).u16(signature.length).put(signature).bytes
+}
+
+/** The signature's length, from the first FOOTER_HEADER_LENGTH bytes. */
+export function parseFooterHeader(header: Uint8Array): number {
+  const length = header[0]! * 256 + header[1]!
+  if (length === 0 || length > MAX_SIGNATURE_LENGTH) {
+    throw new SealwaxError('ERR_MESSAGE_MALFORMED', `Invalid Signature. A signature of ${length} bytes`)
+  }
+  return length
+}

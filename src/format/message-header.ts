@@ -1,0 +1,279 @@
+/**
+ * The header of a message (data-format/message-header.md).
+ *
+ *     version 1: 01 || 80 || u16 suite || 16-byte message ID || u16 length || encryption context || u16 count || EDKs ||
+ *                u8 content type || 00000000 || 0c || u32 frame length
+ *                then the header authentication: 12-byte IV || 16-byte tag
+ *     version 2: 02 || u16 suite || 32-byte message ID || u16 length || encryption context || u16 count || EDKs ||
+ *                u8 content type || u32 frame length || 32-byte commitment
+ *                then the header authentication: 16-byte tag (its IV is zeros)
+ *     EDK:       u16 length || key provider ID || u16 length || key provider info || u16 length || ciphertext
+ */
+import { ByteReader, ByteWriter, fromUtf8, utf8 } from '../bytes'
+import { EncryptedDataKey } from '../encrypted-data-key'
+import { type EncryptionContext, parseContext, serializeContext } from '../encryption-context'
+import { SealwaxError } from '../errors'
+import { type AlgorithmSuiteIdentifier, getSuite, type NodeAlgorithmSuite } from '../suites'
+import { IV_LENGTH, TAG_LENGTH } from './frame'
+
+/** How the body is cut: one block (only read), or frames. */
+export const ContentType = Object.freeze({ NO_FRAMING: 1, FRAMED_DATA: 2 } as const)
+export type ContentType = 1 | 2
+
+interface MessageHeaderFields {
+  readonly suiteId: AlgorithmSuiteIdentifier
+  /** Random: 16 bytes in version 1, 32 in version 2. */
+  readonly messageId: Uint8Array
+  readonly encryptionContext: Readonly<EncryptionContext>
+  readonly encryptedDataKeys: readonly EncryptedDataKey[]
+  readonly contentType: ContentType
+  /** Plaintext bytes in a regular frame; 0 when not framed. */
+  readonly frameLength: number
+}
+
+export interface MessageHeaderV1 extends MessageHeaderFields {
+  readonly version: 1
+  readonly type: 0x80
+  readonly headerIvLength: 12
+}
+
+export interface MessageHeaderV2 extends MessageHeaderFields {
+  readonly version: 2
+  /** The key commitment, 32 bytes. */
+  readonly suiteData: Uint8Array
+}
+
+/** The header of a message, as callers see it. */
+export type MessageHeader = MessageHeaderV1 | MessageHeaderV2
+
+/** A header read from a message. Nothing in it is authenticated until `tag` has been checked over `body`. */
+export interface ParsedHeader {
+  readonly messageHeader: MessageHeader
+  readonly suite: NodeAlgorithmSuite
+  /** The header body as received: the AAD of `tag`. */
+  readonly body: Uint8Array
+  /** Header body and header authentication as received: the start of what a signature covers. */
+  readonly bytes: Uint8Array
+  readonly iv: Uint8Array
+  readonly tag: Uint8Array
+}
+
+export interface HeaderLimits {
+  /** Refuse a message with more encrypted data keys, before reading them. Default: the format's own limit. */
+  maxEncryptedDataKeys?: number
+}
+
+/** A longer header is refused: the format alone would allow 12 GiB. */
+export const MAX_HEADER_LENGTH = 16 * 1024 * 1024
+
+const VERSION_1 = 1
+const VERSION_2 = 2
+const TYPE_CUSTOMER_AUTHENTICATED = 0x80
+const COMMITMENT_LENGTH = 32
+
+/** Bytes of the header authentication that follows the header body. */
+export function headerAuthLength(suite: NodeAlgorithmSuite): number {
+  return suite.messageFormat === 1 ? IV_LENGTH + TAG_LENGTH : TAG_LENGTH
+}
+
+/** The header body. Throws `ERR_LIMIT_EXCEEDED` where a field is longer than the format can say. */
+export function serializeHeaderBody(header: MessageHeader): Uint8Array {
+  const context = serializeContext(header.encryptionContext)
+  const keys = header.encryptedDataKeys.map((edk) => [utf8(edk.providerId), edk.rawInfo, edk.encryptedDataKey])
+  let length = (header.version === VERSION_1 ? 22 + 10 : 37 + 5 + COMMITMENT_LENGTH) + context.length
+  for (const fields of keys) for (const field of fields) length += 2 + checkU16(field.length, 'encrypted data key field')
+  checkU16(keys.length, 'number of encrypted data keys')
+
+  const writer = new ByteWriter(length)
+  if (header.version === VERSION_1) writer.u8(VERSION_1).u8(TYPE_CUSTOMER_AUTHENTICATED)
+  else writer.u8(VERSION_2)
+  writer.u16(header.suiteId).put(header.messageId).u16(context.length).put(context).u16(keys.length)
+  for (const fields of keys) for (const field of fields) writer.u16(field.length).put(field)
+  writer.u8(header.contentType)
+  if (header.version === VERSION_1) writer.u32(0).u8(IV_LENGTH).u32(header.frameLength)
+  else writer.u32(header.frameLength).put(header.suiteData)
+  return writer.bytes
+}
+
+/**
+ * Reads a header from pieces of any size, in time linear in its length: each byte is copied once, each field parsed
+ * once. Memory follows the bytes received, never a length field.
+ *
+ * @example
+ * const parser = new HeaderParser()
+ * let used = parser.push(chunk) // bytes of the chunk that belong to the header
+ * if (parser.header) body(chunk.subarray(used))
+ */
+export class HeaderParser {
+  /** Set once the header is complete. */
+  header: ParsedHeader | undefined
+  #bytes = new Uint8Array(1024)
+  #length = 0
+  #steps: Generator<number, ParsedHeader, Uint8Array>
+  #needed: number
+
+  constructor(limits: HeaderLimits = {}) {
+    this.#steps = readHeader(limits, (start, end) => this.#bytes.subarray(start, end))
+    this.#needed = this.#steps.next().value as number
+  }
+
+  /** Takes what it needs of `chunk`, returns how many bytes that was. Throws on the first byte that breaks a rule. */
+  push(chunk: Uint8Array): number {
+    let used = 0
+    while (!this.header) {
+      const missing = this.#needed - this.#length
+      const piece = chunk.subarray(used, used + missing)
+      this.#append(piece)
+      used += piece.length
+      if (piece.length < missing) break
+      this.#step()
+    }
+    return used
+  }
+
+  /** The error for an input that ends before the header does. */
+  truncated(): SealwaxError {
+    return new SealwaxError('ERR_MESSAGE_TRUNCATED', `Incomplete Header. The message ends after ${this.#length} bytes`)
+  }
+
+  #step(): void {
+    const { done, value } = this.#steps.next(this.#bytes.subarray(0, this.#length))
+    if (done) {
+      this.header = value
+      return
+    }
+    this.#needed += value
+    if (this.#needed > MAX_HEADER_LENGTH) {
+      throw new SealwaxError('ERR_LIMIT_EXCEEDED', `the message header is longer than ${MAX_HEADER_LENGTH} bytes`)
+    }
+  }
+
+  #append(piece: Uint8Array): void {
+    const length = this.#length + piece.length
+    if (length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(length, 2 * this.#bytes.length))
+      larger.set(this.#bytes.subarray(0, this.#length))
+      this.#bytes = larger
+    }
+    this.#bytes.set(piece, this.#length)
+    this.#length = length
+  }
+}
+
+/** Reads a whole header that stands at the start of `bytes`. */
+export function parseHeader(bytes: Uint8Array, limits?: HeaderLimits): ParsedHeader {
+  const parser = new HeaderParser(limits)
+  parser.push(bytes)
+  if (!parser.header) throw parser.truncated()
+  return parser.header
+}
+
+/**
+ * The grammar: yields how many more bytes it needs, is given all bytes so far. Views handed in do not outlive a step,
+ * since the buffer behind them may move; `view` gives the final ones.
+ */
+function* readHeader(
+  { maxEncryptedDataKeys }: HeaderLimits,
+  view: (start: number, end: number) => Uint8Array,
+): Generator<number, ParsedHeader, Uint8Array> {
+  const version = checkVersion((yield 1)[0]!)
+  const fixedLength = version === VERSION_1 ? 3 + 16 : 2 + 32
+  const fixed = new ByteReader((yield fixedLength).subarray(1), 'message header')
+  if (version === VERSION_1 && fixed.u8() !== TYPE_CUSTOMER_AUTHENTICATED) throw malformed('Malformed Header. Unknown type')
+  const suite = getSuite(fixed.u16())
+  if (suite.messageFormat !== version) {
+    throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', `Unsupported algorithm suite. ${suite.name} is not one of version ${version}`)
+  }
+  const messageId = fixed.take(fixed.remaining).slice()
+
+  const contextLength = lastU16(yield 2)
+  const encryptionContext = contextLength === 0 ? parseContext(view(0, 0)) : parseContext(tail(yield contextLength, contextLength))
+
+  const count = lastU16(yield 2)
+  if (count === 0) throw malformed('Malformed Header. No encrypted data keys')
+  if (maxEncryptedDataKeys !== undefined && count > maxEncryptedDataKeys) {
+    throw new SealwaxError('ERR_LIMIT_EXCEEDED', `maxEncryptedDataKeys exceeded. ${count} > ${maxEncryptedDataKeys}`)
+  }
+  const encryptedDataKeys: EncryptedDataKey[] = []
+  for (let i = 0; i < count; i++) {
+    const fields: Uint8Array[] = []
+    for (let field = 0; field < 3; field++) {
+      const length = lastU16(yield 2)
+      if (length === 0) throw malformed('Malformed encrypted data key')
+      fields.push(tail(yield length, length).slice())
+    }
+    encryptedDataKeys.push(toEncryptedDataKey(fields as [Uint8Array, Uint8Array, Uint8Array]))
+  }
+
+  const restLength = version === VERSION_1 ? 10 : 5 + COMMITMENT_LENGTH
+  const all = yield restLength
+  const bodyLength = all.length
+  const rest = new ByteReader(tail(all, restLength), 'message header')
+  const contentType = checkContentType(rest.u8())
+  if (version === VERSION_1 && (rest.u32() !== 0 || rest.u8() !== IV_LENGTH)) throw malformed('Malformed Header.')
+  const frameLength = rest.u32()
+  if ((frameLength === 0) !== (contentType === ContentType.NO_FRAMING)) {
+    throw malformed(`Malformed Header. Frame length ${frameLength} for content type ${contentType}`)
+  }
+  const suiteData = rest.take(rest.remaining).slice()
+
+  const authLength = headerAuthLength(suite)
+  const auth = tail(yield authLength, authLength)
+  const common = {
+    suiteId: suite.id,
+    messageId,
+    encryptionContext,
+    encryptedDataKeys: Object.freeze(encryptedDataKeys),
+    contentType,
+    frameLength,
+  }
+  return {
+    messageHeader: Object.freeze<MessageHeader>(
+      version === VERSION_1
+        ? { version, type: TYPE_CUSTOMER_AUTHENTICATED, ...common, headerIvLength: IV_LENGTH }
+        : { version, ...common, suiteData },
+    ),
+    suite,
+    body: view(0, bodyLength),
+    bytes: view(0, bodyLength + authLength),
+    iv: version === VERSION_1 ? auth.subarray(0, IV_LENGTH) : new Uint8Array(IV_LENGTH),
+    tag: auth.subarray(auth.length - TAG_LENGTH),
+  }
+}
+
+function checkVersion(byte: number): 1 | 2 {
+  if (byte === VERSION_1 || byte === VERSION_2) return byte
+  const hint = byte === 0x41 ? ' It looks like base64 text: decode it first, or pass a string with encoding "base64"' : ''
+  throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', `Not a supported message format version.${hint}`)
+}
+
+function checkContentType(byte: number): ContentType {
+  if (byte === ContentType.NO_FRAMING || byte === ContentType.FRAMED_DATA) return byte
+  throw malformed('Unknown contentType')
+}
+
+function toEncryptedDataKey([id, rawInfo, encryptedDataKey]: [Uint8Array, Uint8Array, Uint8Array]): EncryptedDataKey {
+  const providerId = fromUtf8(id)
+  if (providerId === undefined) throw malformed('Malformed encrypted data key: the key provider ID is not valid UTF-8')
+  // Key provider info is bytes (raw AES keyrings put an IV there); its text is for people and for comparing key ARNs.
+  return new EncryptedDataKey({ providerId, providerInfo: lossy.decode(rawInfo), rawInfo, encryptedDataKey })
+}
+
+function lastU16(bytes: Uint8Array): number {
+  return bytes[bytes.length - 2]! * 256 + bytes[bytes.length - 1]!
+}
+
+function tail(bytes: Uint8Array, length: number): Uint8Array {
+  return bytes.subarray(bytes.length - length)
+}
+
+function checkU16(value: number, what: string): number {
+  if (value <= 0xffff) return value
+  throw new SealwaxError('ERR_LIMIT_EXCEEDED', `number out of bounds. ${what}: ${value}, at most 65535`)
+}
+
+function malformed(message: string): SealwaxError {
+  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
+}
+
+const lossy = new TextDecoder('utf-8', { ignoreBOM: true })

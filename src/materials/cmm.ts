@@ -1,0 +1,163 @@
+import type { EncryptedDataKey } from '../encrypted-data-key'
+import { type EncryptionContext, PUBLIC_KEY_FIELD, withPair } from '../encryption-context'
+import { SealwaxError } from '../errors'
+import { describe } from '../options'
+import { type CommitmentPolicy, CommitmentPolicySuites, checkCommitmentPolicy } from '../policies'
+import { getSuite, type NodeAlgorithmSuite } from '../suites'
+import { KeyringNode } from './keyring'
+import { NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
+import { SignatureKey, VerificationKey } from './signature'
+
+/** What a client asks of a materials manager to encrypt one message. */
+export interface NodeEncryptionRequest {
+  /** Default: the policy's default suite. */
+  readonly suite?: NodeAlgorithmSuite
+  readonly encryptionContext: EncryptionContext
+  readonly commitmentPolicy: CommitmentPolicy
+  /** Bytes of plaintext to come, at most; absent when unknown. */
+  readonly plaintextLength?: number
+}
+
+/** What a client asks of a materials manager to decrypt one message. */
+export interface NodeDecryptionRequest {
+  readonly suite: NodeAlgorithmSuite
+  readonly encryptionContext: EncryptionContext
+  readonly encryptedDataKeys: readonly EncryptedDataKey[]
+}
+
+/** Cryptographic materials manager (CMM): where the materials of a message come from. Any object with both methods. */
+export interface NodeMaterialsManager {
+  getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial>
+  decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial>
+}
+
+/** The usual CMM (framework/default-cmm.md): fresh materials from one keyring, a fresh signature key where the suite signs. */
+export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsManager {
+  readonly keyring: KeyringNode
+
+  constructor(keyring: KeyringNode) {
+    if (!isKeyring(keyring)) throw new TypeError(`Unsupported type. A keyring is needed, got ${describe(keyring)}`)
+    this.keyring = keyring
+    Object.freeze(this)
+  }
+
+  async getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial> {
+    const { encryptionContext, commitmentPolicy } = request
+    checkCommitmentPolicy(commitmentPolicy)
+    const suite = request.suite ?? getSuite(CommitmentPolicySuites[commitmentPolicy].defaultAlgorithmSuite)
+    CommitmentPolicySuites.isEncryptEnabled(commitmentPolicy, suite)
+    if (Object.hasOwn(encryptionContext, PUBLIC_KEY_FIELD)) {
+      throw new SealwaxError('ERR_ENCRYPTION_CONTEXT', `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`)
+    }
+    return await this.keyring.onEncrypt(toEncrypt(suite, encryptionContext))
+  }
+
+  async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
+    const { suite, encryptionContext, encryptedDataKeys } = request
+    const material = toDecrypt(suite, encryptionContext)
+    await this.keyring.onDecrypt(material, [...encryptedDataKeys])
+    if (!material.hasValidKey()) throw noDataKey(encryptedDataKeys, material.failures)
+    return material
+  }
+}
+Object.freeze(NodeDefaultCryptographicMaterialsManager)
+Object.freeze(NodeDefaultCryptographicMaterialsManager.prototype)
+
+/** A CMM as it is, or the default CMM around a keyring. Throws `TypeError` for anything else. */
+export function toMaterialsManager(source: KeyringNode | NodeMaterialsManager): NodeMaterialsManager {
+  if (isKeyring(source)) return new NodeDefaultCryptographicMaterialsManager(source)
+  const { getEncryptionMaterials, decryptMaterials } = (source ?? {}) as Partial<NodeMaterialsManager>
+  if (typeof getEncryptionMaterials === 'function' && typeof decryptMaterials === 'function') return source
+  throw new TypeError(`a keyring or cryptographic materials manager is needed, got ${describe(source)}`)
+}
+
+/**
+ * Encryption materials from any CMM, checked: the right kind, allowed under the policy (again: a cache may have
+ * answered), with a data key, an encrypted data key, and no more of them than `maxEncryptedDataKeys`.
+ */
+export async function requestEncryptionMaterials(
+  cmm: NodeMaterialsManager,
+  request: NodeEncryptionRequest,
+  maxEncryptedDataKeys?: number,
+): Promise<NodeEncryptionMaterial> {
+  const material = await cmm.getEncryptionMaterials(request)
+  if (!(material instanceof NodeEncryptionMaterial)) throw invalid('Unsupported type of material.')
+  try {
+    CommitmentPolicySuites.isEncryptEnabled(request.commitmentPolicy, material.suite)
+    if (!material.hasValidKey()) throw invalid('unencryptedDataKey has not been set')
+    const count = material.encryptedDataKeys.length
+    if (count === 0) throw invalid('No EncryptedDataKeys: the ciphertext can never be decrypted.')
+    if (maxEncryptedDataKeys !== undefined && count > maxEncryptedDataKeys) {
+      throw new SealwaxError('ERR_LIMIT_EXCEEDED', `maxEncryptedDataKeys exceeded. ${count} > ${maxEncryptedDataKeys}`)
+    }
+    return material
+  } catch (error) {
+    material.zeroUnencryptedDataKey()
+    throw error
+  }
+}
+
+/** Decryption materials from any CMM, checked: the right kind, for the suite asked, with a data key. */
+export async function requestDecryptionMaterials(
+  cmm: NodeMaterialsManager,
+  request: NodeDecryptionRequest,
+): Promise<NodeDecryptionMaterial> {
+  const material = await cmm.decryptMaterials(request)
+  if (!(material instanceof NodeDecryptionMaterial)) throw invalid('Unsupported material type.')
+  if (!material.hasValidKey()) throw noDataKey(request.encryptedDataKeys, material.failures)
+  if (material.suite.id !== request.suite.id) {
+    material.zeroUnencryptedDataKey()
+    throw invalid('the materials are for another algorithm suite than the message')
+  }
+  return material
+}
+
+/** By what it can do, not by its class: keyrings made with another copy of this package are keyrings too. */
+function isKeyring(source: unknown): source is KeyringNode {
+  if (source instanceof KeyringNode) return true
+  const { onEncrypt, onDecrypt } = (source ?? {}) as Partial<KeyringNode>
+  return typeof onEncrypt === 'function' && typeof onDecrypt === 'function'
+}
+
+function toEncrypt(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext): NodeEncryptionMaterial {
+  if (!suite.signatureCurve) return new NodeEncryptionMaterial(suite, encryptionContext)
+  const key = SignatureKey.generate(suite.signatureCurve)
+  const publicKey = Buffer.from(key.compressPoint).toString('base64')
+  const signed = withPair(encryptionContext, PUBLIC_KEY_FIELD, publicKey)
+  return new NodeEncryptionMaterial(suite, signed).setSignatureKey(key)
+}
+
+function toDecrypt(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext): NodeDecryptionMaterial {
+  const publicKey = Object.hasOwn(encryptionContext, PUBLIC_KEY_FIELD) ? encryptionContext[PUBLIC_KEY_FIELD] : undefined
+  const material = new NodeDecryptionMaterial(suite, encryptionContext)
+  if (!suite.signatureCurve) {
+    if (publicKey === undefined) return material
+    throw malformed('Encryption context contains public verification key for unsigned algorithm suite.')
+  }
+  if (publicKey === undefined) throw malformed('Context does not contain required public key.')
+  return material.setVerificationKey(VerificationKey.parse(suite.signatureCurve, publicKey))
+}
+
+function noDataKey(encryptedDataKeys: readonly EncryptedDataKey[], failures: readonly Error[]): SealwaxError {
+  const tried = encryptedDataKeys.slice(0, 10).map(({ providerId, providerInfo }) => `${providerId}:${printable(providerInfo)}`)
+  if (encryptedDataKeys.length > tried.length) tried.push('…')
+  const said = failures.length === 0 ? 'none of them belongs to this keyring' : failures.map((failure) => failure.message).join('; ')
+  return new SealwaxError(
+    'ERR_NO_DATA_KEY',
+    `unencryptedDataKey has not been set. The message's encrypted data keys are for ${tried.join(', ')}: ${said}`,
+    { errors: failures },
+  )
+}
+
+/** The readable start of key provider info, which can be binary and of any length. */
+function printable(info: string): string {
+  return /^[\x20-\x7e]{0,200}/.exec(info)![0]
+}
+
+function invalid(message: string): SealwaxError {
+  return new SealwaxError('ERR_INVALID_MATERIALS', message)
+}
+
+function malformed(message: string): SealwaxError {
+  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
+}

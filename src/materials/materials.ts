@@ -1,0 +1,227 @@
+import { createSecretKey, KeyObject } from 'node:crypto'
+import { copySecret, wipe } from '../bytes'
+import { EncryptedDataKey } from '../encrypted-data-key'
+import { type EncryptionContext, emptyContext } from '../encryption-context'
+import { SealwaxError } from '../errors'
+import { describe } from '../options'
+import { NodeAlgorithmSuite } from '../suites'
+import { SignatureKey, VerificationKey } from './signature'
+
+/** What a keyring did with a wrapping key; flags add up. */
+export enum KeyringTraceFlag {
+  WRAPPING_KEY_GENERATED_DATA_KEY = 1,
+  WRAPPING_KEY_ENCRYPTED_DATA_KEY = 2,
+  WRAPPING_KEY_DECRYPTED_DATA_KEY = 4,
+  WRAPPING_KEY_SIGNED_ENC_CTX = 8,
+  WRAPPING_KEY_VERIFIED_ENC_CTX = 16,
+  ENCRYPT_FLAGS = 2 | 8,
+  SET_FLAGS = 1 | 4,
+  DECRYPT_FLAGS = 4 | 16,
+}
+
+/** Which wrapping key a keyring used, and for what. */
+export interface KeyringTrace {
+  readonly keyNamespace: string
+  readonly keyName: string
+  flags: KeyringTraceFlag
+}
+
+/**
+ * The plaintext data key of materials, as the bytes they hold: not a copy, wiped by `zeroUnencryptedDataKey`.
+ * For this library's own use; keyrings of others call `getUnencryptedDataKey`.
+ */
+export let dataKeyOf: (material: CryptographicMaterial) => Uint8Array
+
+/** What encryption and decryption materials share. The data key is set once, copied in, and wiped at the end. */
+abstract class CryptographicMaterial {
+  readonly suite: NodeAlgorithmSuite
+  readonly encryptionContext: Readonly<EncryptionContext>
+  readonly keyringTrace: KeyringTrace[] = []
+  #dataKey: Uint8Array | undefined
+  #zeroed = false
+
+  static {
+    dataKeyOf = (material) => {
+      if (!material.#dataKey) throw invalid('unencryptedDataKey has not been set')
+      if (material.#zeroed) throw invalid('unencryptedDataKey has been zeroed.')
+      return material.#dataKey
+    }
+  }
+
+  constructor(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext) {
+    if (!(suite instanceof NodeAlgorithmSuite)) throw new TypeError('Suite must be a NodeAlgorithmSuite')
+    if (typeof encryptionContext !== 'object' || encryptionContext === null) {
+      throw new TypeError(`Encryption context must be set, got ${describe(encryptionContext)}`)
+    }
+    this.suite = suite
+    this.encryptionContext = Object.freeze(Object.assign(emptyContext(), encryptionContext))
+  }
+
+  get hasUnencryptedDataKey(): boolean {
+    return this.#dataKey !== undefined && !this.#zeroed
+  }
+
+  hasValidKey(): boolean {
+    return this.hasUnencryptedDataKey
+  }
+
+  /**
+   * Sets the plaintext data key, once. The bytes are copied; the caller still owns, and should wipe, its own.
+   * Throws `ERR_INVALID_MATERIALS` when one is set already or the length is not the suite's.
+   */
+  setUnencryptedDataKey(dataKey: Uint8Array | KeyObject, trace: KeyringTrace): this {
+    if (this.#dataKey || this.#zeroed) throw invalid('unencryptedDataKey has already been set')
+    if (!(dataKey instanceof Uint8Array) && !(dataKey instanceof KeyObject)) {
+      throw new TypeError(`dataKey must be a Uint8Array or KeyObject, got ${describe(dataKey)}`)
+    }
+    checkTrace(trace, this._setFlag)
+    const bytes = unwrapDataKey(dataKey)
+    const fits = bytes.length === this.suite.keyLengthBytes
+    if (fits) this.#dataKey = copySecret(bytes)
+    if (bytes !== dataKey) wipe(bytes)
+    if (!fits) throw invalid('Key length does not agree with the algorithm specification.')
+    this.keyringTrace.push(trace)
+    return this
+  }
+
+  /** The plaintext data key as a KeyObject of its own. Throws `ERR_INVALID_MATERIALS` where there is none. */
+  getUnencryptedDataKey(): KeyObject {
+    return createSecretKey(dataKeyOf(this))
+  }
+
+  /** Wipes the data key. Afterwards it can neither be read nor set again. */
+  zeroUnencryptedDataKey(): this {
+    this.#zeroed = true
+    wipe(this.#dataKey)
+    return this
+  }
+
+  /** What a keyring that sets the data key must have done. @internal */
+  protected abstract get _setFlag(): KeyringTraceFlag
+}
+
+/** What one message is encrypted with: a data key, its wrapped forms, the encryption context, a signature key. */
+export class NodeEncryptionMaterial extends CryptographicMaterial {
+  readonly #encryptedDataKeys: EncryptedDataKey[] = []
+  #signatureKey: SignatureKey | undefined
+
+  constructor(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext) {
+    super(suite, encryptionContext)
+    Object.freeze(this)
+  }
+
+  /** A new array each time; add with {@link addEncryptedDataKey}. */
+  get encryptedDataKeys(): EncryptedDataKey[] {
+    return [...this.#encryptedDataKeys]
+  }
+
+  /** Adds a wrapped form of the data key, which must have been set. `flags` must say that a key encrypted it. */
+  addEncryptedDataKey(edk: EncryptedDataKey, flags: KeyringTraceFlag): this {
+    if (!this.hasUnencryptedDataKey) throw invalid('Unencrypted data key not set.')
+    if (!(edk instanceof EncryptedDataKey)) throw new TypeError('Unsupported instance of encryptedDataKey')
+    if (!(flags & KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)) {
+      throw invalid('Encrypted data key flag must be set.')
+    }
+    if (flags & (KeyringTraceFlag.SET_FLAGS | KeyringTraceFlag.DECRYPT_FLAGS)) {
+      throw invalid('Invalid flag for EncryptedDataKey.')
+    }
+    this.keyringTrace.push({ keyName: edk.providerInfo, keyNamespace: edk.providerId, flags })
+    this.#encryptedDataKeys.push(edk)
+    return this
+  }
+
+  /** Present exactly for signed suites. */
+  get signatureKey(): SignatureKey | undefined {
+    if (Boolean(this.suite.signatureCurve) !== Boolean(this.#signatureKey)) {
+      throw invalid('Algorithm specification not satisfied. The signature key is missing')
+    }
+    return this.#signatureKey
+  }
+
+  setSignatureKey(key: SignatureKey): this {
+    checkSigningKey(key, SignatureKey, this.suite, this.#signatureKey)
+    this.#signatureKey = key
+    return this
+  }
+
+  protected override get _setFlag(): KeyringTraceFlag {
+    return KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY
+  }
+}
+Object.freeze(NodeEncryptionMaterial)
+Object.freeze(NodeEncryptionMaterial.prototype)
+
+/** What one message is decrypted with. */
+export class NodeDecryptionMaterial extends CryptographicMaterial {
+  readonly #failures: Error[] = []
+  #verificationKey: VerificationKey | undefined
+
+  constructor(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext) {
+    super(suite, encryptionContext)
+    Object.freeze(this)
+  }
+
+  /** Present exactly for signed suites. */
+  get verificationKey(): VerificationKey | undefined {
+    if (Boolean(this.suite.signatureCurve) !== Boolean(this.#verificationKey)) {
+      throw invalid('Algorithm specification not satisfied. The verification key is missing')
+    }
+    return this.#verificationKey
+  }
+
+  setVerificationKey(key: VerificationKey): this {
+    checkSigningKey(key, VerificationKey, this.suite, this.#verificationKey)
+    this.#verificationKey = key
+    return this
+  }
+
+  /** Why keyrings could not open encrypted data keys that looked like theirs. */
+  get failures(): readonly Error[] {
+    return [...this.#failures]
+  }
+
+  /** For keyrings: an encrypted data key looked like this keyring's own and did not open. The next one is tried. */
+  addFailure(error: Error): this {
+    this.#failures.push(error)
+    return this
+  }
+
+  protected override get _setFlag(): KeyringTraceFlag {
+    return KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY
+  }
+}
+Object.freeze(NodeDecryptionMaterial)
+Object.freeze(NodeDecryptionMaterial.prototype)
+
+/** The bytes of a data key; for a KeyObject a copy, which the caller should wipe. */
+export function unwrapDataKey(dataKey: Uint8Array | KeyObject): Uint8Array {
+  if (dataKey instanceof Uint8Array) return dataKey
+  if (dataKey instanceof KeyObject && dataKey.type === 'secret') return dataKey.export()
+  throw new TypeError(`Unsupported dataKey type, got ${describe(dataKey)}`)
+}
+
+function checkTrace(trace: KeyringTrace, setFlag: KeyringTraceFlag): void {
+  if (!trace?.keyName || !trace.keyNamespace) throw invalid('Malformed KeyringTrace')
+  if (!(trace.flags & setFlag)) throw invalid('Required KeyringTraceFlag not set')
+  const foreign =
+    setFlag === KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY
+      ? KeyringTraceFlag.DECRYPT_FLAGS
+      : KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY | KeyringTraceFlag.ENCRYPT_FLAGS
+  if (trace.flags & foreign) throw invalid('Invalid KeyringTraceFlags set.')
+}
+
+function checkSigningKey<K extends SignatureKey | VerificationKey>(
+  key: K,
+  kind: abstract new (...args: never[]) => K,
+  suite: NodeAlgorithmSuite,
+  current: K | undefined,
+): void {
+  if (!suite.signatureCurve) throw invalid('Algorithm specification does not support signatures.')
+  if (current) throw invalid('The signing key has already been set.')
+  if (!(key instanceof kind)) throw new TypeError('Unsupported instance of key')
+  if (key.signCurve !== suite.signatureCurve) throw invalid('The key is not on the curve of the algorithm suite.')
+}
+
+function invalid(message: string): SealwaxError {
+  return new SealwaxError('ERR_INVALID_MATERIALS', message)
+}

@@ -1,0 +1,96 @@
+/**
+ * ECDSA keys of signed messages. Each message has a key pair of its own; the public key travels in the encryption
+ * context as base64 of the compressed point (02 or 03 || x).
+ */
+import { createPublicKey, createSign, createVerify, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { SealwaxError } from '../errors'
+import type { NodeAlgorithmSuite } from '../suites'
+
+type Curve = NonNullable<NodeAlgorithmSuite['signatureCurve']>
+
+// SubjectPublicKeyInfo of a compressed point, up to the point itself (RFC 5480).
+const CURVES: Readonly<Record<Curve, { spki: string; pointLength: number }>> = {
+  prime256v1: { spki: '3039301306072a8648ce3d020106082a8648ce3d030107032200', pointLength: 33 },
+  secp384r1: { spki: '3046301006072a8648ce3d020106052b81040022033200', pointLength: 49 },
+}
+
+/** The private half, for one message or for the messages that share cached materials. */
+export class SignatureKey {
+  readonly signCurve: Curve
+  readonly privateKey: KeyObject
+  /** The public half: 02 or 03 || x. */
+  readonly compressPoint: Uint8Array
+
+  constructor(signCurve: Curve, privateKey: KeyObject, compressPoint: Uint8Array) {
+    this.signCurve = signCurve
+    this.privateKey = privateKey
+    this.compressPoint = compressPoint
+    Object.freeze(this)
+  }
+
+  static generate(signCurve: Curve): SignatureKey {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: signCurve })
+    const { x, y } = publicKey.export({ format: 'jwk' })
+    const yBytes = Buffer.from(y!, 'base64url')
+    const sign = 0x02 | (yBytes[yBytes.length - 1]! & 1)
+    return new SignatureKey(signCurve, privateKey, Buffer.concat([Uint8Array.of(sign), Buffer.from(x!, 'base64url')]))
+  }
+}
+
+export class VerificationKey {
+  readonly signCurve: Curve
+  readonly publicKey: KeyObject
+
+  constructor(signCurve: Curve, publicKey: KeyObject) {
+    this.signCurve = signCurve
+    this.publicKey = publicKey
+    Object.freeze(this)
+  }
+
+  /** Reads the value of `aws-crypto-public-key`. Throws `ERR_MESSAGE_MALFORMED` unless it is a point of the curve. */
+  static parse(signCurve: Curve, base64: string): VerificationKey {
+    const { spki, pointLength } = CURVES[signCurve]
+    const point = Buffer.from(base64, 'base64')
+    if (point.toString('base64') !== base64 || point.length !== pointLength || (point[0] !== 2 && point[0] !== 3)) {
+      throw notAPoint()
+    }
+    try {
+      const der = Buffer.concat([Buffer.from(spki, 'hex'), point])
+      return new VerificationKey(signCurve, createPublicKey({ key: der, format: 'der', type: 'spki' }))
+    } catch {
+      throw notAPoint()
+    }
+  }
+}
+
+/** Signs all bytes given to `update`, in order. */
+export interface MessageSigner {
+  update(bytes: Uint8Array): void
+  /** The DER signature; its length varies by a few bytes. */
+  sign(): Uint8Array
+}
+
+export interface MessageVerifier {
+  update(bytes: Uint8Array): void
+  verify(signature: Uint8Array): boolean
+}
+
+export function createSigner(suite: NodeAlgorithmSuite, key: SignatureKey): MessageSigner {
+  const signer = createSign(suite.signatureHash!)
+  return {
+    update: (bytes) => void signer.update(bytes),
+    sign: () => signer.sign({ key: key.privateKey, dsaEncoding: 'der' }),
+  }
+}
+
+export function createVerifier(suite: NodeAlgorithmSuite, key: VerificationKey): MessageVerifier {
+  const verifier = createVerify(suite.signatureHash!)
+  return {
+    update: (bytes) => void verifier.update(bytes),
+    verify: (signature) => verifier.verify({ key: key.publicKey, dsaEncoding: 'der' }, signature),
+  }
+}
+
+function notAPoint(): SealwaxError {
+  return new SealwaxError('ERR_MESSAGE_MALFORMED', "the message's public key is not a point of its algorithm suite's curve")
+}
