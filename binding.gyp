@@ -1,0 +1,48 @@
+{
+  "targets": [
+    {
+      "target_name": "sealwax",
+      "sources": [
+        "native/binding.cc",
+        "native/cpus.cc",
+        "native/frames.cc",
+        "native/gcm.cc",
+        "native/hkdf.cc",
+        "native/pool.cc",
+        "native/random.cc"
+      ],
+      # OpenSSL is the running Node's own: its headers lie beside Node's, its symbols are Node's. Nothing is linked.
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=8"],
+      "cflags": ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"],
+      "cflags!": ["-Wno-unused-parameter"],
+      "cflags_cc": ["-std=c++17", "-fexceptions"],
+      "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
+      "conditions": [
+        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-Wl,-z,relro"] }],
+        [
+          "OS=='mac'",
+          {
+            "xcode_settings": {
+              "CLANG_CXX_LANGUAGE_STANDARD": "c++17",
+              "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
+              "GCC_OPTIMIZATION_LEVEL": "3",
+              "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
+              "MACOSX_DEPLOYMENT_TARGET": "11.0",
+              "OTHER_CFLAGS": ["-Wall", "-Wextra", "-Werror"]
+            }
+          }
+        ],
+        [
+          "OS=='win'",
+          {
+            "libraries": ["bcrypt.lib"],
+            "msvs_settings": {
+              "VCCLCompilerTool": { "ExceptionHandling": 1, "AdditionalOptions": ["/std:c++17", "/W3", "/WX"] }
+            }
+          }
+        ]
+      ]
+    }
+  ]
+}

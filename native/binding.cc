@@ -1,0 +1,194 @@
+// The addon: JavaScript values to spans and back. Only typed arrays and numbers cross, no property is read and no
+// JavaScript runs, so nothing can change a buffer between its check and its use. The hot entries use plain Node-API:
+// node-addon-api's wrappers would cost more than sealing a small message.
+#define NAPI_DISABLE_CPP_EXCEPTIONS
+#include <napi.h>
+#include <openssl/crypto.h>
+
+#include <cmath>
+
+#include "frames.h"
+#include "gcm.h"
+#include "hkdf.h"
+#include "pool.h"
+#include "random.h"
+
+namespace sealwax {
+namespace {
+
+constexpr size_t kMaxArguments = 7;
+constexpr double kMaxSafeInteger = 9007199254740991.0;
+
+// The arguments of one call, taken in order. After the first that is not what is expected, all are empty and `status`
+// says why.
+class Arguments {
+ public:
+  Arguments(napi_env env, napi_callback_info info) : env_(env) {
+    if (napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr) != napi_ok || count_ > kMaxArguments) {
+      status = Status::invalid;
+    }
+  }
+
+  bool more() const { return status == Status::ok && next_ < count_; }
+
+  // A Uint8Array over memory that no other thread of JavaScript can write or take away.
+  MutableSpan bytes() {
+    napi_typedarray_type type;
+    size_t length;
+    void* data;
+    napi_value buffer;
+    bool unshared;
+    if (!more() ||
+        napi_get_typedarray_info(env_, values_[next_++], &type, &length, &data, &buffer, nullptr) != napi_ok ||
+        type != napi_uint8_array || napi_is_arraybuffer(env_, buffer, &unshared) != napi_ok || !unshared) {
+      return fail(Status::notBytes), MutableSpan{};
+    }
+    return {static_cast<uint8_t*>(data), data == nullptr ? 0 : length};
+  }
+
+  uint64_t integer() {
+    double value;
+    if (!more() || napi_get_value_double(env_, values_[next_++], &value) != napi_ok || !(value >= 0) ||
+        value > kMaxSafeInteger || std::floor(value) != value) {
+      return fail(Status::invalid), 0;
+    }
+    return static_cast<uint64_t>(value);
+  }
+
+  Status status = Status::ok;
+
+ private:
+  void fail(Status why) {
+    if (status == Status::ok) status = why;
+  }
+
+  const napi_env env_;
+  size_t count_ = kMaxArguments;
+  size_t next_ = 0;
+  napi_value values_[kMaxArguments];
+};
+
+double seal(Arguments& from) {
+  const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), plaintext = from.bytes();
+  const MutableSpan out = from.bytes();
+  if (from.status != Status::ok) return static_cast<double>(from.status);
+  if (overlap(key, out)) return static_cast<double>(Status::overlapping);
+  return static_cast<double>(Gcm(Gcm::Direction::seal, key).seal(iv, aad, plaintext, out));
+}
+
+double open(Arguments& from) {
+  const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), sealed = from.bytes();
+  const MutableSpan out = from.bytes();
+  if (from.status != Status::ok) return static_cast<double>(from.status);
+  if (overlap(key, out)) return static_cast<double>(Status::overlapping);
+  return static_cast<double>(Gcm(Gcm::Direction::open, key).open(iv, aad, sealed, out));
+}
+
+FrameRun frameRun(Arguments& from) {
+  const Span key = from.bytes(), messageId = from.bytes();
+  const uint64_t frameLength = from.integer();
+  return {key, messageId, frameLength, from.integer()};
+}
+
+double sealRun(Arguments& from) {
+  const FrameRun run = frameRun(from);
+  const Span plaintext = from.bytes();
+  const bool final = from.integer() != 0;
+  const MutableSpan out = from.bytes();
+  return static_cast<double>(from.status == Status::ok ? sealFrames(run, plaintext, final, out) : from.status);
+}
+
+// 16 times the number of frames, plus the status.
+double openRun(Arguments& from) {
+  const FrameRun run = frameRun(from);
+  const Span body = from.bytes();
+  const MutableSpan out = from.bytes();
+  if (from.status != Status::ok) return static_cast<double>(from.status);
+  const OpenedFrames opened = openFrames(run, body, out);
+  return static_cast<double>(opened.count) * 16 + static_cast<double>(opened.status);
+}
+
+// hash, key, salt, then info and output once or twice
+double derive(Arguments& from) {
+  const uint64_t hash = from.integer();
+  const Span key = from.bytes(), salt = from.bytes();
+  HkdfOutput outputs[2];
+  size_t count = 0;
+  do {
+    const Span info = from.bytes();
+    outputs[count++] = {info, from.bytes()};
+  } while (from.more() && count < 2);
+  if (from.status != Status::ok) return static_cast<double>(from.status);
+  if (hash > static_cast<uint64_t>(Hash::sha512)) return static_cast<double>(Status::invalid);
+  return static_cast<double>(hkdf(static_cast<Hash>(hash), key, salt, outputs, count));
+}
+
+double random(Arguments& from) {
+  const MutableSpan out = from.bytes();
+  return static_cast<double>(from.status == Status::ok ? randomBytes(out) : from.status);
+}
+
+// For tests: threads and bytes of work at a time, 0 for what the machine has and what pays.
+double force(Arguments& from) {
+  const uint64_t threads = from.integer(), grain = from.integer();
+  if (from.status != Status::ok || threads > 64) return static_cast<double>(Status::invalid);
+  Pool::instance().force(static_cast<unsigned>(threads));
+  forceGrain(grain);
+  return 0;
+}
+
+double threads(Arguments&) {
+  return Pool::instance().threads();
+}
+
+// 1 for RDSEED, 2 for RDRAND
+double cpuGenerators(Arguments&) {
+  return (cpuRandom().rdseed ? 1 : 0) + (cpuRandom().rdrand ? 2 : 0);
+}
+
+// No exception may pass into Node.
+template <double (*entry)(Arguments&)>
+napi_value call(napi_env env, napi_callback_info info) {
+  double answer;
+  try {
+    Arguments arguments(env, info);
+    answer = entry(arguments);
+  } catch (...) {
+    answer = static_cast<double>(Status::failed);
+  }
+  napi_value result = nullptr;
+  napi_create_double(env, answer, &result);
+  return result;
+}
+
+template <double (*entry)(Arguments&)>
+void define(Napi::Env env, Napi::Object exports, const char* name) {
+  napi_value function;
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call<entry>, nullptr, &function) == napi_ok) {
+    exports.Set(name, function);
+  }
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  define<seal>(env, exports, "seal");
+  define<open>(env, exports, "open");
+  define<sealRun>(env, exports, "sealFrames");
+  define<openRun>(env, exports, "openFrames");
+  define<derive>(env, exports, "hkdf");
+  define<random>(env, exports, "randomBytes");
+  define<force>(env, exports, "force");
+  define<threads>(env, exports, "threads");
+  define<cpuGenerators>(env, exports, "cpuGenerators");
+  exports.Set("openssl", OpenSSL_version(OPENSSL_VERSION));
+  const char* const settings = OPENSSL_info(OPENSSL_INFO_CPU_SETTINGS);
+  exports.Set("cpuSettings", settings == nullptr ? "" : settings);
+  return exports;
+}
+
+}  // namespace
+}  // namespace sealwax
+
+static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
+  return sealwax::initialize(env, exports);
+}
+NODE_API_MODULE(sealwax, Initialize)

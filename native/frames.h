@@ -1,0 +1,34 @@
+#pragma once
+#include "span.h"
+#include "status.h"
+
+namespace sealwax {
+
+// Bytes that a frame adds to its content.
+constexpr size_t kRegularFrameOverhead = 4 + 12 + 16;
+constexpr size_t kFinalFrameOverhead = 4 + 4 + 12 + 4 + 16;
+
+// Consecutive frames of one message (FrameRun in src/engine/engine.ts).
+struct FrameRun {
+  Span key;
+  Span messageId;
+  uint64_t frameLength;
+  uint64_t firstSequenceNumber;
+};
+
+struct OpenedFrames {
+  uint64_t count;
+  Status status;
+};
+
+// Seals `plaintext` into `out`, which is exactly as long as the frames. `out` is wiped when something fails.
+Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan out);
+
+// Opens the complete regular frames at the start of `body`, as many as fit `out`, up to the first that is not the one
+// expected. The same answer for every number of threads; what follows the opened frames in `out` is wiped or untouched.
+OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out);
+
+// For tests: cut the work of a run into pieces of so many bytes, however few; 0 goes back to what pays.
+void forceGrain(size_t bytes);
+
+}  // namespace sealwax

@@ -1,0 +1,43 @@
+#pragma once
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+
+namespace sealwax {
+
+// The worker threads of the process, shared by all its JavaScript threads. They start when first needed, hold nothing
+// of any JavaScript thread, and end with the process.
+class Pool {
+ public:
+  // Never destroyed: its threads may outlive static destruction.
+  static Pool& instance();
+
+  // How many threads one run can use, the calling one included.
+  unsigned threads();
+
+  // For tests: how many threads to use whatever the machine has; 0 goes back to what it has.
+  void force(unsigned threads);
+
+  // Runs `work` on this thread and, as they come free, on up to `helpers` others. All have returned when this returns.
+  // `work` takes its share from a common counter, so it does not matter how many come, and it must not throw.
+  void run(unsigned helpers, const std::function<void()>& work);
+
+ private:
+  struct Job;
+  Pool();
+  void start(unsigned helpers);
+  void help();
+
+  const int64_t process_;
+  const unsigned available_;
+  std::mutex mutex_;
+  std::condition_variable posted_;
+  std::condition_variable finished_;
+  std::deque<Job*> jobs_;
+  unsigned forced_ = 0;
+  unsigned started_ = 0;
+};
+
+}  // namespace sealwax

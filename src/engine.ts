@@ -1,0 +1,13 @@
+/** The public list of `sealwax/engine`: AES-GCM, HKDF and random bytes at the speed of the machine. */
+
+export type {
+  Backend,
+  Engine,
+  EngineInfo,
+  FrameRun,
+  FramesStatus,
+  HashName,
+  HkdfOutput,
+  OpenedFrames,
+} from './engine/engine'
+export { getEngine } from './engine/engine'

@@ -1,0 +1,195 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { allocateSecret } from '../bytes'
+import { SealwaxError } from '../errors'
+import {
+  checkHkdf,
+  checkOpen,
+  checkOpenFrames,
+  checkRandomLength,
+  checkSeal,
+  checkSealFrames,
+  overlapping,
+  sharedMemory,
+} from './arguments'
+import type { Engine, EngineInfo, FrameRun, FramesStatus, HashName, HkdfOutput, OpenedFrames } from './engine'
+import { selfTest } from './self-test'
+
+/** `native/binding.cc`. Calls answer with a status of `native/status.h`. */
+export interface Binding {
+  readonly openssl: string
+  /** How OpenSSL describes the CPU it found. */
+  readonly cpuSettings: string
+  /** 1 for RDSEED, 2 for RDRAND. */
+  cpuGenerators(): number
+  threads(): number
+  randomBytes(out: Uint8Array): number
+  hkdf(hash: number, key: Uint8Array, salt: Uint8Array, ...infosAndOutputs: Uint8Array[]): number
+  seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): number
+  open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): number
+  sealFrames(
+    key: Uint8Array,
+    messageId: Uint8Array,
+    frameLength: number,
+    firstSequenceNumber: number,
+    plaintext: Uint8Array,
+    final: 0 | 1,
+    out: Uint8Array,
+  ): number
+  /** 16 times the number of frames opened, plus the status. */
+  openFrames(
+    key: Uint8Array,
+    messageId: Uint8Array,
+    frameLength: number,
+    firstSequenceNumber: number,
+    body: Uint8Array,
+    out: Uint8Array,
+  ): number
+  /** For tests: how many threads share a run, in pieces of how many bytes; 0 for what the machine has and what pays. */
+  force(threads: number, grain: number): number
+}
+
+/** The addon as an engine, or why there is none. */
+export type LoadedNative =
+  | { readonly engine: NativeEngine; readonly fallback?: never }
+  | { readonly engine?: never; readonly fallback: string }
+
+/**
+ * Loads the first of `files` that works: this platform's prebuilt addon, or the one built here. Where none does, warns
+ * once and says why.
+ */
+export function loadNative(files: readonly string[] = addonFiles()): LoadedNative {
+  let fallback = `there is no addon for ${process.platform}-${process.arch}`
+  for (const file of files.filter((name) => existsSync(name))) {
+    try {
+      const engine = new NativeEngine(require(file) as Binding)
+      const problem = selfTest(engine)
+      if (problem === undefined) return { engine }
+      fallback = `the addon failed its self-test: ${problem}`
+    } catch (error) {
+      fallback = error instanceof Error ? error.message : String(error)
+    }
+  }
+  process.emitWarning(`sealwax runs on node:crypto, many times slower: ${fallback}`, { code: 'SEALWAX_FALLBACK' })
+  return { fallback }
+}
+
+/** prebuildify's names, then node-gyp's. Only the addon of the right C library loads on Linux. */
+function addonFiles(): string[] {
+  const root = join(__dirname, '../..')
+  const prebuilt = process.platform === 'linux' ? ['sealwax.glibc.node', 'sealwax.musl.node'] : ['sealwax.node']
+  const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`)
+  return [...prebuilt.map((name) => join(folder, name)), join(root, 'build/Release/sealwax.node')]
+}
+
+/** The engine over the addon. */
+export class NativeEngine implements Engine {
+  /** @internal */
+  readonly binding: Binding
+
+  constructor(binding: Binding) {
+    this.binding = binding
+  }
+
+  info(): EngineInfo {
+    const { openssl } = this.binding
+    return { backend: 'native', openssl, cpu: cpuFeatures(this.binding), threads: this.binding.threads() }
+  }
+
+  randomBytes(length: number): Uint8Array {
+    checkRandomLength(length)
+    const out = allocateSecret(length)
+    check(this.binding.randomBytes(out))
+    return out
+  }
+
+  hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
+    checkHkdf(hash, key, salt, { info, length })
+    const out = allocateSecret(length)
+    check(this.binding.hkdf(HASHES[hash], key, salt, info, out))
+    return out
+  }
+
+  hkdfPair(
+    hash: HashName,
+    key: Uint8Array,
+    salt: Uint8Array,
+    first: HkdfOutput,
+    second: HkdfOutput,
+  ): [Uint8Array, Uint8Array] {
+    checkHkdf(hash, key, salt, first, second)
+    // One allocation costs as much as a quarter of the derivation.
+    const memory = allocateSecret(first.length + second.length)
+    const outs: [Uint8Array, Uint8Array] = [memory.subarray(0, first.length), memory.subarray(first.length)]
+    check(this.binding.hkdf(HASHES[hash], key, salt, first.info, outs[0], second.info, outs[1]))
+    return outs
+  }
+
+  seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {
+    checkSeal(key, iv, aad, plaintext, out)
+    check(this.binding.seal(key, iv, aad, plaintext, out))
+  }
+
+  open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean {
+    checkOpen(key, iv, aad, sealed, out)
+    const status = this.binding.open(key, iv, aad, sealed, out)
+    if (status === UNAUTHENTIC) return false
+    check(status)
+    return true
+  }
+
+  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {
+    checkSealFrames(run, plaintext, final, out)
+    const { key, messageId, frameLength, firstSequenceNumber } = run
+    check(this.binding.sealFrames(key, messageId, frameLength, firstSequenceNumber, plaintext, final ? 1 : 0, out))
+  }
+
+  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames {
+    checkOpenFrames(run, body, out)
+    const { key, messageId, frameLength, firstSequenceNumber } = run
+    const answer = this.binding.openFrames(key, messageId, frameLength, firstSequenceNumber, body, out)
+    const code = answer % 16
+    const status = FRAMES_STATUS[code]
+    if (status === undefined) check(code)
+    return { count: (answer - code) / 16, status: status! }
+  }
+}
+
+const HASHES: Readonly<Record<HashName, number>> = { sha256: 0, sha384: 1, sha512: 2 }
+
+// native/status.h
+const FRAMES_STATUS: readonly FramesStatus[] = ['ok', 'final', 'out-of-order', 'wrong-iv', 'unauthentic']
+const UNAUTHENTIC = 4
+const OVERLAPPING = 6
+const NOT_BYTES = 7
+const FAILED = 8
+
+function check(status: number): void {
+  if (status === 0) return
+  if (status === OVERLAPPING) throw overlapping()
+  if (status === NOT_BYTES) throw sharedMemory()
+  if (status === FAILED) throw new SealwaxError('ERR_INTERNAL', 'OpenSSL failed, or memory ran out')
+  throw new SealwaxError('ERR_INTERNAL', `the addon refused checked arguments (status ${status})`)
+}
+
+/** From OpenSSL's own findings, so that a mask set by the environment (OPENSSL_ia32cap) counts. */
+function cpuFeatures(binding: Binding): string[] {
+  const [first = 0n, second = 0n] = (/OPENSSL_ia32cap=([0-9a-fx:]+)/.exec(binding.cpuSettings)?.[1] ?? '')
+    .split(':')
+    .filter(Boolean)
+    .map(BigInt)
+  const all = (word: bigint, ...bits: bigint[]) => bits.every((bit) => ((word >> bit) & 1n) === 1n)
+  // OpenSSL took to the wide instructions for AES-GCM in 3.1, and takes all of them or none.
+  const wide = !binding.openssl.startsWith('OpenSSL 3.0.') && all(second, 16n, 17n, 30n, 31n, 41n, 42n)
+  const generators = binding.cpuGenerators()
+  const features: [string, boolean][] = [
+    ['aes-ni', all(first, 57n)],
+    ['pclmulqdq', all(first, 33n)],
+    ['vaes', wide],
+    ['vpclmulqdq', wide],
+    ['avx512', wide],
+    ['rdseed', generators % 2 === 1],
+    ['rdrand', generators >= 2],
+  ]
+  return features.filter(([, inUse]) => inUse).map(([name]) => name)
+}

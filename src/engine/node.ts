@@ -1,0 +1,180 @@
+import { constants, createCipheriv, createDecipheriv, hkdfSync, randomFillSync } from 'node:crypto'
+import { allocateSecret } from '../bytes'
+import {
+  bodyAad,
+  FINAL_FRAME_MARKER,
+  frameIv,
+  REGULAR_FRAME_OVERHEAD,
+  serializeFinalFrameHeader,
+  serializeRegularFrameHeader,
+  TAG_LENGTH,
+} from '../format/frame'
+import {
+  checkHkdf,
+  checkOpen,
+  checkOpenFrames,
+  checkRandomLength,
+  checkSeal,
+  checkSealFrames,
+  overlapping,
+  sharedMemory,
+} from './arguments'
+import type { Engine, EngineInfo, FrameRun, HashName, HkdfOutput, OpenedFrames } from './engine'
+
+/** The engine over node:crypto: what runs where the addon cannot, and the oracle of its tests. */
+export class NodeEngine implements Engine {
+  #fallback: string | undefined
+
+  /** `fallback` says why the addon is not in use, where it should be. */
+  constructor(fallback?: string) {
+    this.#fallback = fallback
+  }
+
+  info(): EngineInfo {
+    const info = { backend: 'node', openssl: `OpenSSL ${opensslVersion()}`, cpu: [], threads: 1 } as const
+    return this.#fallback === undefined ? info : { ...info, fallback: this.#fallback }
+  }
+
+  randomBytes(length: number): Uint8Array {
+    checkRandomLength(length)
+    return randomFillSync(allocateSecret(length))
+  }
+
+  hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
+    checkHkdf(hash, key, salt, { info, length })
+    refuseShared(key, salt, info)
+    return new Uint8Array(hkdfSync(hash, key, salt, info, length))
+  }
+
+  hkdfPair(
+    hash: HashName,
+    key: Uint8Array,
+    salt: Uint8Array,
+    first: HkdfOutput,
+    second: HkdfOutput,
+  ): [Uint8Array, Uint8Array] {
+    return [
+      this.hkdf(hash, key, salt, first.info, first.length),
+      this.hkdf(hash, key, salt, second.info, second.length),
+    ]
+  }
+
+  seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {
+    checkSeal(key, iv, aad, plaintext, out)
+    checkMemory(out, key, iv, aad, plaintext)
+    seal(key, iv, aad, plaintext, out)
+  }
+
+  open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean {
+    checkOpen(key, iv, aad, sealed, out)
+    checkMemory(out, key, iv, aad, sealed)
+    return open(key, iv, aad, sealed, out)
+  }
+
+  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {
+    checkSealFrames(run, plaintext, final, out)
+    const { key, messageId, frameLength } = run
+    checkMemory(out, key, messageId, plaintext)
+
+    let sequenceNumber = run.firstSequenceNumber
+    let written = 0
+    const put = (header: Uint8Array, part: 'frame' | 'final frame', content: Uint8Array) => {
+      out.set(header, written)
+      written += header.length
+      const sealed = out.subarray(written, written + content.length + TAG_LENGTH)
+      seal(key, frameIv(sequenceNumber), bodyAad(messageId, part, sequenceNumber, content.length), content, sealed)
+      written += sealed.length
+      sequenceNumber++
+    }
+    const regularEnd = plaintext.length - (plaintext.length % frameLength)
+    for (let start = 0; start < regularEnd; start += frameLength) {
+      put(serializeRegularFrameHeader(sequenceNumber), 'frame', plaintext.subarray(start, start + frameLength))
+    }
+    if (final) {
+      const rest = plaintext.subarray(regularEnd)
+      put(serializeFinalFrameHeader(sequenceNumber, rest.length), 'final frame', rest)
+    }
+  }
+
+  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames {
+    checkOpenFrames(run, body, out)
+    const { key, messageId, frameLength, firstSequenceNumber } = run
+    checkMemory(out, key, messageId, body)
+
+    const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+    const frameBytes = frameLength + REGULAR_FRAME_OVERHEAD
+    const frames = Math.min(Math.floor(body.length / frameBytes), Math.floor(out.length / frameLength))
+    for (let count = 0; ; count++) {
+      const start = count * frameBytes
+      const sequenceNumber = firstSequenceNumber + count
+      if (body.length - start >= 4 && view.getUint32(start) === FINAL_FRAME_MARKER) return { count, status: 'final' }
+      if (count === frames) return { count, status: 'ok' }
+      if (view.getUint32(start) !== sequenceNumber) return { count, status: 'out-of-order' }
+      const iv = frameIv(sequenceNumber)
+      if (Buffer.compare(body.subarray(start + 4, start + 16), iv) !== 0) return { count, status: 'wrong-iv' }
+      const aad = bodyAad(messageId, 'frame', sequenceNumber, frameLength)
+      const content = out.subarray(count * frameLength, (count + 1) * frameLength)
+      if (!open(key, iv, aad, body.subarray(start + 16, start + frameBytes), content)) {
+        return { count, status: 'unauthentic' }
+      }
+    }
+  }
+}
+
+export const nodeEngine: Engine = new NodeEngine()
+
+/** MNN00PP0 in hexadecimal: major, minor, patch. */
+function opensslVersion(): string {
+  const number = constants.OPENSSL_VERSION_NUMBER
+  return `${number >>> 28}.${(number >>> 20) & 0xff}.${(number >>> 4) & 0xffff}`
+}
+
+/** node:crypto takes less than 2 GiB a call. */
+const MAX_UPDATE = 2 ** 30
+
+function seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {
+  const cipher = createCipheriv(cipherOf(key), key, iv, { authTagLength: TAG_LENGTH }).setAAD(aad)
+  updateInto(cipher, plaintext, out)
+  cipher.final()
+  out.set(cipher.getAuthTag(), plaintext.length)
+}
+
+function open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean {
+  const decipher = createDecipheriv(cipherOf(key), key, iv, { authTagLength: TAG_LENGTH })
+  decipher.setAAD(aad).setAuthTag(sealed.subarray(out.length))
+  updateInto(decipher, sealed.subarray(0, out.length), out)
+  try {
+    decipher.final()
+    return true
+  } catch {
+    out.fill(0)
+    return false
+  }
+}
+
+function updateInto(cipher: { update(bytes: Uint8Array): Uint8Array }, input: Uint8Array, out: Uint8Array): void {
+  for (let start = 0; start < input.length; start += MAX_UPDATE) {
+    const bytes = cipher.update(input.subarray(start, start + MAX_UPDATE))
+    out.set(bytes, start)
+    bytes.fill(0)
+  }
+}
+
+function cipherOf(key: Uint8Array): 'aes-128-gcm' | 'aes-192-gcm' | 'aes-256-gcm' {
+  return key.length === 16 ? 'aes-128-gcm' : key.length === 24 ? 'aes-192-gcm' : 'aes-256-gcm'
+}
+
+function checkMemory(out: Uint8Array, ...inputs: Uint8Array[]): void {
+  refuseShared(out, ...inputs)
+  for (const input of inputs) {
+    const apart =
+      input.buffer !== out.buffer ||
+      input.byteOffset + input.length <= out.byteOffset ||
+      out.byteOffset + out.length <= input.byteOffset
+    if (!apart && input.length !== 0 && out.length !== 0) throw overlapping()
+  }
+}
+
+function refuseShared(...views: Uint8Array[]): void {
+  if (views.some(({ buffer }) => buffer instanceof SharedArrayBuffer)) throw sharedMemory()
+}
