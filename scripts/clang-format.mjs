@@ -10,5 +10,8 @@ const files = readdirSync(`${root}native`, { recursive: true })
   .map((name) => `native/${name}`)
 const mode = process.argv.includes('--check') ? ['--dry-run', '-Werror'] : ['-i']
 const tool = createRequire(import.meta.url).resolve('clang-format/index.js')
-const { status } = spawnSync(process.execPath, [tool, '-style=file', ...mode, ...files], { cwd: root, stdio: 'inherit' })
+const { status } = spawnSync(process.execPath, [tool, '-style=file', ...mode, ...files], {
+  cwd: root,
+  stdio: 'inherit',
+})
 process.exitCode = status ?? 1

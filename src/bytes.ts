@@ -110,7 +110,9 @@ export class ByteReader {
 
   #advance(length: number): number {
     if (length > this.remaining) {
-      throw malformed(`${this.#what} ends early: ${length} bytes needed at offset ${this.#offset}, ${this.remaining} left`)
+      throw malformed(
+        `${this.#what} ends early: ${length} bytes needed at offset ${this.#offset}, ${this.remaining} left`,
+      )
     }
     const start = this.#offset
     this.#offset += length

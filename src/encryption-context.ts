@@ -29,7 +29,10 @@ export function checkEncryptionContext(value: unknown): Readonly<EncryptionConte
     context[key] = text
   }
   if (PUBLIC_KEY_FIELD in context) {
-    throw new SealwaxError('ERR_ENCRYPTION_CONTEXT', `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`)
+    throw new SealwaxError(
+      'ERR_ENCRYPTION_CONTEXT',
+      `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
+    )
   }
   return Object.freeze(context)
 }
@@ -40,7 +43,11 @@ export function emptyContext(): EncryptionContext {
 }
 
 /** A frozen copy of `context` with one more pair. */
-export function withPair(context: Readonly<EncryptionContext>, key: string, value: string): Readonly<EncryptionContext> {
+export function withPair(
+  context: Readonly<EncryptionContext>,
+  key: string,
+  value: string,
+): Readonly<EncryptionContext> {
   const copy = emptyContext()
   for (const name of Object.keys(context)) copy[name] = context[name]!
   copy[key] = value
@@ -64,7 +71,10 @@ export function serializeContext(context: Readonly<EncryptionContext>, order: Co
     return pair
   })
   if (length > MAX_LENGTH) {
-    throw new SealwaxError('ERR_LIMIT_EXCEEDED', `number out of bounds. The encryption context takes ${length} bytes, at most ${MAX_LENGTH} fit`)
+    throw new SealwaxError(
+      'ERR_LIMIT_EXCEEDED',
+      `number out of bounds. The encryption context takes ${length} bytes, at most ${MAX_LENGTH} fit`,
+    )
   }
   pairs.sort(order === 'utf8' ? (a, b) => compareBytes(a.key, b.key) : (a, b) => a.name.localeCompare(b.name))
   const writer = new ByteWriter(length).u16(pairs.length)

@@ -4,7 +4,11 @@
  */
 
 /** Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. */
-export function checkOptions<T extends object>(options: T | undefined, known: readonly (keyof T & string)[], of: string): T {
+export function checkOptions<T extends object>(
+  options: T | undefined,
+  known: readonly (keyof T & string)[],
+  of: string,
+): T {
   if (options === undefined) return {} as T
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw new TypeError(`the options of ${of} must be an object, got ${describe(options)}`)
@@ -40,7 +44,11 @@ export function checkBoolean(value: unknown, name: string): boolean {
 }
 
 /** One of the listed values. */
-export function checkOneOf<T extends string | number | undefined>(value: unknown, name: string, allowed: readonly T[]): T {
+export function checkOneOf<T extends string | number | undefined>(
+  value: unknown,
+  name: string,
+  allowed: readonly T[],
+): T {
   if (!(allowed as readonly unknown[]).includes(value)) {
     throw new RangeError(`"${name}" must be one of ${allowed.map(String).join(', ')}, got ${describe(value)}`)
   }
@@ -60,7 +68,8 @@ export function checkBytes(value: unknown, name: string): Uint8Array {
 export function describe(value: unknown): string {
   if (value === null) return 'null'
   if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'undefined') return String(value)
-  if (typeof value === 'string') return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`
+  if (typeof value === 'string')
+    return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value)) return 'an array'
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`

@@ -27,8 +27,7 @@ const COMMITTING = suiteTable((suite) => suite.commitment === 'KEY')
 const NON_COMMITTING = suiteTable((suite) => suite.commitment === 'NONE')
 const UNSIGNED = suiteTable((suite) => !suite.signatureCurve)
 
-const HELP =
-  'See: https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/troubleshooting-migration.html'
+const HELP = 'See: https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/troubleshooting-migration.html'
 
 /** For each commitment policy its suites and its default one, and two checks that throw `ERR_COMMITMENT_POLICY`. */
 export const CommitmentPolicySuites = Object.freeze({
@@ -96,7 +95,9 @@ export const SignaturePolicySuites = Object.freeze({
 /** Throws `TypeError` unless `policy` is one of {@link CommitmentPolicy}. */
 export function checkCommitmentPolicy(policy: unknown): CommitmentPolicy {
   if (typeof policy === 'string' && Object.hasOwn(CommitmentPolicy, policy)) return policy as CommitmentPolicy
-  throw new TypeError(`Invalid commitment policy. "commitmentPolicy" must be one of ${Object.keys(CommitmentPolicy).join(', ')}`)
+  throw new TypeError(
+    `Invalid commitment policy. "commitmentPolicy" must be one of ${Object.keys(CommitmentPolicy).join(', ')}`,
+  )
 }
 
 /** The policy under which a client may write `suite`. */

@@ -46,8 +46,21 @@ export function framesLength(plaintextLength: number, frameLength: number, final
   return plaintextLength + regular * REGULAR_FRAME_OVERHEAD + (final ? FINAL_FRAME_OVERHEAD : 0)
 }
 
+/** The most plaintext that `bodyLength` bytes of body, perhaps with a footer behind them, can hold. */
+export function maxPlaintextLength(bodyLength: number, frameLength: number, framed: boolean): number {
+  if (!framed) return Math.max(0, bodyLength - SINGLE_BLOCK_HEADER_LENGTH - TAG_LENGTH)
+  const length = Math.max(0, bodyLength - FINAL_FRAME_OVERHEAD)
+  const regular = Math.floor(length / (frameLength + REGULAR_FRAME_OVERHEAD))
+  return regular * frameLength + Math.min(frameLength, length - regular * (frameLength + REGULAR_FRAME_OVERHEAD))
+}
+
 /** The AAD of a frame or single block (message-body-aad.md): bound to the message, the place and the length. */
-export function bodyAad(messageId: Uint8Array, part: BodyPart, sequenceNumber: number, contentLength: number): Uint8Array {
+export function bodyAad(
+  messageId: Uint8Array,
+  part: BodyPart,
+  sequenceNumber: number,
+  contentLength: number,
+): Uint8Array {
   const content = CONTENT_STRINGS[part]
   return new ByteWriter(messageId.length + content.length + 12)
     .put(messageId)

@@ -81,7 +81,8 @@ export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   const context = serializeContext(header.encryptionContext)
   const keys = header.encryptedDataKeys.map((edk) => [utf8(edk.providerId), edk.rawInfo, edk.encryptedDataKey])
   let length = (header.version === VERSION_1 ? 22 + 10 : 37 + 5 + COMMITMENT_LENGTH) + context.length
-  for (const fields of keys) for (const field of fields) length += 2 + checkU16(field.length, 'encrypted data key field')
+  for (const fields of keys)
+    for (const field of fields) length += 2 + checkU16(field.length, 'encrypted data key field')
   checkU16(keys.length, 'number of encrypted data keys')
 
   const writer = new ByteWriter(length)
@@ -179,15 +180,20 @@ function* readHeader(
   const version = checkVersion((yield 1)[0]!)
   const fixedLength = version === VERSION_1 ? 3 + 16 : 2 + 32
   const fixed = new ByteReader((yield fixedLength).subarray(1), 'message header')
-  if (version === VERSION_1 && fixed.u8() !== TYPE_CUSTOMER_AUTHENTICATED) throw malformed('Malformed Header. Unknown type')
+  if (version === VERSION_1 && fixed.u8() !== TYPE_CUSTOMER_AUTHENTICATED)
+    throw malformed('Malformed Header. Unknown type')
   const suite = getSuite(fixed.u16())
   if (suite.messageFormat !== version) {
-    throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', `Unsupported algorithm suite. ${suite.name} is not one of version ${version}`)
+    throw new SealwaxError(
+      'ERR_UNSUPPORTED_FORMAT',
+      `Unsupported algorithm suite. ${suite.name} is not one of version ${version}`,
+    )
   }
   const messageId = fixed.take(fixed.remaining).slice()
 
   const contextLength = lastU16(yield 2)
-  const encryptionContext = contextLength === 0 ? parseContext(view(0, 0)) : parseContext(tail(yield contextLength, contextLength))
+  const encryptionContext =
+    contextLength === 0 ? parseContext(view(0, 0)) : parseContext(tail(yield contextLength, contextLength))
 
   const count = lastU16(yield 2)
   if (count === 0) throw malformed('Malformed Header. No encrypted data keys')
@@ -243,7 +249,8 @@ function* readHeader(
 
 function checkVersion(byte: number): 1 | 2 {
   if (byte === VERSION_1 || byte === VERSION_2) return byte
-  const hint = byte === 0x41 ? ' It looks like base64 text: decode it first, or pass a string with encoding "base64"' : ''
+  const hint =
+    byte === 0x41 ? ' It looks like base64 text: decode it first, or pass a string with encoding "base64"' : ''
   throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', `Not a supported message format version.${hint}`)
 }
 

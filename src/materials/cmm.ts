@@ -47,7 +47,10 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
     const suite = request.suite ?? getSuite(CommitmentPolicySuites[commitmentPolicy].defaultAlgorithmSuite)
     CommitmentPolicySuites.isEncryptEnabled(commitmentPolicy, suite)
     if (Object.hasOwn(encryptionContext, PUBLIC_KEY_FIELD)) {
-      throw new SealwaxError('ERR_ENCRYPTION_CONTEXT', `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`)
+      throw new SealwaxError(
+        'ERR_ENCRYPTION_CONTEXT',
+        `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
+      )
     }
     return await this.keyring.onEncrypt(toEncrypt(suite, encryptionContext))
   }
@@ -139,9 +142,14 @@ function toDecrypt(suite: NodeAlgorithmSuite, encryptionContext: EncryptionConte
 }
 
 function noDataKey(encryptedDataKeys: readonly EncryptedDataKey[], failures: readonly Error[]): SealwaxError {
-  const tried = encryptedDataKeys.slice(0, 10).map(({ providerId, providerInfo }) => `${providerId}:${printable(providerInfo)}`)
+  const tried = encryptedDataKeys
+    .slice(0, 10)
+    .map(({ providerId, providerInfo }) => `${providerId}:${printable(providerInfo)}`)
   if (encryptedDataKeys.length > tried.length) tried.push('…')
-  const said = failures.length === 0 ? 'none of them belongs to this keyring' : failures.map((failure) => failure.message).join('; ')
+  const said =
+    failures.length === 0
+      ? 'none of them belongs to this keyring'
+      : failures.map((failure) => failure.message).join('; ')
   return new SealwaxError(
     'ERR_NO_DATA_KEY',
     `unencryptedDataKey has not been set. The message's encrypted data keys are for ${tried.join(', ')}: ${said}`,

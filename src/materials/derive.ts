@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
-import { ByteWriter, utf8, wipe } from '../bytes'
+import { ByteWriter, copySecret, utf8, wipe } from '../bytes'
 import type { Engine } from '../engine/engine'
 import { authenticationFailed } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
@@ -25,7 +25,7 @@ export function deriveMessageKeys(
   dataKey: Uint8Array,
   messageId: Uint8Array,
 ): MessageKeys {
-  if (!suite.kdfHash) return { key: dataKey.slice() }
+  if (!suite.kdfHash) return { key: copySecret(dataKey) }
   const id = new ByteWriter(2).u16(suite.id).bytes
   if (suite.commitment === 'NONE') {
     const info = Buffer.concat([id, messageId])
@@ -45,7 +45,8 @@ export function deriveCommittedKey(
   suiteData: Uint8Array | undefined,
 ): Uint8Array {
   const { key, commitment } = deriveMessageKeys(engine, suite, dataKey, messageId)
-  const committed = commitment === undefined || (suiteData?.length === commitment.length && timingSafeEqual(commitment, suiteData))
+  const committed =
+    commitment === undefined || (suiteData?.length === commitment.length && timingSafeEqual(commitment, suiteData))
   if (committed) return key
   wipe(key)
   throw authenticationFailed()

@@ -92,5 +92,8 @@ export function createVerifier(suite: NodeAlgorithmSuite, key: VerificationKey):
 }
 
 function notAPoint(): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', "the message's public key is not a point of its algorithm suite's curve")
+  return new SealwaxError(
+    'ERR_MESSAGE_MALFORMED',
+    "the message's public key is not a point of its algorithm suite's curve",
+  )
 }

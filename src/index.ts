@@ -1,0 +1,61 @@
+export { EncryptedDataKey } from './encrypted-data-key'
+export type { EncryptionContext } from './encryption-context'
+export { SealwaxError, type SealwaxErrorCode } from './errors'
+export type { MessageHeader, MessageHeaderV1, MessageHeaderV2 } from './format/message-header'
+export { MultiKeyringNode, MultiKeyringNode as MultiKeyring, type MultiKeyringNodeInput } from './keyrings/multi'
+export {
+  RawAesKeyringNode,
+  RawAesKeyringNode as RawAesKeyring,
+  type RawAesKeyringNodeInput,
+  RawAesWrappingSuiteIdentifier,
+  type WrappingSuiteIdentifier,
+} from './keyrings/raw-aes'
+export {
+  type OaepHash,
+  oaepHashSupported,
+  RawRsaKeyringNode,
+  RawRsaKeyringNode as RawRsaKeyring,
+  type RawRsaKeyringNodeInput,
+} from './keyrings/raw-rsa'
+export {
+  type NodeDecryptionRequest,
+  NodeDefaultCryptographicMaterialsManager,
+  NodeDefaultCryptographicMaterialsManager as DefaultMaterialsManager,
+  type NodeEncryptionRequest,
+  type NodeMaterialsManager,
+  type NodeMaterialsManager as MaterialsManager,
+} from './materials/cmm'
+export { KeyringNode, KeyringNode as Keyring } from './materials/keyring'
+export {
+  type KeyringTrace,
+  KeyringTraceFlag,
+  NodeDecryptionMaterial,
+  NodeDecryptionMaterial as DecryptionMaterials,
+  NodeEncryptionMaterial,
+  NodeEncryptionMaterial as EncryptionMaterials,
+  unwrapDataKey,
+} from './materials/materials'
+export {
+  buildClient,
+  buildDecrypt,
+  buildEncrypt,
+  type ClientOptions,
+  type DecryptClient,
+  type EncryptClient,
+} from './message/client'
+export type { DecryptInput, DecryptOutput } from './message/decrypt'
+export type { EncryptInput, EncryptOutput } from './message/encrypt'
+export type { MessageSource } from './message/source'
+export {
+  CommitmentPolicy,
+  CommitmentPolicySuites,
+  getCompatibleCommitmentPolicy,
+  SignaturePolicy,
+  SignaturePolicySuites,
+} from './policies'
+export {
+  AlgorithmSuiteIdentifier,
+  MessageFormat,
+  NodeAlgorithmSuite,
+  NodeAlgorithmSuite as AlgorithmSuite,
+} from './suites'

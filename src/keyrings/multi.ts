@@ -1,0 +1,73 @@
+import type { EncryptedDataKey } from '../encrypted-data-key'
+import { SealwaxError } from '../errors'
+import { KeyringNode } from '../materials/keyring'
+import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
+import { checkOptions } from '../options'
+
+export interface MultiKeyringNodeInput {
+  /** Makes the data key, and wraps it too. Without one the keyring only decrypts, or wraps keys made by another. */
+  generator?: KeyringNode
+  /** Each wraps the same data key, so that any one of them opens the message. */
+  children?: KeyringNode[]
+}
+
+/**
+ * Several keyrings as one (framework/multi-keyring.md). Encrypting needs all of them: a message never carries fewer
+ * encrypted data keys than configured. Decrypting needs the first that can, generator first.
+ */
+export class MultiKeyringNode extends KeyringNode {
+  readonly generator: KeyringNode | undefined
+  readonly children: readonly KeyringNode[]
+
+  constructor(input: MultiKeyringNodeInput) {
+    super()
+    const { generator, children = [] } = checkOptions(input, ['generator', 'children'], 'MultiKeyringNode')
+    if (generator !== undefined && !(generator instanceof KeyringNode))
+      throw new TypeError('Generator must be a Keyring')
+    if (!Array.isArray(children) || !children.every((child) => child instanceof KeyringNode)) {
+      throw new TypeError('Child must be a Keyring')
+    }
+    if (!generator && children.length === 0) throw new TypeError('Noop MultiKeyring is not supported.')
+    this.generator = generator
+    this.children = Object.freeze([...children])
+    Object.freeze(this)
+  }
+
+  async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
+    if (!material.hasUnencryptedDataKey && !this.generator) {
+      throw invalid('Only Keyrings explicitly designated as generators can generate material.')
+    }
+    await this.generator?.onEncrypt(material)
+    if (!material.hasUnencryptedDataKey) throw invalid('Generator Keyring has not generated material.')
+    for (const child of this.children) await child.onEncrypt(material)
+    return material
+  }
+
+  async _onDecrypt(
+    material: NodeDecryptionMaterial,
+    encryptedDataKeys: EncryptedDataKey[],
+  ): Promise<NodeDecryptionMaterial> {
+    const errors: Error[] = []
+    for (const keyring of this.generator ? [this.generator, ...this.children] : this.children) {
+      try {
+        await keyring.onDecrypt(material, encryptedDataKeys)
+      } catch (error) {
+        errors.push(error instanceof Error ? error : new Error(String(error)))
+      }
+      if (material.hasValidKey()) return material
+    }
+    if (errors.length === 0) return material
+    const all = [...errors, ...material.failures]
+    throw new SealwaxError(
+      'ERR_NO_DATA_KEY',
+      `Unable to decrypt data key and one or more child keyrings had an error. ${all.map((error, i) => `Error #${i + 1}: ${error.message}`).join('; ')}`,
+      { errors: all },
+    )
+  }
+}
+Object.freeze(MultiKeyringNode)
+Object.freeze(MultiKeyringNode.prototype)
+
+function invalid(message: string): SealwaxError {
+  return new SealwaxError('ERR_INVALID_MATERIALS', message)
+}

@@ -1,0 +1,172 @@
+import { allocateSecret, ByteReader, ByteWriter, copySecret, equalBytes, utf8, wipe } from '../bytes'
+import { EncryptedDataKey } from '../encrypted-data-key'
+import { type ContextOrder, serializeContext } from '../encryption-context'
+import { getEngine } from '../engine/engine'
+import { SealwaxError } from '../errors'
+import { KeyringNode } from '../materials/keyring'
+import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
+import { checkBoolean, checkBytes, checkOneOf, checkOptions, checkString } from '../options'
+import { toWrap } from './data-key'
+
+/** The algorithm a raw AES keyring wraps with: AES-GCM, 12-byte IV, 16-byte tag, by key length. */
+export enum RawAesWrappingSuiteIdentifier {
+  AES128_GCM_IV12_TAG16_NO_PADDING = 0x0014,
+  AES192_GCM_IV12_TAG16_NO_PADDING = 0x0046,
+  AES256_GCM_IV12_TAG16_NO_PADDING = 0x0078,
+}
+Object.freeze(RawAesWrappingSuiteIdentifier)
+
+export type WrappingSuiteIdentifier = RawAesWrappingSuiteIdentifier
+
+export interface RawAesKeyringNodeInput {
+  /** Whose key it is; becomes the key provider ID. */
+  keyNamespace: string
+  /** Which key it is; becomes the start of the key provider info. */
+  keyName: string
+  /** The wrapping key: 16, 24 or 32 bytes. Copied, never written to; the caller may wipe it afterwards. */
+  unencryptedMasterKey: Uint8Array
+  wrappingSuite: WrappingSuiteIdentifier
+  /**
+   * How the encryption context is sorted where it authenticates the data key. `false`, the default, is the order that
+   * `@aws-crypto/client-node` writes by default; `true` is the specification's, which every other language uses. They
+   * differ for mixed-case and non-ASCII keys only. Reading tries both.
+   */
+  utf8Sorting?: boolean
+}
+
+const IV_LENGTH = 12
+const TAG_LENGTH = 16
+const KEY_LENGTHS: Readonly<Record<WrappingSuiteIdentifier, number>> = { [0x14]: 16, [0x46]: 24, [0x78]: 32 }
+const OPTIONS = ['keyNamespace', 'keyName', 'unencryptedMasterKey', 'wrappingSuite', 'utf8Sorting'] as const
+
+/**
+ * Wraps data keys with an AES key in memory (framework/raw-aes-keyring.md). Key provider info on the wire:
+ * key name || u32 128 (tag bits) || u32 12 (IV bytes) || IV.
+ *
+ * @example
+ * const keyring = new RawAesKeyringNode({
+ *   keyNamespace: 'my-app', keyName: 'key-2026', unencryptedMasterKey: key,
+ *   wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
+ * })
+ */
+export class RawAesKeyringNode extends KeyringNode {
+  readonly keyNamespace: string
+  readonly keyName: string
+  readonly #key: Uint8Array
+  readonly #nameBytes: Uint8Array
+  readonly #orders: readonly [ContextOrder, ContextOrder]
+
+  constructor(input: RawAesKeyringNodeInput) {
+    super()
+    const {
+      keyNamespace,
+      keyName,
+      unencryptedMasterKey,
+      wrappingSuite,
+      utf8Sorting = false,
+    } = checkOptions(input, OPTIONS, 'RawAesKeyringNode')
+    this.keyNamespace = checkString(keyNamespace, 'keyNamespace')
+    this.keyName = checkString(keyName, 'keyName')
+    this.#nameBytes = utf8(keyName)
+    checkOneOf(wrappingSuite, 'wrappingSuite', [0x14, 0x46, 0x78])
+    checkBytes(unencryptedMasterKey, 'unencryptedMasterKey')
+    if (unencryptedMasterKey.length !== KEY_LENGTHS[wrappingSuite]) {
+      throw new RangeError(
+        `Key length does not agree with the algorithm specification. "unencryptedMasterKey" must be ${KEY_LENGTHS[wrappingSuite]} bytes, got ${unencryptedMasterKey.length}`,
+      )
+    }
+    // A key array that another library has wiped is the usual way to come here.
+    if (unencryptedMasterKey.every((byte) => byte === 0)) throw new RangeError('"unencryptedMasterKey" is all zeros')
+    this.#orders = checkBoolean(utf8Sorting, 'utf8Sorting') ? ['utf8', 'locale'] : ['locale', 'utf8']
+    this.#key = copySecret(unencryptedMasterKey)
+    Object.freeze(this)
+  }
+
+  /** Wipes the wrapping key. The keyring cannot be used afterwards. */
+  dispose(): void {
+    wipe(this.#key)
+  }
+
+  async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
+    const { keyNamespace, keyName } = this
+    const key = this.#usableKey()
+    const dataKey = toWrap(material, keyNamespace, keyName)
+    const iv = getEngine().randomBytes(IV_LENGTH)
+    const wrapped = new Uint8Array(dataKey.length + TAG_LENGTH)
+    getEngine().seal(key, iv, serializeContext(material.encryptionContext, this.#orders[0]), dataKey, wrapped)
+    const rawInfo = new ByteWriter(this.#nameBytes.length + 8 + IV_LENGTH)
+      .put(this.#nameBytes)
+      .u32(TAG_LENGTH * 8)
+      .u32(IV_LENGTH)
+      .put(iv).bytes
+    return material.addEncryptedDataKey(
+      new EncryptedDataKey({ providerId: keyNamespace, providerInfo: keyName, rawInfo, encryptedDataKey: wrapped }),
+      KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_SIGNED_ENC_CTX,
+    )
+  }
+
+  async _onDecrypt(
+    material: NodeDecryptionMaterial,
+    encryptedDataKeys: EncryptedDataKey[],
+  ): Promise<NodeDecryptionMaterial> {
+    const { keyNamespace, keyName } = this
+    const key = this.#usableKey()
+    for (const edk of encryptedDataKeys) {
+      if (edk.providerId !== keyNamespace) continue
+      const iv = this.#ivOf(edk.rawInfo)
+      if (!iv) continue
+      const dataKey = this.#unwrap(key, iv, edk.encryptedDataKey, material)
+      if (!dataKey) {
+        material.addFailure(
+          new SealwaxError(
+            'ERR_AUTHENTICATION_FAILED',
+            `raw AES key "${keyNamespace}/${keyName}" could not open its encrypted data key`,
+          ),
+        )
+        continue
+      }
+      const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_VERIFIED_ENC_CTX
+      material.setUnencryptedDataKey(dataKey, { keyNamespace, keyName, flags })
+      wipe(dataKey)
+      break
+    }
+    return material
+  }
+
+  /** The IV in this key's provider info; undefined where the info is another key's. */
+  #ivOf(info: Uint8Array): Uint8Array | undefined {
+    const name = this.#nameBytes
+    if (info.length !== name.length + 8 + IV_LENGTH || !equalBytes(info.subarray(0, name.length), name))
+      return undefined
+    const reader = new ByteReader(info.subarray(name.length), 'key provider info')
+    // A shorter tag would be easier to forge: only the full one is ours.
+    if (reader.u32() !== TAG_LENGTH * 8 || reader.u32() !== IV_LENGTH) return undefined
+    return reader.take(IV_LENGTH)
+  }
+
+  #unwrap(
+    key: Uint8Array,
+    iv: Uint8Array,
+    wrapped: Uint8Array,
+    material: NodeDecryptionMaterial,
+  ): Uint8Array | undefined {
+    if (wrapped.length !== material.suite.keyLengthBytes + TAG_LENGTH) return undefined
+    const dataKey = allocateSecret(material.suite.keyLengthBytes)
+    let tried: Uint8Array | undefined
+    for (const order of this.#orders) {
+      const context = serializeContext(material.encryptionContext, order)
+      if (tried && equalBytes(context, tried)) break
+      if (getEngine().open(key, iv, context, wrapped, dataKey)) return dataKey
+      tried = context
+    }
+    return undefined
+  }
+
+  #usableKey(): Uint8Array {
+    if (this.#key.every((byte) => byte === 0))
+      throw new SealwaxError('ERR_WRAPPING_KEY', 'this keyring has been disposed of')
+    return this.#key
+  }
+}
+Object.freeze(RawAesKeyringNode)
+Object.freeze(RawAesKeyringNode.prototype)

@@ -1,0 +1,143 @@
+import { constants, createPrivateKey, createPublicKey, KeyObject, privateDecrypt, publicEncrypt } from 'node:crypto'
+import { wipe } from '../bytes'
+import { EncryptedDataKey } from '../encrypted-data-key'
+import { SealwaxError } from '../errors'
+import { KeyringNode } from '../materials/keyring'
+import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
+import { checkOneOf, checkOptions, checkString, describe } from '../options'
+import { toWrap } from './data-key'
+
+/** Hash of OAEP, and of its MGF1; `undefined` is SHA-1, as OpenSSL has it. */
+export type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512' | undefined
+
+export interface RawRsaKeyringNodeInput {
+  /** Whose key it is; becomes the key provider ID. */
+  keyNamespace: string
+  /** Which key it is; becomes the key provider info. */
+  keyName: string
+  /** PEM text or bytes, or KeyObjects. With a public key alone the keyring encrypts, with a private one it does both. */
+  rsaKey: { publicKey?: string | Buffer | KeyObject; privateKey?: string | Buffer | KeyObject }
+  /**
+   * `crypto.constants.RSA_PKCS1_OAEP_PADDING` (the default) or `RSA_PKCS1_PADDING`. The latter decrypts only on a
+   * Node.js whose OpenSSL rejects bad padding implicitly (Node 22.?, 24 and later).
+   */
+  padding?: number
+  oaepHash?: OaepHash
+}
+
+/** Whether OAEP hashes other than SHA-1 can be had: always, with every Node.js this package supports. */
+export const oaepHashSupported = true
+
+const OPTIONS = ['keyNamespace', 'keyName', 'rsaKey', 'padding', 'oaepHash'] as const
+const { RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING } = constants
+
+/**
+ * Wraps data keys with an RSA key in memory (framework/raw-rsa-keyring.md). RSA does not bind the encryption context to
+ * the data key; the message itself still does.
+ */
+export class RawRsaKeyringNode extends KeyringNode {
+  readonly keyNamespace: string
+  readonly keyName: string
+  readonly #publicKey: KeyObject | undefined
+  readonly #privateKey: KeyObject | undefined
+  readonly #padding: { padding: number; oaepHash?: string }
+
+  constructor(input: RawRsaKeyringNodeInput) {
+    super()
+    const {
+      keyNamespace,
+      keyName,
+      rsaKey,
+      padding = RSA_PKCS1_OAEP_PADDING,
+      oaepHash,
+    } = checkOptions(input, OPTIONS, 'RawRsaKeyringNode')
+    this.keyNamespace = checkString(keyNamespace, 'keyNamespace')
+    this.keyName = checkString(keyName, 'keyName')
+    if (typeof rsaKey !== 'object' || rsaKey === null)
+      throw new TypeError(`"rsaKey" must be an object, got ${describe(rsaKey)}`)
+    const { publicKey, privateKey } = rsaKey
+    if (!publicKey && !privateKey)
+      throw new TypeError('No Key provided. "rsaKey" needs a "publicKey" or a "privateKey"')
+    checkOneOf(padding, 'padding', [RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING])
+    if (oaepHash !== undefined) {
+      if (padding !== RSA_PKCS1_OAEP_PADDING) throw new TypeError('"oaepHash" goes with OAEP padding only')
+      checkOneOf(oaepHash, 'oaepHash', ['sha1', 'sha256', 'sha384', 'sha512'])
+    }
+    this.#padding = padding === RSA_PKCS1_OAEP_PADDING ? { padding, oaepHash: oaepHash ?? 'sha1' } : { padding }
+    this.#publicKey = publicKey ? toRsaKey(publicKey, 'public') : undefined
+    this.#privateKey = privateKey ? toRsaKey(privateKey, 'private') : undefined
+    Object.freeze(this)
+  }
+
+  async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
+    const { keyNamespace, keyName } = this
+    const key = this.#publicKey
+    if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'No public key defined in constructor.  Encrypt disabled.')
+    const encryptedDataKey = publicEncrypt({ key, ...this.#padding }, toWrap(material, keyNamespace, keyName))
+    return material.addEncryptedDataKey(
+      new EncryptedDataKey({ providerId: keyNamespace, providerInfo: keyName, encryptedDataKey }),
+      KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY,
+    )
+  }
+
+  async _onDecrypt(
+    material: NodeDecryptionMaterial,
+    encryptedDataKeys: EncryptedDataKey[],
+  ): Promise<NodeDecryptionMaterial> {
+    const { keyNamespace, keyName } = this
+    const key = this.#privateKey
+    if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'No private key defined in constructor.  Decrypt disabled.')
+    for (const edk of encryptedDataKeys) {
+      if (edk.providerId !== keyNamespace || edk.providerInfo !== keyName) continue
+      const dataKey = this.#unwrap(key, edk.encryptedDataKey, material.suite.keyLengthBytes)
+      if (dataKey instanceof Error) {
+        material.addFailure(dataKey)
+        continue
+      }
+      const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY
+      material.setUnencryptedDataKey(dataKey, { keyNamespace, keyName, flags })
+      wipe(dataKey)
+      break
+    }
+    return material
+  }
+
+  /** One error for every way to fail, so that padding and length cannot be told apart. */
+  #unwrap(key: KeyObject, wrapped: Uint8Array, length: number): Uint8Array | Error {
+    try {
+      const dataKey = privateDecrypt({ key, ...this.#padding }, wrapped)
+      if (dataKey.length === length) return dataKey
+      wipe(dataKey)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ERR_INVALID_ARG_VALUE') {
+        return new SealwaxError(
+          'ERR_WRAPPING_KEY',
+          'this Node.js does not decrypt RSA PKCS #1 v1.5 padding safely, and so not at all',
+        )
+      }
+    }
+    return new SealwaxError(
+      'ERR_AUTHENTICATION_FAILED',
+      `raw RSA key "${this.keyNamespace}/${this.keyName}" could not open its encrypted data key`,
+    )
+  }
+}
+Object.freeze(RawRsaKeyringNode)
+Object.freeze(RawRsaKeyringNode.prototype)
+
+function toRsaKey(key: string | Buffer | KeyObject, kind: 'public' | 'private'): KeyObject {
+  const option = `rsaKey.${kind}Key`
+  const object = key instanceof KeyObject ? key : parseKey(key, kind, option)
+  if (object.type !== kind || object.asymmetricKeyType !== 'rsa')
+    throw new TypeError(`"${option}" must be an RSA ${kind} key`)
+  return object
+}
+
+function parseKey(key: string | Buffer, kind: 'public' | 'private', option: string): KeyObject {
+  try {
+    return kind === 'public' ? createPublicKey(key) : createPrivateKey(key)
+  } catch {
+    // OpenSSL's error may quote its input; the input may be the private key.
+    throw new TypeError(`"${option}" is not a ${kind} key in PEM`)
+  }
+}

@@ -1,0 +1,77 @@
+import type { NodeMaterialsManager } from '../materials/cmm'
+import type { KeyringNode } from '../materials/keyring'
+import { checkInteger, checkOptions } from '../options'
+import { CommitmentPolicy, checkCommitmentPolicy } from '../policies'
+import { type DecryptInput, type DecryptOutput, decrypt } from './decrypt'
+import { type EncryptInput, type EncryptOutput, encrypt } from './encrypt'
+import type { MessageSource } from './source'
+
+/** What holds for every message of a client. */
+export interface ClientOptions {
+  /** Which suites to write and read. Default: `REQUIRE_ENCRYPT_REQUIRE_DECRYPT`. */
+  commitmentPolicy: CommitmentPolicy
+  /** Refuse to write or read a message with more encrypted data keys. Default: `false`, the format's own limit. */
+  maxEncryptedDataKeys: number | false
+}
+
+export interface EncryptClient {
+  /**
+   * Encrypts `plaintext` as one message. Resolves when all of it is sealed; the result is the caller's.
+   *
+   * `cmm` is a keyring or a cryptographic materials manager. `plaintext` is read, never written or kept; do not change
+   * it before the promise settles.
+   *
+   * Rejects with `TypeError`/`RangeError` for wrong options, {@link SealwaxError} for the rest; keyring errors pass unchanged.
+   *
+   * @example
+   * const { result } = await client.encrypt(keyring, 'attack at dawn', { encryptionContext: { purpose: 'demo' } })
+   */
+  encrypt(cmm: KeyringNode | NodeMaterialsManager, plaintext: MessageSource, op?: EncryptInput): Promise<EncryptOutput>
+}
+
+export interface DecryptClient {
+  /**
+   * Decrypts one message. Resolves when all of it is authenticated, down to the signature and the last byte; on any
+   * failure nothing of the plaintext is released.
+   *
+   * @example
+   * const { plaintext, messageHeader } = await client.decrypt(keyring, result, { encryptionContext: { purpose: 'demo' } })
+   */
+  decrypt(cmm: KeyringNode | NodeMaterialsManager, ciphertext: MessageSource, op?: DecryptInput): Promise<DecryptOutput>
+}
+
+/**
+ * A client with the given policy; all its functions can be used on their own.
+ *
+ * @example
+ * const { encrypt, decrypt } = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
+ */
+export function buildClient(options?: CommitmentPolicy | Partial<ClientOptions>): EncryptClient & DecryptClient {
+  return Object.freeze({ ...buildEncrypt(options), ...buildDecrypt(options) })
+}
+
+/** The encrypting half of {@link buildClient}. */
+export function buildEncrypt(options?: CommitmentPolicy | Partial<ClientOptions>): EncryptClient {
+  const client = checkClientOptions(options)
+  return Object.freeze<EncryptClient>({ encrypt: (cmm, plaintext, op) => encrypt(client, cmm, plaintext, op) })
+}
+
+/** The decrypting half of {@link buildClient}. */
+export function buildDecrypt(options?: CommitmentPolicy | Partial<ClientOptions>): DecryptClient {
+  const client = checkClientOptions(options)
+  return Object.freeze<DecryptClient>({ decrypt: (cmm, ciphertext, op) => decrypt(client, cmm, ciphertext, op) })
+}
+
+function checkClientOptions(options: CommitmentPolicy | Partial<ClientOptions> = {}): Readonly<ClientOptions> {
+  const given = typeof options === 'string' ? { commitmentPolicy: options } : options
+  const { commitmentPolicy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT, maxEncryptedDataKeys = false } =
+    checkOptions<Partial<ClientOptions>>(given, ['commitmentPolicy', 'maxEncryptedDataKeys'], 'buildClient')
+  checkCommitmentPolicy(commitmentPolicy)
+  if (maxEncryptedDataKeys !== false) {
+    if (typeof maxEncryptedDataKeys === 'number' && maxEncryptedDataKeys < 1) {
+      throw new RangeError(`Invalid maxEncryptedDataKeys value. It must be at least 1, got ${maxEncryptedDataKeys}`)
+    }
+    checkInteger(maxEncryptedDataKeys, 'maxEncryptedDataKeys', 1, Number.MAX_SAFE_INTEGER)
+  }
+  return Object.freeze({ commitmentPolicy, maxEncryptedDataKeys })
+}

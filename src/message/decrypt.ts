@@ -1,0 +1,113 @@
+import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
+import { SealwaxError } from '../errors'
+import { maxPlaintextLength, REGULAR_FRAME_OVERHEAD } from '../format/frame'
+import { ContentType, type MessageHeader, type ParsedHeader, parseHeader } from '../format/message-header'
+import { type NodeMaterialsManager, requestDecryptionMaterials, toMaterialsManager } from '../materials/cmm'
+import type { KeyringNode } from '../materials/keyring'
+import type { NodeDecryptionMaterial } from '../materials/materials'
+import { checkInteger, checkOptions } from '../options'
+import { CommitmentPolicySuites } from '../policies'
+import type { ClientOptions } from './client'
+import { checkEncoding, checkSignal } from './encrypt'
+import { MessageOpener } from './opener'
+import { Output } from './output'
+import { checkAborted, nextTurn, orAborted, slices } from './slices'
+import { type MessageSource, readSource } from './source'
+
+/** Options of `decrypt`. */
+export interface DecryptInput {
+  /** Of a string ciphertext. Default: utf8, which no message survives; say `base64` or what it is. */
+  encoding?: BufferEncoding
+  /** Refuse frames (of messages without frames, bodies) with more plaintext bytes than this. 0 is no limit, the default. */
+  maxBodySize?: number
+  /** Pairs that must be in the message's encryption context, else `ERR_ENCRYPTION_CONTEXT`. Default: none. */
+  encryptionContext?: EncryptionContext
+  /** Ends the operation early, with `ERR_ABORTED`. */
+  signal?: AbortSignal
+}
+
+export interface DecryptOutput {
+  plaintext: Buffer
+  /** The authenticated header: compare its encryption context, or have it compared by the option of that name. */
+  messageHeader: MessageHeader
+}
+
+const OPTIONS = ['encoding', 'maxBodySize', 'encryptionContext', 'signal'] as const
+
+export async function decrypt(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  ciphertext: MessageSource,
+  op?: DecryptInput,
+): Promise<DecryptOutput> {
+  const options = checkDecryptOptions(op)
+  const cmm = toMaterialsManager(source)
+  checkAborted(options.signal)
+  const bytes = await readSource(ciphertext, options.encoding, 'Unsupported ciphertext format.')
+  const length = bytes.length
+
+  const header = parseHeader(bytes, {
+    ...(client.maxEncryptedDataKeys && { maxEncryptedDataKeys: client.maxEncryptedDataKeys }),
+  })
+  const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
+  const { contentType, frameLength } = header.messageHeader
+  const framed = contentType === ContentType.FRAMED_DATA
+  const bodyLength = length - header.bytes.length
+  const output = new Output(maxPlaintextLength(bodyLength, frameLength, framed))
+  let opener: MessageOpener | undefined
+  try {
+    opener = new MessageOpener(header, material, options.maxBodySize)
+    const pieces: Uint8Array[] = []
+    const unit = framed ? frameLength + REGULAR_FRAME_OVERHEAD : Math.max(1, bodyLength)
+    for (const [start, end] of slices(bodyLength, unit)) {
+      if (start > 0) await nextTurn()
+      checkAborted(options.signal)
+      if (bytes.length !== length)
+        throw new TypeError('the ciphertext was resized or transferred while it was being decrypted')
+      const slice = bytes.subarray(header.bytes.length + start, header.bytes.length + end)
+      pieces.push(...opener.update(slice, output.allocate))
+    }
+    opener.final()
+    return { plaintext: output.join(pieces), messageHeader: header.messageHeader }
+  } catch (error) {
+    output.wipe()
+    throw error
+  } finally {
+    opener?.dispose()
+    material.zeroUnencryptedDataKey()
+  }
+}
+
+/** Checks the options once, before anything is read, and fills in the defaults. */
+export function checkDecryptOptions(op: DecryptInput | undefined) {
+  const { encoding = 'utf8', maxBodySize = 0, encryptionContext = {}, signal } = checkOptions(op, OPTIONS, 'decrypt')
+  return {
+    encoding: checkEncoding(encoding),
+    maxBodySize: checkInteger(maxBodySize, 'maxBodySize', 0, Number.MAX_SAFE_INTEGER) || Infinity,
+    encryptionContext: checkEncryptionContext(encryptionContext),
+    signal: checkSignal(signal),
+  }
+}
+
+/** Policies and required pairs first, so that a message which cannot be accepted costs no call to a key service. */
+export async function requestMaterialsFor(
+  client: Readonly<ClientOptions>,
+  cmm: NodeMaterialsManager,
+  { messageHeader, suite }: ParsedHeader,
+  requiredContext: Readonly<EncryptionContext>,
+  signal: AbortSignal | undefined,
+): Promise<NodeDecryptionMaterial> {
+  const { messageId, encryptionContext, encryptedDataKeys } = messageHeader
+  CommitmentPolicySuites.isDecryptEnabled(client.commitmentPolicy, suite, Buffer.from(messageId).toString('hex'))
+  for (const key of Object.keys(requiredContext)) {
+    if (encryptionContext[key] !== requiredContext[key]) {
+      const problem = key in encryptionContext ? 'has another value for' : 'lacks'
+      throw new SealwaxError(
+        'ERR_ENCRYPTION_CONTEXT',
+        `the message's encryption context ${problem} the required key ${JSON.stringify(key)}`,
+      )
+    }
+  }
+  const asked = requestDecryptionMaterials(cmm, { suite, encryptionContext, encryptedDataKeys })
+  return await orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey())
+}

@@ -1,0 +1,133 @@
+import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
+import { SealwaxError } from '../errors'
+import { MAX_UINT32 } from '../format/frame'
+import type { MessageHeader } from '../format/message-header'
+import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
+import type { KeyringNode } from '../materials/keyring'
+import { checkInteger, checkOptions } from '../options'
+import { CommitmentPolicySuites } from '../policies'
+import { type AlgorithmSuiteIdentifier, getSuite } from '../suites'
+import type { ClientOptions } from './client'
+import { Output } from './output'
+import { MessageSealer } from './sealer'
+import { checkAborted, nextTurn, orAborted, slices } from './slices'
+import { type MessageSource, readSource } from './source'
+
+/** Options of `encrypt`. */
+export interface EncryptInput {
+  /** Default: the default suite of the client's commitment policy, which signs. */
+  suiteId?: AlgorithmSuiteIdentifier
+  /** Public pairs of strings that are authenticated with the message. Default: none. */
+  encryptionContext?: EncryptionContext
+  /** Plaintext bytes in a frame, 1 to 2^32-1. Default: 4096. */
+  frameLength?: number
+  /** Bytes of plaintext at most, for streams; bytes and strings bring their own. */
+  plaintextLength?: number
+  /** Of a string plaintext. Default: utf8. */
+  encoding?: BufferEncoding
+  /** Ends the operation early, with `ERR_ABORTED`. */
+  signal?: AbortSignal
+}
+
+export interface EncryptOutput {
+  /** The whole message. */
+  result: Buffer
+  messageHeader: MessageHeader
+}
+
+/** Defaults: those of `@aws-crypto/client-node`, whose readers and writers meet ours. */
+const DEFAULT_FRAME_LENGTH = 4096
+const OPTIONS = ['suiteId', 'encryptionContext', 'frameLength', 'plaintextLength', 'encoding', 'signal'] as const
+
+export async function encrypt(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  plaintext: MessageSource,
+  op?: EncryptInput,
+): Promise<EncryptOutput> {
+  const options = checkEncryptOptions(client, op)
+  const cmm = toMaterialsManager(source)
+  checkAborted(options.signal)
+  const bytes = await readSource(plaintext, options.encoding, 'Unsupported plaintext')
+  const length = bytes.length
+  if (options.plaintextLength !== undefined && !isSized(plaintext) && length > options.plaintextLength) {
+    throw new SealwaxError(
+      'ERR_LIMIT_EXCEEDED',
+      `Encrypted data exceeded plaintextLength. ${length} > ${options.plaintextLength}`,
+    )
+  }
+
+  const request = {
+    ...(options.suite && { suite: options.suite }),
+    encryptionContext: options.encryptionContext,
+    commitmentPolicy: client.commitmentPolicy,
+    plaintextLength: length,
+  }
+  const asked = requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
+  const material = await orAborted(asked, options.signal, (late) => late.zeroUnencryptedDataKey())
+  let sealer: MessageSealer | undefined
+  try {
+    sealer = new MessageSealer(material, { frameLength: options.frameLength })
+    const output = new Output(sealer.messageLength(length))
+    output.allocate(sealer.header.length).set(sealer.header)
+    const pieces = [sealer.header]
+    for (const [start, end] of slices(length, options.frameLength)) {
+      if (start > 0) await nextTurn()
+      checkAborted(options.signal)
+      if (bytes.length !== length)
+        throw new TypeError('the plaintext was resized or transferred while it was being encrypted')
+      const slice = bytes.subarray(start, end)
+      pieces.push(...(end < length ? sealer.update(slice, output.allocate) : sealer.final(slice, output.allocate)))
+    }
+    return { result: output.join(pieces), messageHeader: sealer.messageHeader }
+  } finally {
+    sealer?.dispose()
+    material.zeroUnencryptedDataKey()
+  }
+}
+
+/** Checks the options once, before anything is asked of a keyring, and fills in the defaults. */
+export function checkEncryptOptions(client: Readonly<ClientOptions>, op: EncryptInput | undefined) {
+  const {
+    suiteId,
+    encryptionContext = {},
+    frameLength = DEFAULT_FRAME_LENGTH,
+    plaintextLength,
+    encoding = 'utf8',
+    signal,
+  } = checkOptions(op, OPTIONS, 'encrypt')
+  if (suiteId !== undefined) CommitmentPolicySuites.isEncryptEnabled(client.commitmentPolicy, suiteId)
+  if (
+    typeof frameLength === 'number' &&
+    !(frameLength >= 1 && frameLength <= MAX_UINT32 && Number.isInteger(frameLength))
+  ) {
+    throw new RangeError(
+      `frameLength out of bounds: "frameLength" must be an integer from 1 to ${MAX_UINT32}, got ${frameLength}`,
+    )
+  }
+  if (plaintextLength !== undefined) checkInteger(plaintextLength, 'plaintextLength', 0, Number.MAX_SAFE_INTEGER)
+  return {
+    suite: suiteId === undefined ? undefined : getSuite(suiteId),
+    encryptionContext: checkEncryptionContext(encryptionContext),
+    frameLength: checkInteger(frameLength, 'frameLength', 1, MAX_UINT32),
+    plaintextLength,
+    encoding: checkEncoding(encoding),
+    signal: checkSignal(signal),
+  }
+}
+
+export function checkEncoding(encoding: unknown): BufferEncoding {
+  if (typeof encoding === 'string' && Buffer.isEncoding(encoding)) return encoding
+  throw new TypeError(
+    `"encoding" must be an encoding that Buffer knows, got ${typeof encoding === 'string' ? JSON.stringify(encoding.slice(0, 20)) : typeof encoding}`,
+  )
+}
+
+export function checkSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return signal
+  throw new TypeError('"signal" must be an AbortSignal')
+}
+
+function isSized(source: MessageSource): boolean {
+  return typeof source === 'string' || source instanceof Uint8Array
+}

@@ -1,0 +1,185 @@
+import { allocateSecret, wipe } from '../bytes'
+import { type Engine, getEngine } from '../engine/engine'
+import { SealwaxError } from '../errors'
+import { framesLength, IV_LENGTH, MAX_UINT32, TAG_LENGTH } from '../format/frame'
+import { serializeFooter } from '../format/message-footer'
+import { ContentType, headerAuthLength, type MessageHeader, serializeHeaderBody } from '../format/message-header'
+import { deriveMessageKeys } from '../materials/derive'
+import { dataKeyOf, type NodeEncryptionMaterial } from '../materials/materials'
+import { createSigner, type MessageSigner } from '../materials/signature'
+import type { NodeAlgorithmSuite } from '../suites'
+import type { Allocate } from './output'
+
+/** A DER signature takes at most this many bytes, by curve. */
+const MAX_SIGNATURE_LENGTH = { prime256v1: 72, secp384r1: 104 } as const
+const ZERO_IV = new Uint8Array(IV_LENGTH)
+
+export interface SealerOptions {
+  /** Plaintext bytes in a frame. */
+  readonly frameLength: number
+  /** Refuse more plaintext than this. */
+  readonly plaintextLength?: number
+}
+
+/**
+ * Writes one message, piece by piece: `header`, then what `update` and `final` return. `dispose` wipes the derived key
+ * and must be called however the message ends; the materials stay their owner's.
+ *
+ * The input is read before a call returns and never kept by reference. All frames but the final one are full; the
+ * final one holds the rest, possibly nothing, as `@aws-crypto/client-node` writes it.
+ */
+export class MessageSealer {
+  readonly messageHeader: MessageHeader
+  /** Header body and header authentication. */
+  readonly header: Uint8Array
+  readonly #engine: Engine
+  readonly #suite: NodeAlgorithmSuite
+  readonly #key: Uint8Array
+  readonly #signer: MessageSigner | undefined
+  readonly #frameLength: number
+  readonly #plaintextLength: number
+  #sequenceNumber = 1
+  #total = 0
+  /** The start of a frame that is not full yet. */
+  #partial: Uint8Array | undefined
+  #partialLength = 0
+
+  constructor(material: NodeEncryptionMaterial, { frameLength, plaintextLength = Infinity }: SealerOptions) {
+    const { suite, encryptionContext } = material
+    this.#engine = getEngine()
+    this.#suite = suite
+    this.#frameLength = frameLength
+    this.#plaintextLength = plaintextLength
+    const messageId = this.#engine.randomBytes(suite.messageFormat === 1 ? 16 : 32)
+    const { key, commitment } = deriveMessageKeys(this.#engine, suite, dataKeyOf(material), messageId)
+    this.#key = key
+    const fields = {
+      suiteId: suite.id,
+      messageId,
+      encryptionContext,
+      encryptedDataKeys: Object.freeze(material.encryptedDataKeys),
+      contentType: ContentType.FRAMED_DATA,
+      frameLength,
+    }
+    this.messageHeader = Object.freeze<MessageHeader>(
+      commitment
+        ? { version: 2, ...fields, suiteData: commitment }
+        : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
+    )
+    this.header = this.#authenticatedHeader()
+    if (material.signatureKey) this.#signer = createSigner(suite, material.signatureKey)
+    this.#signer?.update(this.header)
+  }
+
+  /** At most how many bytes the message of `plaintextLength` bytes takes, header and footer included. */
+  messageLength(plaintextLength: number): number {
+    const { signatureCurve } = this.#suite
+    const footer = signatureCurve ? 2 + MAX_SIGNATURE_LENGTH[signatureCurve] : 0
+    return this.header.length + framesLength(plaintextLength, this.#frameLength, true) + footer
+  }
+
+  /** Seals what is full, in pieces of `allocate`'s memory; keeps the rest, less than a frame. */
+  update(plaintext: Uint8Array, allocate: Allocate): Uint8Array[] {
+    this.#count(plaintext.length)
+    const pieces: Uint8Array[] = []
+    let offset = 0
+    if (this.#partialLength > 0) {
+      offset = this.#fillPartial(plaintext)
+      if (this.#partialLength < this.#frameLength) return pieces
+      pieces.push(this.#seal(this.#takePartial(), false, allocate))
+    }
+    const full = Math.floor((plaintext.length - offset) / this.#frameLength) * this.#frameLength
+    if (full > 0) pieces.push(this.#seal(plaintext.subarray(offset, offset + full), false, allocate))
+    this.#fillPartial(plaintext.subarray(offset + full))
+    return pieces
+  }
+
+  /** Seals the last `plaintext`, if any, with what was kept, as the last frames; then the footer of signed suites. */
+  final(plaintext: Uint8Array, allocate: Allocate): Uint8Array[] {
+    const pieces: Uint8Array[] = []
+    let rest = plaintext
+    if (this.#partialLength > 0) {
+      pieces.push(...this.update(plaintext, allocate))
+      rest = this.#takePartial()
+    } else {
+      this.#count(plaintext.length)
+    }
+    pieces.push(this.#seal(rest, true, allocate))
+    if (this.#signer) {
+      const footer = serializeFooter(this.#signer.sign())
+      const out = allocate(footer.length)
+      out.set(footer)
+      pieces.push(out)
+    }
+    return pieces
+  }
+
+  /** Wipes the derived key and whatever plaintext was kept. Safe to call twice. */
+  dispose(): void {
+    wipe(this.#key, this.#partial)
+  }
+
+  #authenticatedHeader(): Uint8Array {
+    const body = serializeHeaderBody(this.messageHeader)
+    // Version 1 carries the header's IV, written as zeros; version 2 does not.
+    const header = new Uint8Array(body.length + headerAuthLength(this.#suite))
+    header.set(body)
+    this.#engine.seal(this.#key, ZERO_IV, body, EMPTY, header.subarray(header.length - TAG_LENGTH))
+    return header
+  }
+
+  #seal(plaintext: Uint8Array, final: boolean, allocate: Allocate): Uint8Array {
+    const run = {
+      key: this.#key,
+      messageId: this.messageHeader.messageId,
+      frameLength: this.#frameLength,
+      firstSequenceNumber: this.#sequenceNumber,
+    }
+    const frames = Math.floor(plaintext.length / this.#frameLength) + (final ? 1 : 0)
+    if (this.#sequenceNumber + frames - 1 > MAX_UINT32) {
+      throw new SealwaxError(
+        'ERR_LIMIT_EXCEEDED',
+        `a message has at most ${MAX_UINT32} frames: use a larger frameLength`,
+      )
+    }
+    const out = allocate(framesLength(plaintext.length, this.#frameLength, final))
+    this.#engine.sealFrames(run, plaintext, final, out)
+    this.#sequenceNumber += frames
+    this.#signer?.update(out)
+    return out
+  }
+
+  #count(length: number): void {
+    this.#total += length
+    if (this.#total > this.#plaintextLength) {
+      throw new SealwaxError(
+        'ERR_LIMIT_EXCEEDED',
+        `Encrypted data exceeded plaintextLength. ${this.#total} > ${this.#plaintextLength}`,
+      )
+    }
+  }
+
+  /** Copies from `bytes` what the current frame still takes; returns how much that was. */
+  #fillPartial(bytes: Uint8Array): number {
+    const taken = Math.min(this.#frameLength - this.#partialLength, bytes.length)
+    const length = this.#partialLength + taken
+    if (taken > 0 && length > (this.#partial?.length ?? 0)) {
+      // Grows with what arrives, never by the frame length alone, which may be 4 GiB.
+      const larger = allocateSecret(Math.min(this.#frameLength, Math.max(length, 2 * (this.#partial?.length ?? 0))))
+      if (this.#partial) larger.set(this.#partial.subarray(0, this.#partialLength))
+      wipe(this.#partial)
+      this.#partial = larger
+    }
+    this.#partial?.set(bytes.subarray(0, taken), this.#partialLength)
+    this.#partialLength = length
+    return taken
+  }
+
+  #takePartial(): Uint8Array {
+    const partial = this.#partial?.subarray(0, this.#partialLength) ?? EMPTY
+    this.#partialLength = 0
+    return partial
+  }
+}
+
+const EMPTY = new Uint8Array(0)

@@ -1,0 +1,52 @@
+import { SealwaxError } from '../errors'
+
+/**
+ * How much one engine call works on before other events get a turn: some milliseconds' worth at most, so that a long
+ * message does not hold up the event loop. Measured in bench/message.ts.
+ */
+const SLICE_LENGTH = 4 * 1024 * 1024
+
+/** Cuts `length` bytes into slices of whole `unit`s, the last one taking what is left; empty input is one empty slice. */
+export function* slices(length: number, unit: number): Generator<readonly [start: number, end: number]> {
+  const step = Math.max(1, Math.floor(SLICE_LENGTH / unit)) * unit
+  let start = 0
+  for (; start + step < length; start += step) yield [start, start + step]
+  yield [start, length]
+}
+
+/** Lets other events have their turn. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** Throws `ERR_ABORTED` once the signal says so. */
+export function checkAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw aborted(signal)
+}
+
+/** The promise's result, or `ERR_ABORTED` as soon as the signal says so, whatever the promise does later. */
+export async function orAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  discard: (late: T) => void,
+): Promise<T> {
+  if (!signal) return await promise
+  let onAbort = () => {}
+  const abort = new Promise<never>((_, reject) => {
+    onAbort = () => reject(aborted(signal))
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    return await Promise.race([promise, abort])
+  } catch (error) {
+    if (signal.aborted) promise.then(discard, () => {})
+    throw error
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+function aborted(signal: AbortSignal): SealwaxError {
+  return new SealwaxError('ERR_ABORTED', 'the operation was aborted', { cause: signal.reason })
+}
