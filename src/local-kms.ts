@@ -1,0 +1,2 @@
+/** The public list of `sealwax/local-kms`. */
+export { type LocalKms, type LocalKmsOptions, startLocalKms } from './local-kms/server'

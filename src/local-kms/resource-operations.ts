@@ -1,0 +1,285 @@
+import { randomBytes } from 'node:crypto'
+import { type Call, type Operations, page, stopIfDryRun } from './call'
+import { KmsError, notFound, validation } from './errors'
+import type { Input } from './input'
+import {
+  type Alias,
+  arnOf,
+  findKey,
+  type Grant,
+  type Key,
+  refusePending,
+  requireEnabled,
+  type State,
+  seconds,
+  type Tag,
+} from './keys'
+
+const MAX_ALIASES_PER_KEY = 50
+const MAX_TAGS = 50
+const MAX_GRANTS_PER_KEY = 1000
+const MAX_POLICY_LENGTH = 32_768
+
+/** What hangs on keys: aliases, tags, policies and grants. Policies and grants are kept and told; nothing obeys them. */
+export const resourceOperations: Operations = {
+  CreateAlias(call) {
+    const { name, arn } = aliasInput(call)
+    const target = call.input.requiredText('TargetKeyId')
+    const { region, now } = call
+    return call.vault.commit((draft) => {
+      if (draft.aliases.has(arn))
+        throw new KmsError('AlreadyExistsException', `An alias with the name ${arn} already exists.`)
+      const { keyId } = refusePending(findKey(draft, call, target))
+      setAlias(draft, { arn, name, region, targetKeyId: keyId, created: now, updated: now })
+      return undefined
+    })
+  },
+
+  UpdateAlias(call) {
+    const { arn } = aliasInput(call)
+    const target = call.input.requiredText('TargetKeyId')
+    return call.vault.commit((draft) => {
+      const alias = draft.aliases.get(arn) ?? throwAliasNotFound(arn)
+      const key = refusePending(findKey(draft, call, target))
+      const [old, next] = [alias.targetKeyId, key.keyId].map((keyId) => draft.materials.get(keyId))
+      if (old?.usage !== next?.usage || (old?.spec === 'SYMMETRIC_DEFAULT') !== (next?.spec === 'SYMMETRIC_DEFAULT')) {
+        throw validation('An alias can move only between keys of the same type and key usage.')
+      }
+      setAlias(draft, { ...alias, targetKeyId: key.keyId, updated: call.now })
+      return undefined
+    })
+  },
+
+  DeleteAlias(call) {
+    const { arn } = aliasInput(call)
+    return call.vault.commit((draft) => {
+      if (!draft.aliases.delete(arn)) throwAliasNotFound(arn)
+      return undefined
+    })
+  },
+
+  ListAliases(call) {
+    const id = call.input.text('KeyId')
+    const keyId = id === undefined ? undefined : findKey(call.state, call, id).keyId
+    const here = [...call.state.aliases.values()].filter(
+      (alias) => alias.arn === arnOf(alias.name, call) && (keyId === undefined || alias.targetKeyId === keyId),
+    )
+    const { items, paging } = page(call, here, (alias) => alias.name, 50, 100)
+    return {
+      Aliases: items.map((alias) => ({
+        AliasName: alias.name,
+        AliasArn: alias.arn,
+        TargetKeyId: alias.targetKeyId,
+        CreationDate: seconds(alias.created),
+        LastUpdatedDate: seconds(alias.updated),
+      })),
+      ...paging,
+    }
+  },
+
+  TagResource(call) {
+    const added = readTags(call.input) ?? throwMissing('tags')
+    return replaceKey(call, (key) => {
+      const kept = key.tags.filter(({ TagKey }) => !added.some((tag) => tag.TagKey === TagKey))
+      return { ...refusePending(key), tags: checkTagCount([...kept, ...added]) }
+    })
+  },
+
+  UntagResource(call) {
+    const names = call.input.texts('TagKeys', MAX_TAGS) ?? throwMissing('tagKeys')
+    return replaceKey(call, (key) => ({
+      ...refusePending(key),
+      tags: key.tags.filter(({ TagKey }) => !names.includes(TagKey)),
+    }))
+  },
+
+  ListResourceTags(call) {
+    const { tags } = namedKey(call)
+    const { items, paging } = page(call, tags, ({ TagKey }) => TagKey, 50, 50)
+    return { Tags: items, ...paging }
+  },
+
+  GetKeyPolicy(call) {
+    checkPolicyName(call)
+    return { Policy: namedKey(call).policy, PolicyName: 'default' }
+  },
+
+  PutKeyPolicy(call) {
+    checkPolicyName(call)
+    const policy = readPolicy(call) ?? throwMissing('policy')
+    return replaceKey(call, (key) => ({ ...refusePending(key), policy }))
+  },
+
+  ListKeyPolicies(call) {
+    namedKey(call)
+    return { PolicyNames: ['default'], Truncated: false }
+  },
+
+  CreateGrant(call) {
+    const { input, now, account } = call
+    const id = randomBytes(32).toString('hex')
+    const operations = input.texts('Operations', 50) ?? throwMissing('operations')
+    const principal = input.text('GranteePrincipal', 256)
+    const entry = {
+      Name: input.text('Name', 256),
+      GranteePrincipal: principal,
+      GranteeServicePrincipal: input.text('GranteeServicePrincipal', 256),
+      RetiringPrincipal: input.text('RetiringPrincipal', 256),
+      Operations: operations,
+      Constraints: input.structure('Constraints'),
+      IssuingAccount: `arn:aws:iam::${account}:root`,
+    }
+    if (!principal && !entry.GranteeServicePrincipal) throwMissing('granteePrincipal')
+    const keyId = input.requiredText('KeyId')
+    return call.vault.commit((draft) => {
+      const key = requireEnabled(findKey(draft, call, keyId))
+      stopIfDryRun(call)
+      if (grantsOf(draft, key).length >= MAX_GRANTS_PER_KEY) {
+        throw new KmsError('LimitExceededException', `A key has at most ${MAX_GRANTS_PER_KEY} grants.`)
+      }
+      draft.grants.set(id, { id, keyArn: key.arn, created: now, entry })
+      return { GrantId: id, GrantToken: grantToken(id) }
+    })
+  },
+
+  ListGrants(call) {
+    const { input } = call
+    const [id, principal] = [input.text('GrantId', 128), input.text('GranteePrincipal', 256)]
+    return grantPage(
+      call,
+      grantsOf(call.state, namedKey(call)).filter(
+        (grant) =>
+          (id ?? grant.id) === grant.id && (principal === undefined || principal === grant.entry.GranteePrincipal),
+      ),
+    )
+  },
+
+  ListRetirableGrants(call) {
+    const principal = call.input.requiredText('RetiringPrincipal', 256)
+    const retirable = [...call.state.grants.values()].filter(
+      ({ keyArn, entry }) =>
+        entry.RetiringPrincipal === principal && call.state.keys.get(keyArn)?.region === call.region,
+    )
+    return grantPage(call, retirable)
+  },
+
+  RevokeGrant: (call) => removeGrant(call, call.input.requiredText('KeyId'), call.input.requiredText('GrantId', 128)),
+
+  RetireGrant(call) {
+    const { input, state } = call
+    const token = input.text('GrantToken', 8192)
+    if (token === undefined) return removeGrant(call, input.requiredText('KeyId'), input.requiredText('GrantId', 128))
+    const grant = [...state.grants.values()].find(({ id }) => grantToken(id) === token)
+    if (!grant) throw new KmsError('InvalidGrantTokenException', 'The grant token is not valid.')
+    return removeGrant(call, grant.keyArn, grant.id)
+  },
+}
+
+/** The `Tags` of a request, without duplicates. */
+export function readTags(input: Input): readonly Tag[] | undefined {
+  const tags = input.list('Tags', MAX_TAGS)?.map((tag): Tag => {
+    const { TagKey, TagValue } = (tag ?? {}) as Partial<Record<keyof Tag, unknown>>
+    if (typeof TagKey !== 'string' || typeof TagValue !== 'string') {
+      throw new KmsError('SerializationException', 'tags must be a list of TagKey and TagValue')
+    }
+    if (TagKey === '' || TagKey.length > 128 || TagValue.length > 256 || TagKey.startsWith('aws:')) {
+      throw new KmsError('TagException', 'A tag is too long, empty or reserved.')
+    }
+    return { TagKey, TagValue }
+  })
+  if (tags && new Set(tags.map(({ TagKey }) => TagKey)).size !== tags.length) {
+    throw new KmsError('TagException', 'Duplicate tag keys.')
+  }
+  return tags
+}
+
+/** The `Policy` of a request: any JSON object. */
+export function readPolicy({ input }: Call): string | undefined {
+  const policy = input.text('Policy', MAX_POLICY_LENGTH)
+  try {
+    if (policy === undefined || JSON.parse(policy)?.constructor === Object) return policy
+  } catch {}
+  throw new KmsError('MalformedPolicyDocumentException', 'The policy is not a JSON object.')
+}
+
+function aliasInput(call: Call): { name: string; arn: string } {
+  const name = call.input.requiredText('AliasName', 256)
+  if (!/^alias\/[a-zA-Z0-9/_-]+$/.test(name))
+    throw validation('aliasName must be "alias/" and letters, digits, "/", "_" or "-".')
+  if (name.startsWith('alias/aws/'))
+    throw new KmsError('InvalidAliasNameException', 'Names that begin with "alias/aws/" are reserved.')
+  return { name, arn: arnOf(name, call) }
+}
+
+function setAlias(draft: State, alias: Alias): void {
+  const others = [...draft.aliases.values()].filter(
+    ({ arn, region, targetKeyId }) => arn !== alias.arn && region === alias.region && targetKeyId === alias.targetKeyId,
+  )
+  if (others.length >= MAX_ALIASES_PER_KEY) {
+    throw new KmsError('LimitExceededException', `A key has at most ${MAX_ALIASES_PER_KEY} aliases.`)
+  }
+  draft.aliases.set(alias.arn, alias)
+}
+
+function namedKey(call: Call): Key {
+  return findKey(call.state, call, call.input.requiredText('KeyId'))
+}
+
+function replaceKey(call: Call, replace: (key: Key) => Key): Promise<undefined> {
+  const id = call.input.requiredText('KeyId')
+  return call.vault.commit((draft) => {
+    const key = replace(findKey(draft, call, id))
+    draft.keys.set(key.arn, key)
+    return undefined
+  })
+}
+
+function checkTagCount(tags: readonly Tag[]): readonly Tag[] {
+  if (tags.length > MAX_TAGS) throw new KmsError('LimitExceededException', `A key has at most ${MAX_TAGS} tags.`)
+  return tags
+}
+
+function checkPolicyName({ input }: Call): void {
+  if ((input.text('PolicyName', 128) ?? 'default') !== 'default')
+    throw notFound('No such policy exists: the only name is "default".')
+}
+
+function grantsOf(state: State, key: Key): Grant[] {
+  return [...state.grants.values()].filter((grant) => grant.keyArn === key.arn)
+}
+
+function grantPage(call: Call, grants: readonly Grant[]) {
+  const { items, paging } = page(call, grants, (grant) => grant.id, 50, 100)
+  const entries = items.map((grant) => ({
+    KeyId: grant.keyArn,
+    GrantId: grant.id,
+    CreationDate: seconds(grant.created),
+    ...grant.entry,
+  }))
+  return { Grants: entries, ...paging }
+}
+
+function removeGrant(call: Call, keyId: string, grantId: string): Promise<undefined> {
+  return call.vault.commit((draft) => {
+    const key = findKey(draft, call, keyId)
+    if (draft.grants.get(grantId)?.keyArn !== key.arn) throw notFound(`Grant ID ${grantId} not found`)
+    stopIfDryRun(call)
+    draft.grants.delete(grantId)
+    return undefined
+  })
+}
+
+/** Opaque to clients. */
+function grantToken(id: string): string {
+  return Buffer.from(id, 'hex').toString('base64')
+}
+
+function throwAliasNotFound(arn: string): never {
+  throw notFound(`Alias ${arn} is not found.`)
+}
+
+function throwMissing(field: string): never {
+  throw validation(
+    `1 validation error detected: Value at '${field}' failed to satisfy constraint: Member must not be null`,
+  )
+}

@@ -1,0 +1,198 @@
+import { createPrivateKey, createSecretKey, type KeyObject } from 'node:crypto'
+import { fromUtf8, utf8, wipe } from '../bytes'
+import { SealwaxError } from '../errors'
+import { KmsError } from './errors'
+import {
+  type Alias,
+  DAY,
+  type Grant,
+  isPrimary,
+  type Key,
+  type KeyVersion,
+  type Material,
+  materialOf,
+  type State,
+  siblings,
+} from './keys'
+import { rotated } from './material'
+import type { Store } from './store'
+
+/**
+ * The state of the server and the only way to change it. Changes run one after another; each is seen by others, and told
+ * to its caller, once it is in the store.
+ */
+export class Vault {
+  #state: State
+  readonly #store: Store | undefined
+  #last: Promise<unknown> = Promise.resolve()
+  #closed = false
+  #swept = 0
+
+  /** Takes `store` over; a new one is written at once. Without one, everything lives in memory. */
+  static async open(store?: Store): Promise<Vault> {
+    const contents = store?.contents
+    const vault = new Vault(contents ? deserialize(contents) : emptyState(), store)
+    wipe(contents)
+    if (!contents) await vault.#save(vault.state)
+    return vault
+  }
+
+  private constructor(state: State, store: Store | undefined) {
+    this.#state = state
+    this.#store = store
+  }
+
+  /** As of the last change. Not to be written to. */
+  get state(): State {
+    return this.#state
+  }
+
+  /** Runs `change` on a copy that becomes the state once it is stored. When either throws, nothing has changed. */
+  commit<T>(change: (draft: State) => T): Promise<T> {
+    const done = this.#last.then(async () => {
+      if (this.#closed) throw new KmsError('KMSInternalException', 'The server is closing.', 500)
+      const { materials, keys, aliases, grants } = this.#state
+      const draft = {
+        materials: new Map(materials),
+        keys: new Map(keys),
+        aliases: new Map(aliases),
+        grants: new Map(grants),
+      }
+      const result = change(draft)
+      await this.#save(draft)
+      this.#state = draft
+      return result
+    })
+    this.#last = done.catch(() => {})
+    return done
+  }
+
+  /** Makes deletions and rotations happen whose time has come. They count in days, so one look a second is plenty. */
+  async sweep(now: number): Promise<void> {
+    if (Math.abs(now - this.#swept) < 1000) return
+    this.#swept = now
+    if (isDue(this.#state, now)) await this.commit((draft) => sweep(draft, now))
+  }
+
+  /** Ends after the change that is being stored; refuses those behind it. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#last
+    await this.#store?.close()
+  }
+
+  async #save(state: State): Promise<void> {
+    if (!this.#store) return
+    const contents = serialize(state)
+    try {
+      await this.#store.save(contents)
+    } finally {
+      wipe(contents)
+    }
+  }
+}
+
+function emptyState(): State {
+  return { materials: new Map(), keys: new Map(), aliases: new Map(), grants: new Map() }
+}
+
+function isDue(state: State, now: number): boolean {
+  const past = (time: number | undefined) => time !== undefined && time <= now
+  for (const key of state.keys.values()) if (past(key.deletion?.date)) return true
+  for (const material of state.materials.values()) if (past(material.rotation?.next)) return true
+  return false
+}
+
+function sweep(draft: State, now: number): void {
+  for (const key of draft.keys.values()) {
+    if (key.deletion?.date !== undefined && key.deletion.date <= now) deleteKey(draft, key, now)
+  }
+  for (const material of draft.materials.values()) {
+    if (!material.rotation || material.rotation.next > now) continue
+    const { periodInDays } = material.rotation
+    const next = { ...material, rotation: { periodInDays, next: now + periodInDays * DAY } }
+    const primary = siblings(draft, material.keyId).find((key) => isPrimary(material, key))
+    draft.materials.set(material.keyId, primary?.enabled && !primary.deletion ? rotated(next, 'AUTOMATIC', now) : next)
+  }
+}
+
+function deleteKey(draft: State, key: Key, now: number): void {
+  draft.keys.delete(key.arn)
+  for (const alias of draft.aliases.values()) {
+    if (alias.targetKeyId === key.keyId && alias.region === key.region) draft.aliases.delete(alias.arn)
+  }
+  for (const grant of draft.grants.values()) if (grant.keyArn === key.arn) draft.grants.delete(grant.id)
+  const left = siblings(draft, key.keyId)
+  const [last] = left
+  if (!last) draft.materials.delete(key.keyId)
+  else if (left.length === 1 && last.deletion && isPrimary(materialOf(draft, last), last)) {
+    // The waiting period of a primary key starts when its last replica is gone.
+    const { windowInDays } = last.deletion
+    draft.keys.set(last.arn, { ...last, deletion: { windowInDays, date: now + windowInDays * DAY } })
+  }
+}
+
+interface Stored {
+  version: 1
+  materials: (Omit<Material, 'versions'> & { versions: (Omit<KeyVersion, 'secret'> & { secret: string })[] })[]
+  keys: Key[]
+  aliases: Alias[]
+  grants: Grant[]
+}
+
+/** JSON. The strings that hold secrets on the way cannot be wiped: JavaScript has no means for it. */
+function serialize({ materials, keys, aliases, grants }: State): Uint8Array {
+  const stored: Stored = {
+    version: 1,
+    materials: [...materials.values()].map((material) => ({
+      ...material,
+      versions: material.versions.map((version) => ({ ...version, secret: exportSecret(version.secret) })),
+    })),
+    keys: [...keys.values()],
+    aliases: [...aliases.values()],
+    grants: [...grants.values()],
+  }
+  return utf8(JSON.stringify(stored))
+}
+
+/** `contents` are authentic: this program wrote them. */
+function deserialize(contents: Uint8Array): State {
+  const stored = JSON.parse(fromUtf8(contents) ?? '') as Stored
+  if (stored.version !== 1) {
+    throw new SealwaxError(
+      'ERR_FILE',
+      `the key store has contents of version ${stored.version}, which this program does not know`,
+    )
+  }
+  const materials = stored.materials.map((material) => ({
+    ...material,
+    versions: material.versions.map((version) => ({ ...version, secret: importSecret(version.secret) })),
+  }))
+  return {
+    materials: new Map(materials.map((material) => [material.keyId, material])),
+    keys: new Map(stored.keys.map((key) => [key.arn, key])),
+    aliases: new Map(stored.aliases.map((alias) => [alias.arn, alias])),
+    grants: new Map(stored.grants.map((grant) => [grant.id, grant])),
+  }
+}
+
+/** `secret:` and raw bytes, or `pkcs8:` and DER. */
+function exportSecret(secret: KeyObject): string {
+  const symmetric = secret.type === 'secret'
+  const bytes = symmetric ? secret.export() : secret.export({ format: 'der', type: 'pkcs8' })
+  try {
+    return `${symmetric ? 'secret' : 'pkcs8'}:${bytes.toString('base64')}`
+  } finally {
+    wipe(bytes)
+  }
+}
+
+function importSecret(text: string): KeyObject {
+  const [kind, encoded = ''] = text.split(':')
+  const bytes = Buffer.from(encoded, 'base64')
+  try {
+    return kind === 'secret' ? createSecretKey(bytes) : createPrivateKey({ key: bytes, format: 'der', type: 'pkcs8' })
+  } finally {
+    wipe(bytes)
+  }
+}
