@@ -68,34 +68,43 @@ class Arguments {
   napi_value values_[kMaxArguments];
 };
 
-double seal(Arguments& from) {
-  const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), plaintext = from.bytes();
-  const MutableSpan out = from.bytes();
-  if (from.status != Status::ok) return static_cast<double>(from.status);
-  if (overlap(key, out)) return static_cast<double>(Status::overlapping);
-  return static_cast<double>(Gcm(Gcm::Direction::seal, key).seal(iv, aad, plaintext, out));
+double number(double value) {
+  return value;
+}
+double number(Status status) {
+  return static_cast<double>(status);
 }
 
-double open(Arguments& from) {
+Status seal(Arguments& from) {
+  const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), plaintext = from.bytes();
+  const MutableSpan out = from.bytes();
+  if (from.status != Status::ok) return from.status;
+  if (!isKeyLength(key.length)) return Status::invalid;
+  if (overlap(key, out)) return Status::overlapping;
+  return Gcm(Gcm::Direction::seal, key).seal(iv, aad, plaintext, out);
+}
+
+Status open(Arguments& from) {
   const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), sealed = from.bytes();
   const MutableSpan out = from.bytes();
-  if (from.status != Status::ok) return static_cast<double>(from.status);
-  if (overlap(key, out)) return static_cast<double>(Status::overlapping);
-  return static_cast<double>(Gcm(Gcm::Direction::open, key).open(iv, aad, sealed, out));
+  if (from.status != Status::ok) return from.status;
+  if (!isKeyLength(key.length)) return Status::invalid;
+  if (overlap(key, out)) return Status::overlapping;
+  return Gcm(Gcm::Direction::open, key).open(iv, aad, sealed, out);
 }
 
 FrameRun frameRun(Arguments& from) {
   const Span key = from.bytes(), messageId = from.bytes();
-  const uint64_t frameLength = from.integer();
-  return {key, messageId, frameLength, from.integer()};
+  const uint64_t frameLength = from.integer(), firstSequenceNumber = from.integer();
+  return {key, messageId, frameLength, firstSequenceNumber};
 }
 
-double sealRun(Arguments& from) {
+Status sealRun(Arguments& from) {
   const FrameRun run = frameRun(from);
   const Span plaintext = from.bytes();
   const bool final = from.integer() != 0;
   const MutableSpan out = from.bytes();
-  return static_cast<double>(from.status == Status::ok ? sealFrames(run, plaintext, final, out) : from.status);
+  return from.status == Status::ok ? sealFrames(run, plaintext, final, out) : from.status;
 }
 
 // 16 times the number of frames, plus the status.
@@ -103,13 +112,13 @@ double openRun(Arguments& from) {
   const FrameRun run = frameRun(from);
   const Span body = from.bytes();
   const MutableSpan out = from.bytes();
-  if (from.status != Status::ok) return static_cast<double>(from.status);
+  if (from.status != Status::ok) return number(from.status);
   const OpenedFrames opened = openFrames(run, body, out);
-  return static_cast<double>(opened.count) * 16 + static_cast<double>(opened.status);
+  return static_cast<double>(opened.count) * 16 + number(opened.status);
 }
 
 // hash, key, salt, then info and output once or twice
-double derive(Arguments& from) {
+Status derive(Arguments& from) {
   const uint64_t hash = from.integer();
   const Span key = from.bytes(), salt = from.bytes();
   HkdfOutput outputs[2];
@@ -118,23 +127,24 @@ double derive(Arguments& from) {
     const Span info = from.bytes();
     outputs[count++] = {info, from.bytes()};
   } while (from.more() && count < 2);
-  if (from.status != Status::ok) return static_cast<double>(from.status);
-  if (hash > static_cast<uint64_t>(Hash::sha512)) return static_cast<double>(Status::invalid);
-  return static_cast<double>(hkdf(static_cast<Hash>(hash), key, salt, outputs, count));
+  if (from.status != Status::ok) return from.status;
+  if (hash > static_cast<uint64_t>(Hash::sha512)) return Status::invalid;
+  return hkdf(static_cast<Hash>(hash), key, salt, outputs, count);
 }
 
-double random(Arguments& from) {
+Status random(Arguments& from) {
   const MutableSpan out = from.bytes();
-  return static_cast<double>(from.status == Status::ok ? randomBytes(out) : from.status);
+  return from.status == Status::ok ? randomBytes(out) : from.status;
 }
 
 // For tests: threads and bytes of work at a time, 0 for what the machine has and what pays.
-double force(Arguments& from) {
+Status force(Arguments& from) {
   const uint64_t threads = from.integer(), grain = from.integer();
-  if (from.status != Status::ok || threads > 64) return static_cast<double>(Status::invalid);
+  if (from.status != Status::ok) return from.status;
+  if (threads > kMaxThreads) return Status::invalid;
   Pool::instance().force(static_cast<unsigned>(threads));
   forceGrain(grain);
-  return 0;
+  return Status::ok;
 }
 
 double threads(Arguments&) {
@@ -147,21 +157,21 @@ double cpuGenerators(Arguments&) {
 }
 
 // No exception may pass into Node.
-template <double (*entry)(Arguments&)>
+template <auto entry>
 napi_value call(napi_env env, napi_callback_info info) {
   double answer;
   try {
     Arguments arguments(env, info);
-    answer = entry(arguments);
+    answer = number(entry(arguments));
   } catch (...) {
-    answer = static_cast<double>(Status::failed);
+    answer = number(Status::failed);
   }
   napi_value result = nullptr;
   napi_create_double(env, answer, &result);
   return result;
 }
 
-template <double (*entry)(Arguments&)>
+template <auto entry>
 void define(Napi::Env env, Napi::Object exports, const char* name) {
   napi_value function;
   if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call<entry>, nullptr, &function) == napi_ok) {

@@ -94,9 +94,8 @@ class Pieces {
 };
 
 bool valid(const FrameRun& run) {
-  const size_t key = run.key.length;
   const size_t id = run.messageId.length;
-  return (key == 16 || key == 24 || key == 32) && (id == 16 || id == 32) && run.frameLength >= 1 &&
+  return isKeyLength(run.key.length) && (id == 16 || id == 32) && run.frameLength >= 1 &&
          run.frameLength <= kMaxUint32 && run.firstSequenceNumber >= 1 && run.firstSequenceNumber <= kMaxUint32;
 }
 

@@ -10,6 +10,10 @@ constexpr size_t kTagLength = 16;
 // NIST SP 800-38D, 5.2.1.1: the most that one IV may seal.
 constexpr uint64_t kMaxGcmLength = (uint64_t{1} << 36) - 32;
 
+inline bool isKeyLength(size_t length) {
+  return length == 16 || length == 24 || length == 32;
+}
+
 // AES-GCM under one key, in one direction: the key is set once, the IV with each operation. For one thread.
 class Gcm {
  public:

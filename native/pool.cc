@@ -20,9 +20,6 @@
 namespace sealwax {
 namespace {
 
-// More would wait for memory, not for the cipher.
-constexpr unsigned kMaxThreads = 64;
-
 int64_t processId() {
 #ifdef _WIN32
   return _getpid();

@@ -7,6 +7,9 @@
 
 namespace sealwax {
 
+// More would wait for memory, not for the cipher.
+constexpr unsigned kMaxThreads = 64;
+
 // The worker threads of the process, shared by all its JavaScript threads. They start when first needed, hold nothing
 // of any JavaScript thread, and end with the process.
 class Pool {

@@ -1,0 +1,207 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Engine } from '../../src/engine/engine'
+import { loadNative } from '../../src/engine/native'
+import { nodeEngine } from '../../src/engine/node'
+
+const native = loadNative().engine!
+const key = bytes(32)
+const iv = bytes(12)
+const aad = bytes(5)
+const run = { key, messageId: bytes(16), frameLength: 10, firstSequenceNumber: 1 }
+
+for (const [name, engine] of [
+  ['native', native],
+  ['node', nodeEngine],
+] as [string, Engine][]) {
+  test(`${name}: refuses wrong lengths with a RangeError that names them`, () => {
+    const cases: [RegExp, () => unknown][] = [
+      [/"key" must be 16, 24 or 32 bytes, got 31/, () => engine.seal(bytes(31), iv, aad, bytes(1), bytes(17))],
+      [/"iv" must be 12 bytes, got 16/, () => engine.seal(key, bytes(16), aad, bytes(1), bytes(17))],
+      [/"out" must be 17 bytes, got 16/, () => engine.seal(key, iv, aad, bytes(1), bytes(16))],
+      [/"out" must be 17 bytes, got 18/, () => engine.seal(key, iv, aad, bytes(1), bytes(18))],
+      [/"sealed" must be 16 to/, () => engine.open(key, iv, aad, bytes(15), bytes(0))],
+      [/"out" must be 1 bytes, got 0/, () => engine.open(key, iv, aad, bytes(17), bytes(0))],
+      [/"messageId" must be 16 or 32/, () => engine.openFrames({ ...run, messageId: bytes(17) }, bytes(42), bytes(10))],
+      [/"frameLength" must be/, () => engine.openFrames({ ...run, frameLength: 0 }, bytes(42), bytes(10))],
+      [/"frameLength" must be/, () => engine.openFrames({ ...run, frameLength: 2 ** 32 }, bytes(42), bytes(10))],
+      [
+        /"firstSequenceNumber" must be/,
+        () => engine.sealFrames({ ...run, firstSequenceNumber: 0 }, bytes(10), false, bytes(42)),
+      ],
+      [
+        /"firstSequenceNumber" must be/,
+        () => engine.sealFrames({ ...run, firstSequenceNumber: 1.5 }, bytes(10), false, bytes(42)),
+      ],
+      [
+        /"plaintext" must be whole frames of 10 bytes, got 11/,
+        () => engine.sealFrames(run, bytes(11), false, bytes(43)),
+      ],
+      [/"out" must be 42 bytes, got 43/, () => engine.sealFrames(run, bytes(10), false, bytes(43))],
+      [/"length" must be/, () => engine.hkdf('sha256', key, aad, aad, 255 * 32 + 1)],
+      [/"length" must be/, () => engine.hkdf('sha256', key, aad, aad, 0)],
+      [/"hash" must be one of/, () => engine.hkdf('md5' as 'sha256', key, aad, aad, 1)],
+      [/"length" must be/, () => engine.randomBytes(-1)],
+    ]
+    for (const [message, call] of cases)
+      assert.throws(call, (error: Error) => error instanceof RangeError && message.test(error.message), String(message))
+  })
+
+  test(`${name}: refuses what is not a Uint8Array with a TypeError`, () => {
+    const fakes = [
+      undefined,
+      null,
+      'text',
+      32,
+      { length: 32 },
+      new ArrayBuffer(32),
+      new Uint16Array(16),
+      new DataView(new ArrayBuffer(32)),
+      [1],
+    ]
+    for (const fake of fakes as Uint8Array[]) {
+      const calls = [
+        () => engine.seal(fake, iv, aad, bytes(1), bytes(17)),
+        () => engine.seal(key, iv, fake, bytes(1), bytes(17)),
+        () => engine.seal(key, iv, aad, fake, bytes(48)),
+        () => engine.seal(key, iv, aad, bytes(16), fake),
+        () => engine.open(key, fake, aad, bytes(16), bytes(0)),
+        () => engine.openFrames(run, fake, bytes(1)),
+        () => engine.sealFrames({ ...run, key: fake }, bytes(10), false, bytes(42)),
+        () => engine.hkdf('sha256', key, fake, aad, 16),
+      ]
+      for (const call of calls) assert.throws(call, (error: unknown) => error instanceof TypeError)
+    }
+  })
+
+  test(`${name}: refuses memory that other threads can write`, () => {
+    const shared = (length: number) => new Uint8Array(new SharedArrayBuffer(length))
+    const calls = [
+      () => engine.seal(shared(32), iv, aad, bytes(1), bytes(17)),
+      () => engine.seal(key, iv, aad, shared(1), bytes(17)),
+      () => engine.seal(key, iv, aad, bytes(1), shared(17)),
+      () => engine.open(key, iv, aad, shared(17), bytes(1)),
+      () => engine.sealFrames(run, shared(10), false, bytes(42)),
+      () => engine.openFrames(run, shared(42), bytes(10)),
+      () => engine.openFrames(run, bytes(42), shared(10)),
+      () => engine.hkdf('sha256', shared(32), aad, aad, 16),
+    ]
+    for (const call of calls) {
+      assert.throws(call, (error: Error) => error instanceof TypeError && /SharedArrayBuffer/.test(error.message))
+    }
+  })
+
+  test(`${name}: refuses an output that overlaps an input, and takes one right beside it`, () => {
+    const memory = bytes(100)
+    const at = (start: number, length: number) => memory.subarray(start, start + length)
+    const calls = [
+      () => engine.seal(key, iv, aad, at(0, 20), at(0, 36)),
+      () => engine.seal(key, iv, aad, at(35, 20), at(0, 36)),
+      () => engine.seal(at(35, 32), iv, aad, bytes(20), at(0, 36)),
+      () => engine.seal(key, at(35, 12), aad, bytes(20), at(0, 36)),
+      () => engine.seal(key, iv, at(35, 1), bytes(20), at(0, 36)),
+      () => engine.open(key, iv, aad, at(0, 36), at(0, 20)),
+      () => engine.sealFrames(run, at(41, 10), false, at(0, 42)),
+      () => engine.openFrames(run, at(0, 42), at(41, 10)),
+    ]
+    for (const call of calls)
+      assert.throws(call, (error: Error) => error instanceof RangeError && /overlap/.test(error.message))
+    engine.seal(key, iv, aad, at(36, 20), at(0, 36))
+    assert.ok(engine.open(key, iv, aad, at(0, 36), at(36, 20)))
+  })
+
+  test(`${name}: refuses a transferred buffer instead of taking it for an empty one`, () => {
+    const transferred = bytes(10)
+    structuredClone(transferred.buffer, { transfer: [transferred.buffer as ArrayBuffer] })
+    const typeError = (error: unknown) => error instanceof TypeError
+    assert.throws(() => engine.seal(key, iv, aad, transferred, bytes(16)), typeError)
+    assert.throws(() => engine.seal(key, iv, transferred, bytes(0), bytes(16)), typeError)
+    assert.throws(() => engine.open(key, iv, aad, bytes(16), transferred), typeError)
+    assert.throws(() => engine.sealFrames(run, transferred, true, bytes(40)), typeError)
+    assert.throws(() => engine.openFrames(run, transferred, bytes(10)), typeError)
+    assert.throws(() => engine.hkdf('sha256', key, transferred, aad, 16), typeError)
+  })
+
+  test(`${name}: takes a resizable buffer at its length of the moment`, () => {
+    const memory = resizable(64, 128)
+    const tracking = new Uint8Array(memory)
+    const fixed = new Uint8Array(memory, 32, 32)
+    assert.ok(sealsLike(tracking, tracking.slice()))
+    memory.resize(100)
+    assert.is(tracking.length, 100)
+    assert.ok(sealsLike(tracking, tracking.slice()))
+    assert.ok(sealsLike(fixed, fixed.slice()))
+    memory.resize(40)
+    assert.ok(sealsLike(tracking, tracking.slice()))
+    // `fixed` no longer fits its memory: it is out of bounds, not empty.
+    assert.throws(
+      () => engine.seal(key, iv, aad, fixed, bytes(16)),
+      (error: unknown) => error instanceof TypeError,
+    )
+  })
+
+  test(`${name}: takes views at any offset, Buffers and subclasses`, () => {
+    class Mine extends Uint8Array {}
+    const memory = bytes(200)
+    for (const offset of [1, 3, 8, 77])
+      assert.ok(sealsLike(memory.subarray(offset, offset + 50), memory.slice(offset, offset + 50)))
+    assert.ok(sealsLike(Buffer.from(memory), memory))
+    assert.ok(sealsLike(new Mine(memory), memory))
+  })
+
+  function sealsLike(a: Uint8Array, b: Uint8Array): boolean {
+    const [first, second] = [a, b].map((plaintext) => {
+      const out = new Uint8Array(plaintext.length + 16)
+      engine.seal(key, iv, aad, plaintext, out)
+      return out
+    })
+    return Buffer.compare(first!, second!) === 0
+  }
+}
+
+// TypeScript's check first; then the addon's own, should a length lie or a check be missing.
+test('native: the addon itself refuses bad arguments, whatever TypeScript let pass', () => {
+  const { binding } = native
+  const [invalid, overlapping, notBytes] = [5, 6, 7]
+  assert.is(binding.seal(bytes(31), iv, aad, bytes(1), bytes(17)), invalid)
+  assert.is(binding.seal(key, bytes(11), aad, bytes(1), bytes(17)), invalid)
+  assert.is(binding.seal(key, iv, aad, bytes(1), bytes(18)), invalid)
+  assert.is(binding.open(key, iv, aad, bytes(15), bytes(0)), invalid)
+  assert.is(binding.sealFrames(key, run.messageId, 10, 1, bytes(11), 0, bytes(43)), invalid)
+  assert.is(binding.sealFrames(key, run.messageId, 10, 1, bytes(10), 0, bytes(41)), invalid)
+  assert.is(binding.sealFrames(key, bytes(33), 10, 1, bytes(10), 0, bytes(42)), invalid)
+  assert.is(binding.openFrames(key, run.messageId, 0, 1, bytes(42), bytes(10)), invalid)
+  for (const number of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, 2 ** 32, '1']) {
+    assert.is(binding.openFrames(key, run.messageId, 10, number as number, bytes(42), bytes(10)), invalid)
+  }
+  assert.is(binding.hkdf(3, key, aad, aad, bytes(16)), invalid)
+  assert.is(binding.hkdf(0, key, aad, aad, bytes(255 * 32 + 1)), invalid)
+  assert.is(binding.hkdf(0, key, aad, key, key.subarray(1)), overlapping)
+  const missing = binding.seal as unknown as (...some: unknown[]) => number
+  for (const some of [
+    [],
+    [key],
+    [key, iv, aad, aad],
+    [key, iv, aad, aad, 5],
+    [key, iv, aad, new Uint16Array(1), bytes(17)],
+  ]) {
+    assert.is(missing(...some), notBytes)
+  }
+  class Liar extends Uint8Array {
+    override get length() {
+      return 32
+    }
+  }
+  assert.throws(() => native.seal(new Liar(5), iv, aad, bytes(1), bytes(17)), /refused checked arguments/)
+})
+
+test.run()
+
+function bytes(length: number): Uint8Array {
+  return new Uint8Array(length).fill(length)
+}
+
+/** `lib` of ES2023 does not know resizable buffers; every supported Node does. */
+function resizable(byteLength: number, maxByteLength: number): ArrayBuffer & { resize(length: number): void } {
+  return Reflect.construct(ArrayBuffer, [byteLength, { maxByteLength }])
+}

@@ -1,0 +1,76 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { chooseEngine, type Engine, getEngine } from '../../src/engine/engine'
+import { NativeEngine } from '../../src/engine/native'
+import { nodeEngine } from '../../src/engine/node'
+import { selfTest } from '../../src/engine/self-test'
+
+const folder = mkdtempSync(join(tmpdir(), 'sealwax-'))
+const broken = join(folder, 'broken.node')
+writeFileSync(broken, 'not an addon')
+
+if (process.argv[2] === 'child') {
+  const files = JSON.parse(process.argv[3]!) as string[]
+  const warnings: string[] = []
+  process.on('warning', (warning) => warnings.push(String(warning)))
+  const engine = chooseEngine(files)
+  setImmediate(() => console.log(JSON.stringify({ info: engine.info(), warnings, problem: selfTest(engine) })))
+} else {
+  test('the addon is chosen where it loads, once', () => {
+    assert.is(getEngine().info().backend, 'native')
+    assert.is(getEngine(), getEngine())
+  })
+
+  for (const [files, reason] of [
+    [[join(folder, 'missing.node')], /no addon for/],
+    [[broken], /broken\.node/],
+  ] as const) {
+    test(`node:crypto takes over, with one warning, where there is ${reason}`, () => {
+      const output = execFileSync(process.execPath, [...process.execArgv, __filename, 'child', JSON.stringify(files)], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      })
+      const { info, warnings, problem } = JSON.parse(output)
+      assert.is(info.backend, 'node')
+      assert.match(info.fallback, reason)
+      assert.is(warnings.length, 1)
+      assert.match(warnings[0], reason)
+      assert.is(problem, undefined)
+    })
+  }
+
+  test('an engine that computes wrongly fails the self-test', () => {
+    const wrong = (part: object) => selfTest({ ...nodeProxy(), ...part } as Engine)
+    assert.is(wrong({}), undefined)
+    assert.match(wrong({ seal: () => {} })!, /seals/)
+    assert.match(wrong({ open: () => true })!, /opens/)
+    assert.match(wrong({ sealFrames: () => {} })!, /frames/)
+    assert.match(wrong({ openFrames: () => ({ count: 2, status: 'ok' }) })!, /frames/)
+    assert.match(wrong({ hkdf: () => new Uint8Array(42) })!, /HKDF/)
+    assert.match(wrong({ randomBytes: () => new Uint8Array(32) })!, /random/)
+  })
+
+  test('a failing generator throws instead of giving bytes', () => {
+    const { binding } = getEngine() as NativeEngine
+    const failing = new NativeEngine({ ...binding, randomBytes: () => 8 })
+    assert.throws(
+      () => failing.randomBytes(16),
+      (error: { code?: string }) => error.code === 'ERR_INTERNAL',
+    )
+  })
+
+  test.after(() => rmSync(folder, { recursive: true }))
+  test.run()
+}
+
+/** The node engine as a plain object, so that single methods can be replaced. */
+function nodeProxy(): object {
+  const methods = ['seal', 'open', 'sealFrames', 'openFrames', 'hkdf', 'randomBytes'] as const
+  return Object.fromEntries(
+    methods.map((name) => [name, (nodeEngine[name] as (...all: unknown[]) => unknown).bind(nodeEngine)]),
+  )
+}
