@@ -31,19 +31,19 @@ interface Row {
 }
 
 // client-apis/algorithm-suites / framework/algorithm-suites.md "Supported Algorithm Suites".
-const ROWS: Readonly<Record<AlgorithmSuiteIdentifier, Row>> = {
-  [0x0014]: { keyLength: 128 },
-  [0x0046]: { keyLength: 192 },
-  [0x0078]: { keyLength: 256 },
-  [0x0114]: { keyLength: 128, kdfHash: 'sha256' },
-  [0x0146]: { keyLength: 192, kdfHash: 'sha256' },
-  [0x0178]: { keyLength: 256, kdfHash: 'sha256' },
-  [0x0214]: { keyLength: 128, kdfHash: 'sha256', signatureCurve: 'prime256v1', signatureHash: 'sha256' },
-  [0x0346]: { keyLength: 192, kdfHash: 'sha384', signatureCurve: 'secp384r1', signatureHash: 'sha384' },
-  [0x0378]: { keyLength: 256, kdfHash: 'sha384', signatureCurve: 'secp384r1', signatureHash: 'sha384' },
-  [0x0478]: { keyLength: 256, kdfHash: 'sha512', commits: true },
-  [0x0578]: { keyLength: 256, kdfHash: 'sha512', signatureCurve: 'secp384r1', signatureHash: 'sha384', commits: true },
-}
+const ROWS: ReadonlyMap<number, Row> = new Map([
+  [0x0014, { keyLength: 128 }],
+  [0x0046, { keyLength: 192 }],
+  [0x0078, { keyLength: 256 }],
+  [0x0114, { keyLength: 128, kdfHash: 'sha256' }],
+  [0x0146, { keyLength: 192, kdfHash: 'sha256' }],
+  [0x0178, { keyLength: 256, kdfHash: 'sha256' }],
+  [0x0214, { keyLength: 128, kdfHash: 'sha256', signatureCurve: 'prime256v1', signatureHash: 'sha256' }],
+  [0x0346, { keyLength: 192, kdfHash: 'sha384', signatureCurve: 'secp384r1', signatureHash: 'sha384' }],
+  [0x0378, { keyLength: 256, kdfHash: 'sha384', signatureCurve: 'secp384r1', signatureHash: 'sha384' }],
+  [0x0478, { keyLength: 256, kdfHash: 'sha512', commits: true }],
+  [0x0578, { keyLength: 256, kdfHash: 'sha512', signatureCurve: 'secp384r1', signatureHash: 'sha384', commits: true }],
+])
 
 /**
  * One algorithm suite: a frozen row of the table. `new NodeAlgorithmSuite(0x0578)`; lengths are in bits where the
@@ -78,8 +78,9 @@ export class NodeAlgorithmSuite {
   declare readonly saltLengthBytes?: 32
 
   constructor(id: AlgorithmSuiteIdentifier) {
-    if (!isSuiteId(id)) throw unsupportedSuite(id)
-    const { keyLength, kdfHash, signatureCurve, signatureHash, commits } = ROWS[id]
+    const row = ROWS.get(id)
+    if (!row) throw unsupportedSuite(id)
+    const { keyLength, kdfHash, signatureCurve, signatureHash, commits } = row
     this.id = id
     this.name = AlgorithmSuiteIdentifier[id]
     this.messageFormat = commits ? 2 : 1
@@ -99,19 +100,13 @@ export class NodeAlgorithmSuite {
 Object.freeze(NodeAlgorithmSuite)
 Object.freeze(NodeAlgorithmSuite.prototype)
 
-const SUITES = new Map<number, NodeAlgorithmSuite>(
-  Object.keys(ROWS).map((id) => [Number(id), new NodeAlgorithmSuite(Number(id))]),
-)
+const SUITES = new Map([...ROWS.keys()].map((id) => [id, new NodeAlgorithmSuite(id)]))
 
 /** The suite with this id. Throws `ERR_UNSUPPORTED_FORMAT` where there is none. */
 export function getSuite(id: number): NodeAlgorithmSuite {
   const suite = SUITES.get(id)
   if (!suite) throw unsupportedSuite(id)
   return suite
-}
-
-export function isSuiteId(id: unknown): id is AlgorithmSuiteIdentifier {
-  return typeof id === 'number' && Object.hasOwn(ROWS, id)
 }
 
 function unsupportedSuite(id: unknown): SealwaxError {

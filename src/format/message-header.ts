@@ -80,7 +80,7 @@ export function headerAuthLength(suite: NodeAlgorithmSuite): number {
 export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   const context = serializeContext(header.encryptionContext)
   const keys = header.encryptedDataKeys.map((edk) => [utf8(edk.providerId), edk.rawInfo, edk.encryptedDataKey])
-  let length = (header.version === VERSION_1 ? 22 + 10 : 37 + 5 + COMMITMENT_LENGTH) + context.length
+  let length = (header.version === VERSION_1 ? 4 + 16 + 10 : 3 + 32 + 5 + COMMITMENT_LENGTH) + 2 + context.length + 2
   for (const fields of keys)
     for (const field of fields) length += 2 + checkU16(field.length, 'encrypted data key field')
   checkU16(keys.length, 'number of encrypted data keys')

@@ -36,7 +36,11 @@ export interface RawAesKeyringNodeInput {
 
 const IV_LENGTH = 12
 const TAG_LENGTH = 16
-const KEY_LENGTHS: Readonly<Record<WrappingSuiteIdentifier, number>> = { [0x14]: 16, [0x46]: 24, [0x78]: 32 }
+const KEY_LENGTHS: ReadonlyMap<number, number> = new Map([
+  [0x0014, 16],
+  [0x0046, 24],
+  [0x0078, 32],
+])
 const OPTIONS = ['keyNamespace', 'keyName', 'unencryptedMasterKey', 'wrappingSuite', 'utf8Sorting'] as const
 
 /**
@@ -68,11 +72,12 @@ export class RawAesKeyringNode extends KeyringNode {
     this.keyNamespace = checkString(keyNamespace, 'keyNamespace')
     this.keyName = checkString(keyName, 'keyName')
     this.#nameBytes = utf8(keyName)
-    checkOneOf(wrappingSuite, 'wrappingSuite', [0x14, 0x46, 0x78])
+    checkOneOf(wrappingSuite, 'wrappingSuite', [...KEY_LENGTHS.keys()])
     checkBytes(unencryptedMasterKey, 'unencryptedMasterKey')
-    if (unencryptedMasterKey.length !== KEY_LENGTHS[wrappingSuite]) {
+    const keyLength = KEY_LENGTHS.get(wrappingSuite)
+    if (unencryptedMasterKey.length !== keyLength) {
       throw new RangeError(
-        `Key length does not agree with the algorithm specification. "unencryptedMasterKey" must be ${KEY_LENGTHS[wrappingSuite]} bytes, got ${unencryptedMasterKey.length}`,
+        `Key length does not agree with the algorithm specification. "unencryptedMasterKey" must be ${keyLength} bytes, got ${unencryptedMasterKey.length}`,
       )
     }
     // A key array that another library has wiped is the usual way to come here.
