@@ -1,10 +1,12 @@
+import type { Duplex } from 'node:stream'
 import type { NodeMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import { checkInteger, checkOptions } from '../options'
-import { CommitmentPolicy, checkCommitmentPolicy } from '../policies'
+import { CommitmentPolicy, checkCommitmentPolicy, SignaturePolicy } from '../policies'
 import { type DecryptInput, type DecryptOutput, decrypt } from './decrypt'
 import { type EncryptInput, type EncryptOutput, encrypt } from './encrypt'
 import type { MessageSource } from './source'
+import { type DecryptStreamInput, decryptStream, type EncryptStreamInput, encryptStream } from './streams'
 
 /** What holds for every message of a client. */
 export interface ClientOptions {
@@ -27,6 +29,18 @@ export interface EncryptClient {
    * const { result } = await client.encrypt(keyring, 'attack at dawn', { encryptionContext: { purpose: 'demo' } })
    */
   encrypt(cmm: KeyringNode | NodeMaterialsManager, plaintext: MessageSource, op?: EncryptInput): Promise<EncryptOutput>
+
+  /**
+   * A stream that takes plaintext and gives the message. Emits `MessageHeader` once, before any data. Memory is bounded
+   * whatever the length: at most some batches of 1 MiB and three frames. A chunk is read before its write callback.
+   *
+   * Wrong options throw at the call; everything else is one `error` event. Destroying the stream at any point, or
+   * aborting its `signal`, wipes its keys.
+   *
+   * @example
+   * await pipeline(createReadStream('a'), client.encryptStream(keyring), createWriteStream('a.sealed'))
+   */
+  encryptStream(cmm: KeyringNode | NodeMaterialsManager, op?: EncryptStreamInput): Duplex
 }
 
 export interface DecryptClient {
@@ -38,6 +52,21 @@ export interface DecryptClient {
    * const { plaintext, messageHeader } = await client.decrypt(keyring, result, { encryptionContext: { purpose: 'demo' } })
    */
   decrypt(cmm: KeyringNode | NodeMaterialsManager, ciphertext: MessageSource, op?: DecryptInput): Promise<DecryptOutput>
+
+  /**
+   * A stream that takes a message and gives plaintext, each frame once it is authenticated. Emits `MessageHeader` once,
+   * when the header is authenticated and before any data.
+   *
+   * Treat what a stream gave as provisional until it ends well: only then is a message known to be whole. The last frame
+   * of a signed message is held back until the signature is verified.
+   *
+   * @example
+   * await pipeline(createReadStream('a.sealed'), client.decryptStream(keyring), createWriteStream('a'))
+   */
+  decryptStream(cmm: KeyringNode | NodeMaterialsManager, op?: DecryptStreamInput): Duplex
+
+  /** As `decryptStream`, but refuses signed messages (`ERR_SIGNATURE_POLICY`), whose frames would come before the signature. */
+  decryptUnsignedMessageStream(cmm: KeyringNode | NodeMaterialsManager, op?: DecryptStreamInput): Duplex
 }
 
 /**
@@ -53,13 +82,21 @@ export function buildClient(options?: CommitmentPolicy | Partial<ClientOptions>)
 /** The encrypting half of {@link buildClient}. */
 export function buildEncrypt(options?: CommitmentPolicy | Partial<ClientOptions>): EncryptClient {
   const client = checkClientOptions(options)
-  return Object.freeze<EncryptClient>({ encrypt: (cmm, plaintext, op) => encrypt(client, cmm, plaintext, op) })
+  return Object.freeze<EncryptClient>({
+    encrypt: (cmm, plaintext, op) => encrypt(client, cmm, plaintext, op),
+    encryptStream: (cmm, op) => encryptStream(client, cmm, op),
+  })
 }
 
 /** The decrypting half of {@link buildClient}. */
 export function buildDecrypt(options?: CommitmentPolicy | Partial<ClientOptions>): DecryptClient {
   const client = checkClientOptions(options)
-  return Object.freeze<DecryptClient>({ decrypt: (cmm, ciphertext, op) => decrypt(client, cmm, ciphertext, op) })
+  return Object.freeze<DecryptClient>({
+    decrypt: (cmm, ciphertext, op) => decrypt(client, cmm, ciphertext, op),
+    decryptStream: (cmm, op) => decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_ALLOW_DECRYPT, op),
+    decryptUnsignedMessageStream: (cmm, op) =>
+      decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_FORBID_DECRYPT, op),
+  })
 }
 
 function checkClientOptions(options: CommitmentPolicy | Partial<ClientOptions> = {}): Readonly<ClientOptions> {

@@ -67,7 +67,7 @@ export async function decrypt(
       const slice = bytes.subarray(header.bytes.length + start, header.bytes.length + end)
       pieces.push(...opener.update(slice, output.allocate))
     }
-    opener.final()
+    pieces.push(...opener.final())
     return { plaintext: output.join(pieces), messageHeader: header.messageHeader }
   } catch (error) {
     output.wipe()

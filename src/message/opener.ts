@@ -28,8 +28,9 @@ const MARKER_LENGTH = 4
 
 /**
  * Reads the body and footer of one message, piece by piece, after its header. Constructing it derives the key, checks
- * the commitment and authenticates the header. What `update` returns is authenticated plaintext; of a signed message
- * the last frame comes only once the signature is verified. After a throw the opener is of no more use.
+ * the commitment and authenticates the header. What `update` returns is authenticated plaintext; the last frame of a
+ * signed message comes from `final`, when the signature is verified and nothing follows it. After a throw the opener is
+ * of no more use.
  *
  * `dispose` wipes the derived key and must be called however the message ends; the materials stay their owner's. The
  * input is read before a call returns and never kept by reference.
@@ -47,8 +48,9 @@ export class MessageOpener {
   /** The start of what the next step takes, where a piece of input ended inside it. */
   #pending = new Uint8Array(0)
   #pendingLength = 0
-  /** The last plaintext of a signed message, which waits for the signature. */
+  /** The last plaintext of a signed message, which waits for the signature and the end. */
   #held: Uint8Array | undefined
+  #disposed = false
 
   constructor(header: ParsedHeader, material: NodeDecryptionMaterial, maxBodySize = Infinity) {
     const { messageHeader, suite } = header
@@ -70,6 +72,7 @@ export class MessageOpener {
 
   /** Plaintext of what `chunk` completes, in pieces of `allocate`'s memory. */
   update(chunk: Uint8Array, allocate: Allocate): Uint8Array[] {
+    if (this.#disposed) throw new SealwaxError('ERR_INTERNAL', 'the message is finished')
     const pieces: Uint8Array[] = []
     let offset = 0
     while (offset < chunk.length) {
@@ -89,15 +92,20 @@ export class MessageOpener {
     return pieces
   }
 
-  /** Says that the input has ended. Throws `ERR_MESSAGE_TRUNCATED` unless the message has. */
-  final(): void {
-    if (this.#state === 'done') return
+  /** Says that the input has ended, gives what was held back. Throws `ERR_MESSAGE_TRUNCATED` unless the message has ended. */
+  final(): Uint8Array[] {
+    if (this.#state === 'done') {
+      const pieces = this.#held ? [this.#held] : []
+      this.#held = undefined
+      return pieces
+    }
     const where = this.#state === 'frames' ? `frame ${this.#sequenceNumber}` : `the ${this.#state}`
     throw new SealwaxError('ERR_MESSAGE_TRUNCATED', `Incomplete message. It ends before or inside ${where}`)
   }
 
   /** Wipes the derived key and whatever plaintext was held back. Safe to call twice. */
   dispose(): void {
+    this.#disposed = true
     wipe(this.#key, this.#held)
   }
 
@@ -114,7 +122,7 @@ export class MessageOpener {
       case 'single block':
         return this.#stepLast(bytes, SINGLE_BLOCK_HEADER_LENGTH, parseSingleBlockHeader(bytes), pieces, allocate)
       case 'footer':
-        return this.#stepFooter(bytes, pieces)
+        return this.#stepFooter(bytes)
       case 'done':
         throw new SealwaxError('ERR_TRAILING_DATA', 'bytes follow the end of the message')
     }
@@ -192,15 +200,13 @@ export class MessageOpener {
     return length
   }
 
-  #stepFooter(bytes: Uint8Array, pieces: Uint8Array[]): number {
+  #stepFooter(bytes: Uint8Array): number {
     const length = FOOTER_HEADER_LENGTH + parseFooterHeader(bytes)
     if (bytes.length < length) {
       this.#needed = length
       return 0
     }
     if (!this.#verifier!.verify(bytes.subarray(FOOTER_HEADER_LENGTH, length))) throw authenticationFailed()
-    pieces.push(this.#held!)
-    this.#held = undefined
     this.#end()
     return length
   }

@@ -35,6 +35,6 @@ export class Output {
 
   /** Leaves nothing behind after a failure. */
   wipe(): void {
-    this.#buffer.fill(0)
+    this.#buffer.fill(0, 0, this.#length)
   }
 }

@@ -43,6 +43,7 @@ export class MessageSealer {
   /** The start of a frame that is not full yet. */
   #partial: Uint8Array | undefined
   #partialLength = 0
+  #disposed = false
 
   constructor(material: NodeEncryptionMaterial, { frameLength, plaintextLength = Infinity }: SealerOptions) {
     const { suite, encryptionContext } = material
@@ -116,6 +117,7 @@ export class MessageSealer {
 
   /** Wipes the derived key and whatever plaintext was kept. Safe to call twice. */
   dispose(): void {
+    this.#disposed = true
     wipe(this.#key, this.#partial)
   }
 
@@ -129,6 +131,8 @@ export class MessageSealer {
   }
 
   #seal(plaintext: Uint8Array, final: boolean, allocate: Allocate): Uint8Array {
+    // A wiped key is a key like any other: never seal with it.
+    if (this.#disposed) throw new SealwaxError('ERR_INTERNAL', 'the message is finished')
     const run = {
       key: this.#key,
       messageId: this.messageHeader.messageId,

@@ -7,8 +7,12 @@ import { SealwaxError } from '../errors'
 const SLICE_LENGTH = 4 * 1024 * 1024
 
 /** Cuts `length` bytes into slices of whole `unit`s, the last one taking what is left; empty input is one empty slice. */
-export function* slices(length: number, unit: number): Generator<readonly [start: number, end: number]> {
-  const step = Math.max(1, Math.floor(SLICE_LENGTH / unit)) * unit
+export function* slices(
+  length: number,
+  unit: number,
+  sliceLength = SLICE_LENGTH,
+): Generator<readonly [start: number, end: number]> {
+  const step = Math.max(1, Math.floor(sliceLength / unit)) * unit
   let start = 0
   for (; start + step < length; start += step) yield [start, start + step]
   yield [start, length]
@@ -47,6 +51,7 @@ export async function orAborted<T>(
   }
 }
 
-function aborted(signal: AbortSignal): SealwaxError {
+/** The error of an operation that its signal ended. */
+export function aborted(signal: AbortSignal): SealwaxError {
   return new SealwaxError('ERR_ABORTED', 'the operation was aborted', { cause: signal.reason })
 }

@@ -1,0 +1,222 @@
+import { Duplex } from 'node:stream'
+import { HeaderParser } from '../format/message-header'
+import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
+import type { KeyringNode } from '../materials/keyring'
+import type { NodeEncryptionMaterial } from '../materials/materials'
+import { type SignaturePolicy, SignaturePolicySuites } from '../policies'
+import type { ClientOptions } from './client'
+import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
+import { checkEncryptOptions, type EncryptInput } from './encrypt'
+import { MessageOpener } from './opener'
+import { allocateFresh } from './output'
+import { MessageSealer } from './sealer'
+import { aborted, nextTurn, slices } from './slices'
+
+/** Options of `encryptStream`. */
+export type EncryptStreamInput = Omit<EncryptInput, 'encoding'>
+/** Options of the decrypting streams. */
+export type DecryptStreamInput = Omit<DecryptInput, 'encoding'>
+
+/** What one engine call works on at most: with what is not read yet, this bounds the memory of a stream. */
+const BATCH_LENGTH = 1024 * 1024
+const HIGH_WATER_MARK = 256 * 1024
+
+/**
+ * What both directions share. Every chunk is consumed before its write callback, so its memory is the writer's again;
+ * output waits for the reader between batches. Nothing happens after `destroy`: no data, no event, no second error.
+ */
+abstract class MessageStream extends Duplex {
+  readonly #signal: AbortSignal | undefined
+  readonly #onAbort = () => void this.destroy(aborted(this.#signal!))
+  #continue: (() => void) | undefined
+
+  constructor(signal: AbortSignal | undefined) {
+    super({ readableHighWaterMark: HIGH_WATER_MARK, writableHighWaterMark: HIGH_WATER_MARK })
+    this.#signal = signal
+    if (signal?.aborted) queueMicrotask(this.#onAbort)
+    else signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** Takes all of `chunk` in. */
+  protected abstract consume(chunk: Uint8Array): Promise<void>
+  /** The input has ended: gives the rest. */
+  protected abstract complete(): Promise<void>
+  /** Wipes every secret. */
+  protected abstract release(): void
+
+  /** Hands pieces to the reader, at its pace. */
+  protected async send(pieces: readonly Uint8Array[]): Promise<void> {
+    for (const piece of pieces) {
+      if (piece.length === 0 || this.push(piece) || this.destroyed) continue
+      await new Promise<void>((resolve) => {
+        this.#continue = resolve
+      })
+    }
+  }
+
+  /** Runs `step` over a chunk in batches; other events have their turn between them. */
+  protected async inBatches(chunk: Uint8Array, step: (batch: Uint8Array) => readonly Uint8Array[]): Promise<void> {
+    for (const [start, end] of slices(chunk.length, 1, BATCH_LENGTH)) {
+      if (start > 0) await nextTurn()
+      if (this.destroyed) return
+      await this.send(step(chunk.subarray(start, end)))
+    }
+  }
+
+  override _read(): void {
+    const resume = this.#continue
+    this.#continue = undefined
+    resume?.()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
+    this.consume(chunk).then(() => callback(), callback)
+  }
+
+  override _final(callback: (error?: Error | null) => void): void {
+    this.complete().then(() => {
+      this.push(null)
+      callback()
+    }, callback)
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.release()
+    callback(error)
+  }
+}
+
+class EncryptStream extends MessageStream {
+  readonly #sealer: Promise<MessageSealer | undefined>
+  #open: MessageSealer | undefined
+
+  constructor(client: Readonly<ClientOptions>, cmm: NodeMaterialsManager, op: EncryptStreamInput | undefined) {
+    const { suite, encryptionContext, frameLength, plaintextLength, signal } = checkEncryptOptions(client, op)
+    super(signal)
+    const request = {
+      ...(suite && { suite }),
+      encryptionContext,
+      commitmentPolicy: client.commitmentPolicy,
+      ...(plaintextLength !== undefined && { plaintextLength }),
+    }
+    const asked = requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
+    this.#sealer = asked.then((material) => this.#begin(material, frameLength, plaintextLength))
+    this.#sealer.catch((error) => this.destroy(error))
+  }
+
+  #begin(material: NodeEncryptionMaterial, frameLength: number, plaintextLength?: number): MessageSealer | undefined {
+    try {
+      if (this.destroyed) return undefined
+      const limit = plaintextLength === undefined ? {} : { plaintextLength }
+      this.#open = new MessageSealer(material, { frameLength, ...limit })
+      this.emit('MessageHeader', this.#open.messageHeader)
+      if (!this.destroyed) this.push(this.#open.header)
+      return this.#open
+    } finally {
+      material.zeroUnencryptedDataKey()
+    }
+  }
+
+  protected override async consume(chunk: Uint8Array): Promise<void> {
+    const sealer = await this.#sealer
+    if (sealer) await this.inBatches(chunk, (batch) => sealer.update(batch, allocateFresh))
+  }
+
+  protected override async complete(): Promise<void> {
+    const sealer = await this.#sealer
+    if (!sealer || this.destroyed) return
+    const last = sealer.final(EMPTY, allocateFresh)
+    this.release()
+    await this.send(last)
+  }
+
+  protected override release(): void {
+    this.#open?.dispose()
+  }
+}
+
+class DecryptStream extends MessageStream {
+  readonly #client: Readonly<ClientOptions>
+  readonly #cmm: NodeMaterialsManager
+  readonly #options: ReturnType<typeof checkDecryptOptions>
+  readonly #signaturePolicy: SignaturePolicy
+  readonly #parser: HeaderParser
+  #opener: MessageOpener | undefined
+
+  constructor(
+    client: Readonly<ClientOptions>,
+    cmm: NodeMaterialsManager,
+    signaturePolicy: SignaturePolicy,
+    op: DecryptStreamInput | undefined,
+  ) {
+    const options = checkDecryptOptions(op)
+    super(options.signal)
+    this.#client = client
+    this.#cmm = cmm
+    this.#options = options
+    this.#signaturePolicy = signaturePolicy
+    const { maxEncryptedDataKeys } = client
+    this.#parser = new HeaderParser(maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {})
+  }
+
+  protected override async consume(chunk: Uint8Array): Promise<void> {
+    let body = chunk
+    if (!this.#opener) {
+      body = chunk.subarray(this.#parser.push(chunk))
+      if (!this.#parser.header) return
+      this.#opener = await this.#begin()
+    }
+    const opener = this.#opener
+    if (opener && body.length > 0) await this.inBatches(body, (batch) => opener.update(batch, allocateFresh))
+  }
+
+  protected override async complete(): Promise<void> {
+    if (!this.#parser.header) throw this.#parser.truncated()
+    if (!this.#opener || this.destroyed) return
+    const last = this.#opener.final()
+    await this.send(last)
+  }
+
+  async #begin(): Promise<MessageOpener | undefined> {
+    const header = this.#parser.header!
+    const { messageHeader, suite } = header
+    const messageId = Buffer.from(messageHeader.messageId).toString('hex')
+    SignaturePolicySuites.isDecryptEnabled(this.#signaturePolicy, suite, messageId)
+    const { encryptionContext, maxBodySize, signal } = this.#options
+    const material = await requestMaterialsFor(this.#client, this.#cmm, header, encryptionContext, signal)
+    try {
+      if (this.destroyed) return undefined
+      const opener = new MessageOpener(header, material, maxBodySize)
+      this.emit('MessageHeader', messageHeader)
+      return opener
+    } finally {
+      material.zeroUnencryptedDataKey()
+    }
+  }
+
+  protected override release(): void {
+    this.#opener?.dispose()
+  }
+}
+
+/** See {@link EncryptClient.encryptStream}. */
+export function encryptStream(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  op?: EncryptStreamInput,
+): Duplex {
+  return new EncryptStream(client, toMaterialsManager(source), op)
+}
+
+/** See {@link DecryptClient.decryptStream}. */
+export function decryptStream(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  signaturePolicy: SignaturePolicy,
+  op?: DecryptStreamInput,
+): Duplex {
+  return new DecryptStream(client, toMaterialsManager(source), signaturePolicy, op)
+}
+
+const EMPTY = new Uint8Array(0)
