@@ -1,0 +1,45 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+
+const root = join(__dirname, '../..')
+
+function run(command: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
+  if (error) return `${command}: ${error.message}`
+  assert.is(status, 0, `${command} ${args.join(' ')}\n${stdout}${stderr}`)
+  return stdout + stderr
+}
+
+test('the native checks pass under the address and undefined-behaviour sanitizers', () => {
+  const build = mkdtempSync(join(tmpdir(), 'sealwax-native-'))
+  try {
+    const configured = run('cmake', '-S', '.', '-B', build, '-DSANITIZE=address,undefined')
+    if (/ENOENT|No OpenSSL 3 headers/.test(configured)) {
+      console.warn(`NOT RUN: ${configured}`)
+      return
+    }
+    run('cmake', '--build', build, '--parallel', '2')
+    assert.match(run('ctest', '--test-dir', build), /100% tests passed/)
+  } finally {
+    rmSync(build, { recursive: true })
+  }
+})
+
+test('the plain half of native/ knows nothing of Node', () => {
+  for (const name of ['cpus', 'frames', 'gcm', 'hkdf', 'pool', 'random']) {
+    const source = ['cc', 'h'].map((kind) => readFileSync(join(root, `native/${name}.${kind}`), 'utf8')).join('')
+    assert.not.match(source, /napi|node_api/i)
+  }
+})
+
+test('binding.gyp and CMakeLists.txt build the same sources', () => {
+  const sources = (file: string) => new Set(readFileSync(join(root, file), 'utf8').match(/native\/\w+\.cc/g))
+  const gyp = sources('binding.gyp')
+  assert.equal([...sources('CMakeLists.txt')].sort(), [...gyp].sort())
+})
+
+test.run()
