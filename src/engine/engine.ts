@@ -123,3 +123,8 @@ export function chooseEngine(files?: readonly string[]): Engine {
   const native = loadNative(files)
   return native.engine ?? new NodeEngine(native.fallback)
 }
+
+/** @internal For tests: what {@link getEngine} gives from now on. */
+export function useEngine(engine: Engine): void {
+  chosen = engine
+}
