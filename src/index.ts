@@ -45,7 +45,15 @@ export {
 } from './message/client'
 export type { DecryptInput, DecryptOutput } from './message/decrypt'
 export type { EncryptInput, EncryptOutput } from './message/encrypt'
+export type {
+  FileHandleLike,
+  OpenedMessage,
+  OpenMessageInput,
+  RandomAccessSource,
+  RangeReader,
+} from './message/random-access'
 export type { MessageSource } from './message/source'
+export type { DecryptStreamInput, EncryptStreamInput } from './message/streams'
 export {
   CommitmentPolicy,
   CommitmentPolicySuites,

@@ -5,6 +5,7 @@ import { checkInteger, checkOptions } from '../options'
 import { CommitmentPolicy, checkCommitmentPolicy, SignaturePolicy } from '../policies'
 import { type DecryptInput, type DecryptOutput, decrypt } from './decrypt'
 import { type EncryptInput, type EncryptOutput, encrypt } from './encrypt'
+import { type OpenedMessage, type OpenMessageInput, openMessage, type RandomAccessSource } from './random-access'
 import type { MessageSource } from './source'
 import { type DecryptStreamInput, decryptStream, type EncryptStreamInput, encryptStream } from './streams'
 
@@ -67,6 +68,21 @@ export interface DecryptClient {
 
   /** As `decryptStream`, but refuses signed messages (`ERR_SIGNATURE_POLICY`), whose frames would come before the signature. */
   decryptUnsignedMessageStream(cmm: KeyringNode | NodeMaterialsManager, op?: DecryptStreamInput): Duplex
+
+  /**
+   * Opens a framed message for reading from the middle: from a Buffer, a `FileHandle` or `{ length, read }`. Touches the
+   * header and the final frame now, and later only the frames that are asked for.
+   *
+   * @example
+   * const message = await client.openMessage(keyring, await open('video.sealed'))
+   * const piece = await message.read(1_000_000, 4096)
+   * message.close()
+   */
+  openMessage(
+    cmm: KeyringNode | NodeMaterialsManager,
+    message: RandomAccessSource,
+    op?: OpenMessageInput,
+  ): Promise<OpenedMessage>
 }
 
 /**
@@ -96,6 +112,7 @@ export function buildDecrypt(options?: CommitmentPolicy | Partial<ClientOptions>
     decryptStream: (cmm, op) => decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_ALLOW_DECRYPT, op),
     decryptUnsignedMessageStream: (cmm, op) =>
       decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_FORBID_DECRYPT, op),
+    openMessage: (cmm, message, op) => openMessage(client, cmm, message, op),
   })
 }
 

@@ -1,0 +1,62 @@
+import { getSystemErrorMap } from 'node:util'
+import { CommanderError } from 'commander'
+import { SealwaxError, type SealwaxErrorCode } from '../index'
+
+/** The command line asks for something that cannot be: exit code 2. */
+export class UsageError extends Error {}
+
+/** docs/cli.md "Exit codes"; signals add their own, 128 and their number. */
+const FAILED = 1
+const USAGE = 2
+const REFUSED = 3
+
+/** What says that the message is damaged or forged, or not for these keys and pairs. */
+const REFUSALS: readonly SealwaxErrorCode[] = [
+  'ERR_AUTHENTICATION_FAILED',
+  'ERR_ENCRYPTION_CONTEXT',
+  'ERR_MESSAGE_MALFORMED',
+  'ERR_MESSAGE_TRUNCATED',
+  'ERR_NO_DATA_KEY',
+  'ERR_TRAILING_DATA',
+  'ERR_UNSUPPORTED_FORMAT',
+]
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE
+  if (error instanceof UsageError) return USAGE
+  return error instanceof SealwaxError && REFUSALS.includes(error.code) ? REFUSED : FAILED
+}
+
+/** What the user reads; `undefined` where commander has said it already. */
+export function messageOf(error: unknown): string | undefined {
+  if (error instanceof CommanderError) return undefined
+  if (error instanceof UsageError) return `${printable(error.message)} (add --help for the options)`
+  if (error instanceof SealwaxError) return `${printable(error.message)} [${error.code}]`
+  return `this should not happen, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`
+}
+
+/** The result of `action`, or its system error as one that names the file and says what was being done. */
+export async function naming<T>(name: string, doing: string, action: () => T | Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    const errno = (error as NodeJS.ErrnoException | null)?.errno
+    if (typeof errno !== 'number') throw error
+    const [code, reason] = getSystemErrorMap().get(errno) ?? ['', (error as Error).message]
+    throw fileError(`cannot ${doing} ${name}: ${reason}${code && ` (${code})`}`, error)
+  }
+}
+
+export function fileError(message: string, cause?: unknown): SealwaxError {
+  return new SealwaxError('ERR_FILE', message, cause === undefined ? {} : { cause })
+}
+
+/** Text from outside, in quotes. */
+export function quote(text: string): string {
+  return printable(JSON.stringify(text))
+}
+
+/** Text that cannot drive a terminal: control and formatting characters are spelled out. */
+export function printable(text: string): string {
+  return text.replace(/[\p{C}\u2028\u2029]/gu, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`)
+}

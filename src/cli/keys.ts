@@ -1,0 +1,141 @@
+/**
+ * Wrapping keys, from files only: never from arguments or the environment, which other programs can see.
+ *
+ * A key file is JSON: { "version": 1, "namespace": "…", "name": "…", "key": "base64 of 16, 24 or 32 bytes" }
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { type Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, SealwaxError } from '../index'
+import { fileError, naming, quote, UsageError } from './errors'
+
+export interface KeyOptions {
+  key: string[]
+  rsaPublicKey?: string
+  rsaPrivateKey?: string
+  namespace?: string
+  name?: string
+  oaepHash?: 'sha1' | 'sha256' | 'sha384' | 'sha512'
+}
+
+/** The text of a key file. The caller wipes it. */
+export function serializeKeyFile(namespace: string, name: string, key: Uint8Array): Buffer {
+  const base64 = Buffer.from(key.buffer, key.byteOffset, key.length).toString('base64')
+  return Buffer.from(`${JSON.stringify({ version: KEY_FILE_VERSION, namespace, name, key: base64 }, null, 2)}\n`)
+}
+
+/** One keyring for all keys that the options name. */
+export async function toKeyring(options: KeyOptions): Promise<Keyring> {
+  const keyrings: Keyring[] = []
+  for (const path of options.key) keyrings.push(await readKeyFile(path))
+  if (options.rsaPublicKey ?? options.rsaPrivateKey) keyrings.push(await toRsaKeyring(options))
+  const [generator, ...children] = keyrings
+  if (!generator) throw new UsageError('no key given: name a key file with --key, or an RSA key')
+  return children.length === 0 ? generator : new MultiKeyring({ generator, children })
+}
+
+const KEY_FILE_VERSION = 1
+const KEY_FILE_FIELDS = ['version', 'namespace', 'name', 'key']
+/** Longer is no key, whatever else it may be. */
+const MAX_LENGTH = 64 * 1024
+const WRAPPING_SUITES: Readonly<Record<number, number>> = { 16: 0x14, 24: 0x46, 32: 0x78 }
+
+async function readKeyFile(path: string): Promise<RawAesKeyring> {
+  const bytes = await readSecret(path)
+  const unencryptedMasterKey = Buffer.allocUnsafeSlow(32)
+  try {
+    const { namespace, name, key } = parseKeyFile(bytes, path)
+    const length = unencryptedMasterKey.write(key, 'base64')
+    const wrappingSuite = WRAPPING_SUITES[length]
+    if (wrappingSuite === undefined || unencryptedMasterKey.toString('base64', 0, length) !== key) {
+      throw badKey(path, '"key" must be 16, 24 or 32 bytes in base64')
+    }
+    return usable(path, () => {
+      const own = unencryptedMasterKey.subarray(0, length)
+      // The specification's order, which is every other reader's.
+      const sorting = { utf8Sorting: true }
+      return new RawAesKeyring({ keyNamespace: namespace, keyName: name, unencryptedMasterKey: own, wrappingSuite, ...sorting })
+    })
+  } finally {
+    // JavaScript cannot promise that no copy remains: the base64 text was a string.
+    bytes.fill(0)
+    unencryptedMasterKey.fill(0)
+  }
+}
+
+function parseKeyFile(bytes: Buffer, path: string): { namespace: string; name: string; key: string } {
+  const file = parseJson(bytes)
+  if (typeof file !== 'object' || file === null) throw badKey(path, 'it is not a key file in JSON')
+  const { version, namespace, name, key } = file as Record<string, unknown>
+  if (version !== KEY_FILE_VERSION) throw badKey(path, `its version must be ${KEY_FILE_VERSION}`)
+  if (typeof namespace !== 'string' || typeof name !== 'string' || typeof key !== 'string') {
+    throw badKey(path, '"namespace", "name" and "key" must be strings')
+  }
+  const unknown = Object.keys(file).find((field) => !KEY_FILE_FIELDS.includes(field))
+  if (unknown !== undefined) throw badKey(path, 'it has a field that this version does not know')
+  return { namespace, name, key }
+}
+
+/** `undefined` for what is not JSON; the parser's own error would quote it. */
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString())
+  } catch {
+    return undefined
+  }
+}
+
+async function toRsaKeyring(options: KeyOptions): Promise<RawRsaKeyring> {
+  const { rsaPublicKey, rsaPrivateKey, namespace, name, oaepHash } = options
+  if (namespace === undefined || name === undefined) {
+    throw new UsageError('an RSA key needs --namespace and --name, the same for encrypting and decrypting')
+  }
+  const path = (rsaPublicKey ?? rsaPrivateKey)!
+  const bytes = rsaPrivateKey === undefined ? await readKey(path) : await readSecret(path)
+  const rsaKey = rsaPrivateKey === undefined ? { publicKey: bytes } : { privateKey: bytes }
+  try {
+    return usable(path, () => new RawRsaKeyring({ keyNamespace: namespace, keyName: name, rsaKey, oaepHash }))
+  } finally {
+    bytes.fill(0)
+  }
+}
+
+/** The library's complaint about a key, with the file it came from. */
+function usable<T>(path: string, build: () => T): T {
+  try {
+    return build()
+  } catch (error) {
+    throw badKey(path, (error as Error).message)
+  }
+}
+
+function badKey(path: string, problem: string): SealwaxError {
+  return new SealwaxError('ERR_WRAPPING_KEY', `the key in ${quote(path)} cannot be used: ${problem}`)
+}
+
+/** The bytes of a file that only its owner, the user, can read. The caller wipes them. */
+async function readSecret(path: string): Promise<Buffer> {
+  return await readKey(path, ({ uid, mode }) => {
+    if (process.platform === 'win32') return
+    if (uid !== process.geteuid!()) throw fileError(`the key file ${quote(path)} belongs to another user`)
+    if ((mode & 0o077) !== 0) {
+      const shown = (mode & 0o777).toString(8).padStart(4, '0')
+      throw fileError(`the key file ${quote(path)} is open to others (mode ${shown}): chmod 600 it`)
+    }
+  })
+}
+
+async function readKey(path: string, check: (stats: { uid: number; mode: number }) => void = () => {}): Promise<Buffer> {
+  return await naming(quote(path), 'read', () => {
+    // What is checked is what is read: one open, and no waiting for a pipe's other end.
+    const fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
+    try {
+      const stats = fstatSync(fd)
+      if (!stats.isFile()) throw fileError(`the key file ${quote(path)} is not a file`)
+      check(stats)
+      if (stats.size > MAX_LENGTH) throw fileError(`the key file ${quote(path)} is too large to be one`)
+      const bytes = Buffer.allocUnsafeSlow(stats.size)
+      return bytes.subarray(0, readSync(fd, bytes))
+    } finally {
+      closeSync(fd)
+    }
+  })
+}

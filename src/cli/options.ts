@@ -1,0 +1,79 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { AlgorithmSuiteIdentifier, buildClient, CommitmentPolicy, type EncryptionContext } from '../index'
+import type { KeyOptions } from './keys'
+
+/** What `encrypt` and `decrypt` have in common. */
+export interface CommonOptions extends KeyOptions {
+  output?: string
+  force: boolean
+  encryptionContext: ReadonlyMap<string, string>
+  commitmentPolicy?: CommitmentPolicy
+  maxEncryptedDataKeys?: number
+}
+
+const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerCase().replaceAll('_', '-'))
+
+export function addCommonOptions(command: Command, contextHelp: string): Command {
+  return command
+    .option('-o, --output <file>', 'where to write; - for standard output')
+    .option('-f, --force', 'replace an existing output file', false)
+    .option('-k, --key <file>', 'key file made by keygen; may be given several times', collect, [])
+    .option('-c, --encryption-context <key=value>', `${contextHelp}; may be given several times`, addPair, new Map())
+    .addOption(
+      new Option('--commitment-policy <policy>', 'which suites to write and read')
+        .default(undefined, POLICIES.at(-1))
+        .argParser(parsePolicy),
+    )
+    .option('--max-encrypted-data-keys <n>', 'refuse a message with more', parseCount(1, 0xffff))
+    .option('--namespace <text>', 'key namespace of the RSA key')
+    .option('--name <text>', 'key name of the RSA key')
+    .addOption(
+      new Option('--oaep-hash <hash>', 'hash of RSA OAEP').choices(['sha1', 'sha256', 'sha384', 'sha512']).default('sha256'),
+    )
+}
+
+export function clientOf({ commitmentPolicy, maxEncryptedDataKeys }: CommonOptions) {
+  return buildClient({
+    ...(commitmentPolicy && { commitmentPolicy }),
+    ...(maxEncryptedDataKeys && { maxEncryptedDataKeys }),
+  })
+}
+
+export function contextOf({ encryptionContext }: CommonOptions): EncryptionContext {
+  return Object.fromEntries(encryptionContext)
+}
+
+/** A whole number in an option. */
+export function parseCount(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN
+    if (value >= min && value <= max) return value
+    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
+  }
+}
+
+/** A suite by name or number, such as 0x0478. */
+export function parseSuite(text: string): AlgorithmSuiteIdentifier {
+  const named = AlgorithmSuiteIdentifier[text as keyof typeof AlgorithmSuiteIdentifier]
+  if (typeof named === 'number') return named
+  const id = /^0x[0-9a-f]{1,4}$/i.test(text) ? Number(text) : NaN
+  if (id in AlgorithmSuiteIdentifier) return id
+  throw new InvalidArgumentError('It must be the number (0x0478) or the name of an algorithm suite.')
+}
+
+function parsePolicy(text: string): CommitmentPolicy {
+  if (!POLICIES.includes(text)) throw new InvalidArgumentError(`It must be one of ${POLICIES.join(', ')}.`)
+  return CommitmentPolicy[text.toUpperCase().replaceAll('-', '_') as keyof typeof CommitmentPolicy]
+}
+
+function collect(text: string, previous: string[]): string[] {
+  return [...previous, text]
+}
+
+function addPair(text: string, previous: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('It must look like key=value.')
+  const key = text.slice(0, at)
+  if (previous.has(key)) throw new InvalidArgumentError('The key was given twice.')
+  return new Map([...previous, [key, text.slice(at + 1)]])
+}
