@@ -1,0 +1,516 @@
+import {
+  createECDH,
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  verify,
+} from 'node:crypto'
+import {
+  CreateAliasCommand,
+  CreateKeyCommand,
+  type CreateKeyCommandInput,
+  DecryptCommand,
+  DeriveSharedSecretCommand,
+  DisableKeyCommand,
+  EncryptCommand,
+  GenerateDataKeyCommand,
+  GenerateDataKeyPairCommand,
+  GenerateDataKeyPairWithoutPlaintextCommand,
+  GenerateDataKeyWithoutPlaintextCommand,
+  GenerateMacCommand,
+  GenerateRandomCommand,
+  GetPublicKeyCommand,
+  type KeyMetadata,
+  type MacAlgorithmSpec,
+  ReEncryptCommand,
+  ReplicateKeyCommand,
+  RotateKeyOnDemandCommand,
+  ScheduleKeyDeletionCommand,
+  SignCommand,
+  type SigningAlgorithmSpec,
+  VerifyCommand,
+  VerifyMacCommand,
+} from '@aws-sdk/client-kms'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { type LocalKms, startLocalKms } from '../../src/local-kms'
+import { clientOf, refuses } from './support'
+
+let kms: LocalKms
+let client: ReturnType<typeof clientOf>
+let elsewhere: ReturnType<typeof clientOf>
+
+test.before(async () => {
+  kms = await startLocalKms()
+  client = clientOf(kms)
+  elsewhere = clientOf(kms, 'eu-west-1')
+})
+
+test.after(async () => {
+  client.destroy()
+  elsewhere.destroy()
+  await kms.close()
+})
+
+const Plaintext = Buffer.from('sixteen bytes...')
+
+test('encrypts and decrypts by every name of a key', async () => {
+  const { KeyId, Arn } = await create()
+  await client.send(new CreateAliasCommand({ AliasName: 'alias/every/name', TargetKeyId: KeyId! }))
+  for (const name of [KeyId!, Arn!, 'alias/every/name', Arn!.replace(/key\/.*/, 'alias/every/name')]) {
+    const sealed = await client.send(new EncryptCommand({ KeyId: name, Plaintext }))
+    assert.is(sealed.KeyId, Arn)
+    assert.is(sealed.EncryptionAlgorithm, 'SYMMETRIC_DEFAULT')
+    for (const KeyId of [name, undefined]) {
+      const opened = await client.send(new DecryptCommand({ KeyId, CiphertextBlob: sealed.CiphertextBlob }))
+      assert.is(opened.KeyId, Arn)
+      assert.equal(Buffer.from(opened.Plaintext!), Plaintext)
+    }
+  }
+})
+
+test('compares encryption contexts as sets of pairs', async () => {
+  const { KeyId } = await create()
+  const context = (json: string) => ({ EncryptionContext: JSON.parse(json) as Record<string, string> })
+  const seal = (json: string) => client.send(new EncryptCommand({ KeyId, Plaintext, ...context(json) }))
+  const open = (CiphertextBlob: Uint8Array, json: string) =>
+    client.send(new DecryptCommand({ CiphertextBlob, ...context(json) }))
+
+  const { CiphertextBlob } = await seal('{"b":"2","a":"1","constructor":"x","ключ":"значение"}')
+  assert.ok(await open(CiphertextBlob!, '{"ключ":"значение","a":"1","constructor":"x","b":"2"}'))
+  for (const other of ['{}', '{"a":"1"}', '{"a":"2","b":"1","constructor":"x","ключ":"значение"}']) {
+    await refuses(open(CiphertextBlob!, other), 'InvalidCiphertextException')
+  }
+  const { CiphertextBlob: none } = await client.send(new EncryptCommand({ KeyId, Plaintext }))
+  assert.ok(await open(none!, '{}'), 'an empty context is no context')
+  const { CiphertextBlob: empty } = await seal('{"":""}')
+  await refuses(open(empty!, '{}'), 'InvalidCiphertextException')
+})
+
+test('refuses any blob with a changed, missing or added byte', async () => {
+  const { KeyId } = await create()
+  const EncryptionContext = { purpose: 'test' }
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext, EncryptionContext }))
+  const blob = Buffer.from(CiphertextBlob!)
+  const open = (bytes: Uint8Array, KeyId?: string) =>
+    client.send(new DecryptCommand({ CiphertextBlob: bytes, EncryptionContext, KeyId }))
+  for (let i = 0; i < blob.length; i++) {
+    const changed = Buffer.from(blob)
+    changed[i]! ^= 1 << (i % 8)
+    await refuses(open(changed), 'InvalidCiphertextException')
+    await refuses(open(changed, KeyId), 'InvalidCiphertextException')
+    if (i > 0) await refuses(open(blob.subarray(0, i)), 'InvalidCiphertextException')
+  }
+  await refuses(open(Buffer.concat([blob, Buffer.alloc(1)])), 'InvalidCiphertextException')
+  await refuses(open(Buffer.alloc(6144)), 'InvalidCiphertextException')
+})
+
+test('never gives the same blob twice', async () => {
+  const { KeyId } = await create()
+  const blobs = new Set<string>()
+  for (let i = 0; i < 20; i++) {
+    const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext }))
+    blobs.add(Buffer.from(CiphertextBlob!).toString('hex'))
+  }
+  assert.is(blobs.size, 20)
+})
+
+test('keeps plaintexts to 4096 bytes and blobs to 6144', async () => {
+  const { KeyId } = await create()
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext: Buffer.alloc(4096, 1) }))
+  assert.ok(CiphertextBlob!.length <= 6144)
+  assert.is((await client.send(new DecryptCommand({ CiphertextBlob }))).Plaintext!.length, 4096)
+  for (const length of [0, 4097]) {
+    await refuses(client.send(new EncryptCommand({ KeyId, Plaintext: Buffer.alloc(length) })), 'ValidationException')
+  }
+  await refuses(client.send(new DecryptCommand({ CiphertextBlob: Buffer.alloc(6145) })), 'ValidationException')
+  const EncryptionContext = { long: 'x'.repeat(8192) }
+  await refuses(client.send(new EncryptCommand({ KeyId, Plaintext, EncryptionContext })), 'ValidationException')
+})
+
+test('old blobs stay readable after a rotation, new ones use the new material', async () => {
+  const { KeyId } = await create()
+  const sealed: Uint8Array[] = []
+  for (let i = 0; i < 3; i++) {
+    sealed.push((await client.send(new EncryptCommand({ KeyId, Plaintext }))).CiphertextBlob!)
+    await client.send(new RotateKeyOnDemandCommand({ KeyId }))
+  }
+  const versions = sealed.map((blob) => Buffer.from(blob).readUInt32BE(2 + KeyId!.length))
+  assert.equal(versions, [0, 1, 2])
+  for (const CiphertextBlob of sealed) {
+    assert.equal(Buffer.from((await client.send(new DecryptCommand({ CiphertextBlob }))).Plaintext!), Plaintext)
+  }
+})
+
+test('replicas of a multi-Region key open each other’s blobs, other Regions do not', async () => {
+  const { KeyId } = await create({ MultiRegion: true })
+  const { KeyId: single } = await create()
+  await client.send(new ReplicateKeyCommand({ KeyId, ReplicaRegion: 'eu-west-1' }))
+  const here = await client.send(new EncryptCommand({ KeyId, Plaintext }))
+  const there = await elsewhere.send(new EncryptCommand({ KeyId, Plaintext }))
+  assert.match(there.KeyId!, /^arn:aws:kms:eu-west-1:111122223333:key\/mrk-[0-9a-f]{32}$/)
+  const opened = await elsewhere.send(new DecryptCommand({ CiphertextBlob: here.CiphertextBlob }))
+  assert.is(opened.KeyId, there.KeyId)
+  assert.ok(await client.send(new DecryptCommand({ CiphertextBlob: there.CiphertextBlob, KeyId })))
+
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId: single, Plaintext }))
+  await refuses(
+    elsewhere.send(new DecryptCommand({ CiphertextBlob })),
+    'AccessDeniedException',
+    /does not exist in this region/,
+  )
+  await refuses(elsewhere.send(new DecryptCommand({ CiphertextBlob, KeyId: single })), 'NotFoundException')
+  await refuses(
+    elsewhere.send(new DecryptCommand({ CiphertextBlob, KeyId: here.KeyId })),
+    'NotFoundException',
+    /Invalid arn/,
+  )
+})
+
+test('re-encrypts between keys, contexts and algorithms', async () => {
+  const { KeyId, Arn } = await create()
+  const { KeyId: other, Arn: otherArn } = await create()
+  const rsa = await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })
+  const EncryptionContext = { from: 'here' }
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext, EncryptionContext }))
+  const source = { CiphertextBlob, SourceEncryptionContext: EncryptionContext }
+
+  const moved = await client.send(
+    new ReEncryptCommand({ ...source, DestinationKeyId: other, DestinationEncryptionContext: { to: 'there' } }),
+  )
+  assert.equal([moved.SourceKeyId, moved.KeyId], [Arn, otherArn])
+  const decrypted = new DecryptCommand({ CiphertextBlob: moved.CiphertextBlob, EncryptionContext: { to: 'there' } })
+  assert.equal(Buffer.from((await client.send(decrypted)).Plaintext!), Plaintext)
+
+  const DestinationEncryptionAlgorithm = 'RSAES_OAEP_SHA_256'
+  const wrapped = await client.send(
+    new ReEncryptCommand({ ...source, DestinationKeyId: rsa.KeyId, DestinationEncryptionAlgorithm }),
+  )
+  const back = await client.send(
+    new ReEncryptCommand({
+      CiphertextBlob: wrapped.CiphertextBlob,
+      SourceKeyId: rsa.KeyId,
+      SourceEncryptionAlgorithm: DestinationEncryptionAlgorithm,
+      DestinationKeyId: KeyId,
+    }),
+  )
+  assert.ok(await client.send(new DecryptCommand({ CiphertextBlob: back.CiphertextBlob })))
+
+  const send = (input: object) => client.send(new ReEncryptCommand({ ...source, DestinationKeyId: other, ...input }))
+  await refuses(send({ SourceEncryptionContext: {} }), 'InvalidCiphertextException')
+  await refuses(send({ SourceKeyId: other }), 'IncorrectKeyException')
+  await refuses(send({ DestinationKeyId: 'alias/none' }), 'NotFoundException')
+  await refuses(send({ DestinationKeyId: undefined }), 'ValidationException')
+})
+
+test('generates data keys that it can decrypt', async () => {
+  const { KeyId, Arn } = await create()
+  const EncryptionContext = { purpose: 'data key' }
+  for (const [size, length] of [
+    [{ KeySpec: 'AES_128' }, 16],
+    [{ KeySpec: 'AES_256' }, 32],
+    [{ NumberOfBytes: 1 }, 1],
+    [{ NumberOfBytes: 1024 }, 1024],
+  ] as const) {
+    const made = await client.send(new GenerateDataKeyCommand({ KeyId, EncryptionContext, ...size }))
+    assert.is(made.KeyId, Arn)
+    assert.is(made.Plaintext!.length, length)
+    const decrypt = new DecryptCommand({ CiphertextBlob: made.CiphertextBlob, EncryptionContext })
+    assert.equal((await client.send(decrypt)).Plaintext, made.Plaintext)
+    const sealed = await client.send(new GenerateDataKeyWithoutPlaintextCommand({ KeyId, ...size }))
+    assert.not('Plaintext' in sealed)
+    const { Plaintext } = await client.send(new DecryptCommand({ CiphertextBlob: sealed.CiphertextBlob }))
+    assert.is(Plaintext!.length, length)
+  }
+  for (const size of [
+    {},
+    { KeySpec: 'AES_256', NumberOfBytes: 32 },
+    { NumberOfBytes: 0 },
+    { NumberOfBytes: 1025 },
+  ] as const) {
+    await refuses(client.send(new GenerateDataKeyCommand({ KeyId, ...size })), 'ValidationException')
+  }
+  await refuses(
+    client.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_512' as 'AES_256' })),
+    'ValidationException',
+  )
+})
+
+test('generates data key pairs that match', async () => {
+  const { KeyId } = await create()
+  for (const KeyPairSpec of [
+    'RSA_2048',
+    'ECC_NIST_P256',
+    'ECC_NIST_P384',
+    'ECC_NIST_P521',
+    'ECC_SECG_P256K1',
+  ] as const) {
+    const made = await client.send(new GenerateDataKeyPairCommand({ KeyId, KeyPairSpec }))
+    const der = Buffer.from(made.PrivateKeyPlaintext!)
+    const derived = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }))
+    assert.equal(derived.export({ format: 'der', type: 'spki' }), Buffer.from(made.PublicKey!))
+    const { Plaintext } = await client.send(new DecryptCommand({ CiphertextBlob: made.PrivateKeyCiphertextBlob }))
+    assert.equal(Buffer.from(Plaintext!), der)
+  }
+  const sealed = await client.send(
+    new GenerateDataKeyPairWithoutPlaintextCommand({ KeyId, KeyPairSpec: 'ECC_NIST_P256' }),
+  )
+  assert.not('PrivateKeyPlaintext' in sealed)
+  assert.is(sealed.KeyPairSpec, 'ECC_NIST_P256')
+  const send = (KeyPairSpec: 'SM2') => client.send(new GenerateDataKeyPairCommand({ KeyId, KeyPairSpec }))
+  await refuses(send('SM2'), 'ValidationException')
+})
+
+test('generates random bytes', async () => {
+  const { Plaintext } = await client.send(new GenerateRandomCommand({ NumberOfBytes: 1024 }))
+  assert.is(Plaintext!.length, 1024)
+  for (const NumberOfBytes of [undefined, 0, 1025]) {
+    await refuses(client.send(new GenerateRandomCommand({ NumberOfBytes })), 'ValidationException')
+  }
+})
+
+test('encrypts with RSA within the limits of OAEP', async () => {
+  const { KeyId } = await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })
+  for (const [EncryptionAlgorithm, longest] of [
+    ['RSAES_OAEP_SHA_1', 214],
+    ['RSAES_OAEP_SHA_256', 190],
+  ] as const) {
+    const seal = (length: number) =>
+      client.send(new EncryptCommand({ KeyId, EncryptionAlgorithm, Plaintext: Buffer.alloc(length, 7) }))
+    const { CiphertextBlob } = await seal(longest)
+    const open = (blob: Uint8Array) =>
+      client.send(new DecryptCommand({ KeyId, EncryptionAlgorithm, CiphertextBlob: blob }))
+    assert.is((await open(CiphertextBlob!)).Plaintext!.length, longest)
+    await refuses(seal(longest + 1), 'ValidationException', /at most/)
+    for (const index of [0, 100, 255]) {
+      const changed = Uint8Array.from(CiphertextBlob!)
+      changed[index]! ^= 1
+      await refuses(open(changed), 'InvalidCiphertextException')
+    }
+    await refuses(open(CiphertextBlob!.subarray(1)), 'InvalidCiphertextException')
+    const nameless = new DecryptCommand({ EncryptionAlgorithm, CiphertextBlob })
+    await refuses(client.send(nameless), 'ValidationException', /KeyId is required/)
+  }
+})
+
+const RSA_ALGORITHMS = ['PKCS1_V1_5', 'PSS'].flatMap((padding) =>
+  [256, 384, 512].map((bits) => `RSASSA_${padding}_SHA_${bits}` as SigningAlgorithmSpec),
+)
+
+for (const [spec, algorithms] of [
+  ['RSA_2048', RSA_ALGORITHMS],
+  ['RSA_3072', ['RSASSA_PSS_SHA_256']],
+  ['ECC_NIST_P256', ['ECDSA_SHA_256']],
+  ['ECC_NIST_P384', ['ECDSA_SHA_384']],
+  ['ECC_NIST_P521', ['ECDSA_SHA_512']],
+  ['ECC_SECG_P256K1', ['ECDSA_SHA_256']],
+] as const) {
+  test(`signs and verifies messages and digests with ${spec}`, async () => {
+    const { KeyId, SigningAlgorithms } = await create({ KeySpec: spec, KeyUsage: 'SIGN_VERIFY' })
+    if (algorithms.length !== 1) assert.equal(SigningAlgorithms, algorithms)
+    const { PublicKey } = await client.send(new GetPublicKeyCommand({ KeyId }))
+    const message = Buffer.from('a message')
+    for (const SigningAlgorithm of algorithms as readonly SigningAlgorithmSpec[]) {
+      const hash = `sha${SigningAlgorithm.slice(-3)}`
+      const digest = createHash(hash).update(message).digest()
+      const forms = [
+        { MessageType: 'RAW', Message: message },
+        { MessageType: 'DIGEST', Message: digest },
+      ] as const
+      for (const form of forms) {
+        const request = { KeyId, SigningAlgorithm }
+        const { Signature } = await client.send(new SignCommand({ ...request, ...form }))
+        assert.ok(isValid(PublicKey!, hash, message, Signature!, SigningAlgorithm))
+        for (const form of forms) {
+          const { SignatureValid } = await client.send(new VerifyCommand({ ...request, ...form, Signature }))
+          assert.is(SignatureValid, true)
+          for (const wrong of wrongSignatures(Signature!)) {
+            const command = new VerifyCommand({ ...request, ...form, Signature: wrong })
+            await refuses(client.send(command), 'KMSInvalidSignatureException')
+          }
+          const Message = Buffer.from(form.Message)
+          Message[0]! ^= 1
+          const other = new VerifyCommand({ ...request, ...form, Message, Signature })
+          await refuses(client.send(other), 'KMSInvalidSignatureException')
+        }
+      }
+      const short = { KeyId, SigningAlgorithm, MessageType: 'DIGEST', Message: digest.subarray(1) } as const
+      await refuses(client.send(new SignCommand(short)), 'ValidationException', /length/)
+    }
+  })
+}
+
+test('makes and verifies MACs', async () => {
+  for (const [spec, MacAlgorithm, length] of [
+    ['HMAC_224', 'HMAC_SHA_224', 28],
+    ['HMAC_256', 'HMAC_SHA_256', 32],
+    ['HMAC_384', 'HMAC_SHA_384', 48],
+    ['HMAC_512', 'HMAC_SHA_512', 64],
+  ] as const) {
+    const { KeyId, MacAlgorithms } = await create({ KeySpec: spec, KeyUsage: 'GENERATE_VERIFY_MAC' })
+    assert.equal(MacAlgorithms, [MacAlgorithm])
+    const request = { KeyId, MacAlgorithm, Message: Buffer.from('a message') }
+    const { Mac } = await client.send(new GenerateMacCommand(request))
+    assert.is(Mac!.length, length)
+    assert.is((await client.send(new VerifyMacCommand({ ...request, Mac }))).MacValid, true)
+    for (const wrong of wrongSignatures(Mac!)) {
+      await refuses(client.send(new VerifyMacCommand({ ...request, Mac: wrong })), 'KMSInvalidMacException')
+    }
+    const other: MacAlgorithmSpec = spec === 'HMAC_224' ? 'HMAC_SHA_256' : 'HMAC_SHA_224'
+    await refuses(client.send(new GenerateMacCommand({ ...request, MacAlgorithm: other })), 'InvalidKeyUsageException')
+  }
+})
+
+test('derives the shared secret of ECDH', async () => {
+  for (const [KeySpec, namedCurve] of [
+    ['ECC_NIST_P256', 'prime256v1'],
+    ['ECC_NIST_P384', 'secp384r1'],
+    ['ECC_NIST_P521', 'secp521r1'],
+  ] as const) {
+    const { KeyId } = await create({ KeySpec, KeyUsage: 'KEY_AGREEMENT' })
+    const peer = generateKeyPairSync('ec', { namedCurve })
+    const der = (key: typeof peer.publicKey) => key.export({ format: 'der', type: 'spki' })
+    const derive = (PublicKey: Uint8Array) =>
+      client.send(new DeriveSharedSecretCommand({ KeyId, KeyAgreementAlgorithm: 'ECDH', PublicKey }))
+    const { PublicKey } = await client.send(new GetPublicKeyCommand({ KeyId }))
+    const publicKey = createPublicKey({ key: Buffer.from(PublicKey!), format: 'der', type: 'spki' })
+    const { SharedSecret, KeyOrigin } = await derive(der(peer.publicKey))
+    assert.equal(Buffer.from(SharedSecret!), diffieHellman({ privateKey: peer.privateKey, publicKey }))
+    assert.is(KeyOrigin, 'AWS_KMS')
+    await refuses(derive(der(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey)), 'ValidationException')
+    await refuses(derive(createECDH(namedCurve).generateKeys()), 'ValidationException')
+  }
+})
+
+test('tells public keys of asymmetric keys only', async () => {
+  const { KeyId, Arn } = await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })
+  const told = await client.send(new GetPublicKeyCommand({ KeyId }))
+  assert.is(told.KeyId, Arn)
+  assert.is(told.KeySpec, 'RSA_2048')
+  assert.is(told.KeyUsage, 'ENCRYPT_DECRYPT')
+  assert.equal(told.EncryptionAlgorithms, ['RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256'])
+  const symmetric = await create()
+  await refuses(client.send(new GetPublicKeyCommand({ KeyId: symmetric.KeyId })), 'UnsupportedOperationException')
+})
+
+test('refuses keys for what they are not meant for', async () => {
+  const symmetric = (await create()).KeyId
+  const signing = (await create({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' })).KeyId
+  const rsa = (await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })).KeyId
+  const EncryptionContext = { a: 'b' }
+  const RSA = { KeyId: rsa, EncryptionAlgorithm: 'RSAES_OAEP_SHA_256' } as const
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId: symmetric, Plaintext }))
+  const Message = Plaintext
+  const other = (await create()).KeyId
+  const cases: [string, () => Promise<unknown>][] = [
+    ['InvalidKeyUsageException', () => client.send(new EncryptCommand({ KeyId: signing, Plaintext }))],
+    ['InvalidKeyUsageException', () => client.send(new EncryptCommand({ KeyId: rsa, Plaintext }))],
+    ['InvalidKeyUsageException', () => client.send(new EncryptCommand({ ...RSA, KeyId: symmetric, Plaintext }))],
+    ['InvalidKeyUsageException', () => client.send(new DecryptCommand({ ...RSA, KeyId: symmetric, CiphertextBlob }))],
+    ['InvalidKeyUsageException', () => client.send(new DecryptCommand({ KeyId: rsa, CiphertextBlob }))],
+    ['InvalidKeyUsageException', () => client.send(new GenerateDataKeyCommand({ KeyId: rsa, KeySpec: 'AES_256' }))],
+    [
+      'InvalidKeyUsageException',
+      () => client.send(new GenerateDataKeyPairCommand({ KeyId: rsa, KeyPairSpec: 'ECC_NIST_P256' })),
+    ],
+    [
+      'InvalidKeyUsageException',
+      () => client.send(new SignCommand({ KeyId: symmetric, Message, SigningAlgorithm: 'ECDSA_SHA_256' })),
+    ],
+    [
+      'InvalidKeyUsageException',
+      () => client.send(new SignCommand({ KeyId: signing, Message, SigningAlgorithm: 'ECDSA_SHA_384' })),
+    ],
+    [
+      'InvalidKeyUsageException',
+      () => client.send(new GenerateMacCommand({ KeyId: symmetric, Message, MacAlgorithm: 'HMAC_SHA_256' })),
+    ],
+    ['ValidationException', () => client.send(new EncryptCommand({ ...RSA, Plaintext, EncryptionContext }))],
+    [
+      'ValidationException',
+      () => client.send(new EncryptCommand({ KeyId: symmetric, Plaintext, EncryptionAlgorithm: 'SM2PKE' })),
+    ],
+    [
+      'ValidationException',
+      () => client.send(new SignCommand({ KeyId: signing, Message, SigningAlgorithm: 'SM2DSA' })),
+    ],
+    [
+      'ValidationException',
+      () => client.send(new SignCommand({ KeyId: signing, Message, SigningAlgorithm: undefined })),
+    ],
+    ['UnsupportedOperationException', () => client.send(new DecryptCommand({ CiphertextBlob, Recipient: {} }))],
+    ['IncorrectKeyException', () => client.send(new DecryptCommand({ KeyId: other, CiphertextBlob }))],
+  ]
+  for (const [name, use] of cases) await refuses(use(), name)
+})
+
+test('refuses keys that are disabled, pending deletion or missing', async () => {
+  const { KeyId } = await create()
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext }))
+  const uses = (KeyId: string) => [
+    () => client.send(new EncryptCommand({ KeyId, Plaintext })),
+    () => client.send(new DecryptCommand({ KeyId, CiphertextBlob })),
+    () => client.send(new ReEncryptCommand({ CiphertextBlob, DestinationKeyId: KeyId })),
+    () => client.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256' })),
+  ]
+  await client.send(new DisableKeyCommand({ KeyId }))
+  for (const use of uses(KeyId!)) await refuses(use(), 'DisabledException', /is disabled/)
+  await refuses(client.send(new DecryptCommand({ CiphertextBlob })), 'DisabledException')
+  await client.send(new ScheduleKeyDeletionCommand({ KeyId, PendingWindowInDays: 7 }))
+  for (const use of uses(KeyId!)) await refuses(use(), 'KMSInvalidStateException', /is pending deletion/)
+  const missing = [
+    '1234abcd-12ab-34cd-56ef-1234567890ab',
+    'alias/missing',
+    'not a key',
+    'arn:aws:kms:us-east-1:999999999999:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+    'arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+    'arn:aws:kms:us-east-1:111122223333:alias/missing',
+  ]
+  for (const name of missing) for (const use of uses(name)) await refuses(use(), 'NotFoundException')
+  for (const use of uses('arn:aws:s3:::bucket')) await refuses(use(), 'InvalidArnException')
+})
+
+test('a dry run checks and does nothing', async () => {
+  const { KeyId } = await create()
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext }))
+  const DryRun = true
+  for (const use of [
+    () => client.send(new EncryptCommand({ KeyId, Plaintext, DryRun })),
+    () => client.send(new DecryptCommand({ CiphertextBlob, DryRun })),
+    () => client.send(new ReEncryptCommand({ CiphertextBlob, DestinationKeyId: KeyId, DryRun })),
+    () => client.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256', DryRun })),
+    () => client.send(new GenerateDataKeyPairCommand({ KeyId, KeyPairSpec: 'RSA_4096', DryRun })),
+  ]) {
+    await refuses(use(), 'DryRunOperationException')
+  }
+  await refuses(client.send(new EncryptCommand({ KeyId: 'alias/none', Plaintext, DryRun })), 'NotFoundException')
+})
+
+test.run()
+
+async function create(input: CreateKeyCommandInput = {}): Promise<KeyMetadata> {
+  return (await client.send(new CreateKeyCommand(input))).KeyMetadata!
+}
+
+function isValid(spki: Uint8Array, hash: string, message: Buffer, signature: Uint8Array, algorithm: string): boolean {
+  const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
+  const pss = algorithm.includes('PSS') ? { padding: 6, saltLength: Number(hash.slice(3)) / 8 } : {}
+  return verify(hash, message, { key, ...pss }, signature)
+}
+
+function wrongSignatures(signature: Uint8Array): Uint8Array[] {
+  const flipped = [0, 1, 4, signature.length >> 1, signature.length - 1].map((index) => {
+    const changed = Uint8Array.from(signature)
+    changed[index]! ^= 1
+    return changed
+  })
+  return [
+    ...flipped,
+    signature.subarray(1),
+    signature.subarray(0, -1),
+    Buffer.concat([signature, Buffer.alloc(1)]),
+    Buffer.alloc(1),
+  ]
+}

@@ -1,0 +1,185 @@
+import {
+  CreateAliasCommand,
+  CreateGrantCommand,
+  CreateKeyCommand,
+  DeleteAliasCommand,
+  DescribeKeyCommand,
+  DisableKeyCommand,
+  GetKeyPolicyCommand,
+  type GrantOperation,
+  ListAliasesCommand,
+  ListGrantsCommand,
+  ListKeyPoliciesCommand,
+  ListResourceTagsCommand,
+  ListRetirableGrantsCommand,
+  PutKeyPolicyCommand,
+  RetireGrantCommand,
+  RevokeGrantCommand,
+  TagResourceCommand,
+  UntagResourceCommand,
+  UpdateAliasCommand,
+} from '@aws-sdk/client-kms'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { type LocalKms, startLocalKms } from '../../src/local-kms'
+import { ACCOUNT, clientOf, refuses } from './support'
+
+let kms: LocalKms
+let client: ReturnType<typeof clientOf>
+
+test.before(async () => {
+  kms = await startLocalKms()
+  client = clientOf(kms)
+})
+
+test.after(async () => {
+  client.destroy()
+  await kms.close()
+})
+
+test('creates, moves, lists and deletes aliases', async () => {
+  const [first, second] = [await create(), await create()]
+  const AliasName = 'alias/app/one'
+  await client.send(new CreateAliasCommand({ AliasName, TargetKeyId: first }))
+  const target = async () => (await client.send(new DescribeKeyCommand({ KeyId: AliasName }))).KeyMetadata!.KeyId
+  assert.is(await target(), first)
+  await client.send(new UpdateAliasCommand({ AliasName, TargetKeyId: second }))
+  assert.is(await target(), second)
+  await client.send(new CreateAliasCommand({ AliasName: 'alias/app/two', TargetKeyId: first }))
+
+  const { Aliases } = await client.send(new ListAliasesCommand({ KeyId: second }))
+  const [{ CreationDate, LastUpdatedDate, ...alias }] = Aliases as [Record<string, unknown>]
+  assert.equal(alias, { AliasName, AliasArn: `arn:aws:kms:us-east-1:${ACCOUNT}:${AliasName}`, TargetKeyId: second })
+  assert.ok((LastUpdatedDate as Date) >= (CreationDate as Date))
+  const page = await client.send(new ListAliasesCommand({ Limit: 1 }))
+  assert.equal([page.Aliases![0]!.AliasName, page.Truncated], [AliasName, true])
+  const next = await client.send(new ListAliasesCommand({ Limit: 1, Marker: page.NextMarker }))
+  assert.equal([next.Aliases![0]!.AliasName, next.Truncated], ['alias/app/two', false])
+
+  await client.send(new DeleteAliasCommand({ AliasName }))
+  await refuses(client.send(new DescribeKeyCommand({ KeyId: AliasName })), 'NotFoundException')
+  await refuses(client.send(new DeleteAliasCommand({ AliasName })), 'NotFoundException')
+})
+
+test('an alias belongs to one Region', async () => {
+  const elsewhere = clientOf(kms, 'eu-central-1')
+  await client.send(new CreateAliasCommand({ AliasName: 'alias/region', TargetKeyId: await create() }))
+  await refuses(elsewhere.send(new DescribeKeyCommand({ KeyId: 'alias/region' })), 'NotFoundException')
+  assert.equal((await elsewhere.send(new ListAliasesCommand())).Aliases, [])
+  elsewhere.destroy()
+})
+
+test('refuses aliases that cannot be', async () => {
+  const TargetKeyId = await create()
+  const signing = await create({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' })
+  await client.send(new CreateAliasCommand({ AliasName: 'alias/taken', TargetKeyId }))
+  const make = (AliasName: string, id = TargetKeyId) =>
+    client.send(new CreateAliasCommand({ AliasName, TargetKeyId: id }))
+  await refuses(make('alias/taken'), 'AlreadyExistsException')
+  await refuses(make('alias/aws/s3'), 'InvalidAliasNameException')
+  for (const name of ['taken', 'alias/', 'alias/a b', 'alias/é', `alias/${'x'.repeat(251)}`, '']) {
+    await refuses(make(name), 'ValidationException')
+  }
+  await refuses(make('alias/of-alias', 'alias/taken'), 'NotFoundException')
+  await refuses(make('alias/of-none', '1234abcd-12ab-34cd-56ef-1234567890ab'), 'NotFoundException')
+  const move = (AliasName: string, id: string) => client.send(new UpdateAliasCommand({ AliasName, TargetKeyId: id }))
+  await refuses(move('alias/none', TargetKeyId), 'NotFoundException')
+  await refuses(move('alias/taken', signing), 'ValidationException', /same type/)
+  for (let i = 1; i < 50; i++) await make(`alias/many-${i}`)
+  await refuses(make('alias/many-50'), 'LimitExceededException')
+})
+
+test('tags keys', async () => {
+  const KeyId = await create({ Tags: [{ TagKey: 'a', TagValue: '1' }] })
+  const tags = async () => (await client.send(new ListResourceTagsCommand({ KeyId }))).Tags
+  await client.send(
+    new TagResourceCommand({
+      KeyId,
+      Tags: [
+        { TagKey: 'b', TagValue: '' },
+        { TagKey: 'a', TagValue: '2' },
+      ],
+    }),
+  )
+  assert.equal(await tags(), [
+    { TagKey: 'a', TagValue: '2' },
+    { TagKey: 'b', TagValue: '' },
+  ])
+  await client.send(new UntagResourceCommand({ KeyId, TagKeys: ['a', 'none'] }))
+  assert.equal(await tags(), [{ TagKey: 'b', TagValue: '' }])
+
+  const tag = (Tags: object[] | undefined) => client.send(new TagResourceCommand({ KeyId, Tags } as never))
+  await refuses(tag(undefined), 'ValidationException')
+  await refuses(tag([{ TagKey: 'aws:x', TagValue: '' }]), 'TagException')
+  await refuses(tag([{ TagKey: 'x'.repeat(129), TagValue: '' }]), 'TagException')
+  await refuses(tag([{ TagKey: 'x' }]), 'SerializationException')
+  await refuses(
+    tag(Array.from({ length: 50 }, (_, i) => ({ TagKey: `t${i}`, TagValue: '' }))),
+    'LimitExceededException',
+  )
+})
+
+test('keeps key policies', async () => {
+  const KeyId = await create()
+  const { Policy } = await client.send(new GetKeyPolicyCommand({ KeyId }))
+  assert.match(Policy!, `arn:aws:iam::${ACCOUNT}:root`)
+  await client.send(new PutKeyPolicyCommand({ KeyId, PolicyName: 'default', Policy: '{}' }))
+  assert.is((await client.send(new GetKeyPolicyCommand({ KeyId, PolicyName: 'default' }))).Policy, '{}')
+  assert.equal((await client.send(new ListKeyPoliciesCommand({ KeyId }))).PolicyNames, ['default'])
+  for (const Policy of ['[]', '{', '1', 'null']) {
+    await refuses(client.send(new PutKeyPolicyCommand({ KeyId, Policy })), 'MalformedPolicyDocumentException')
+  }
+  await refuses(client.send(new GetKeyPolicyCommand({ KeyId, PolicyName: 'other' })), 'NotFoundException')
+})
+
+test('keeps grants, which grant nothing', async () => {
+  const KeyId = await create()
+  const [GranteePrincipal, RetiringPrincipal] = ['grantee', 'retirer'].map(
+    (name) => `arn:aws:iam::${ACCOUNT}:user/${name}`,
+  )
+  const Operations: GrantOperation[] = ['Encrypt', 'Decrypt']
+  const input = { KeyId, GranteePrincipal, RetiringPrincipal, Operations, Name: 'a grant' }
+  const Constraints = { EncryptionContextEquals: { a: 'b' } }
+  const grant = await client.send(new CreateGrantCommand({ ...input, Constraints }))
+  const { Grants } = await client.send(new ListGrantsCommand({ KeyId }))
+  const [{ CreationDate, ...entry }] = Grants as [Record<string, unknown>]
+  assert.instance(CreationDate, Date)
+  const KeyArn = `arn:aws:kms:us-east-1:${ACCOUNT}:key/${KeyId}`
+  const IssuingAccount = `arn:aws:iam::${ACCOUNT}:root`
+  assert.equal(entry, { ...input, Constraints, KeyId: KeyArn, GrantId: grant.GrantId, IssuingAccount })
+
+  const list = async (filter: object) => (await client.send(new ListGrantsCommand({ KeyId, ...filter }))).Grants!.length
+  assert.equal([await list({ GrantId: grant.GrantId }), await list({ GrantId: 'other' })], [1, 0])
+  assert.equal([await list({ GranteePrincipal }), await list({ GranteePrincipal: 'other' })], [1, 0])
+  const retirable = async () =>
+    (await client.send(new ListRetirableGrantsCommand({ RetiringPrincipal }))).Grants!.length
+  assert.is(await retirable(), 1)
+
+  await refuses(client.send(new RevokeGrantCommand({ KeyId, GrantId: 'other' })), 'NotFoundException')
+  await refuses(
+    client.send(new RevokeGrantCommand({ KeyId: await create(), GrantId: grant.GrantId })),
+    'NotFoundException',
+  )
+  await refuses(client.send(new RetireGrantCommand({ GrantToken: 'other' })), 'InvalidGrantTokenException')
+  await client.send(new RetireGrantCommand({ GrantToken: grant.GrantToken }))
+  assert.is(await retirable(), 0)
+  const [first, second] = [
+    await client.send(new CreateGrantCommand(input)),
+    await client.send(new CreateGrantCommand(input)),
+  ]
+  await client.send(new RevokeGrantCommand({ KeyId, GrantId: first.GrantId }))
+  await client.send(new RetireGrantCommand({ KeyId, GrantId: second.GrantId }))
+  assert.is(await list({}), 0)
+
+  await refuses(client.send(new CreateGrantCommand({ ...input, Operations: undefined })), 'ValidationException')
+  await refuses(client.send(new CreateGrantCommand({ ...input, GranteePrincipal: undefined })), 'ValidationException')
+  await refuses(client.send(new CreateGrantCommand({ ...input, DryRun: true })), 'DryRunOperationException')
+  await client.send(new DisableKeyCommand({ KeyId }))
+  await refuses(client.send(new CreateGrantCommand(input)), 'DisabledException')
+})
+
+test.run()
+
+async function create(input = {}): Promise<string> {
+  return (await client.send(new CreateKeyCommand(input))).KeyMetadata!.KeyId!
+}
