@@ -77,7 +77,7 @@ export interface Engine {
   /** HKDF (RFC 5869), extract and expand. An empty `salt` counts as zeros. At most 255 hashes long. */
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array
 
-  /** Two outputs of one extract: the same as two calls of {@link hkdf}, in two thirds of their time. */
+  /** Two outputs of one extract: the same as two calls of {@link hkdf}, in less time. */
   hkdfPair(
     hash: HashName,
     key: Uint8Array,

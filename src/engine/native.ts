@@ -118,7 +118,7 @@ export class NativeEngine implements Engine {
     second: HkdfOutput,
   ): [Uint8Array, Uint8Array] {
     checkHkdf(hash, key, salt, first, second)
-    // One allocation costs as much as a quarter of the derivation.
+    // One allocation for both: it costs about a quarter of the derivation.
     const memory = allocateSecret(first.length + second.length)
     const outs: [Uint8Array, Uint8Array] = [memory.subarray(0, first.length), memory.subarray(first.length)]
     check(this.binding.hkdf(HASHES[hash], key, salt, first.info, outs[0], second.info, outs[1]))
