@@ -26,7 +26,7 @@ async function worker() {
     const bad = Math.max(total - good, code === 0 && total > 0 ? 0 : 1)
     passed += good
     failed += bad
-    const skips = output.split('\n').filter((line) => line.startsWith('SKIPPED'))
+    const skips = output.split('\n').filter((line) => /^(SKIPPED|NOT RUN)/.test(line))
     console.log(
       `${bad === 0 ? 'ok  ' : 'FAIL'} ${file} (${good}/${total})${skips.map((line) => `\n     ${line}`).join('')}`,
     )

@@ -31,9 +31,10 @@ export function deriveMessageKeys(
     const info = Buffer.concat([id, messageId])
     return { key: engine.hkdf(suite.kdfHash, dataKey, NO_SALT, info, suite.keyLengthBytes) }
   }
-  const commitment = engine.hkdf(suite.kdfHash, dataKey, messageId, COMMIT_KEY, suite.suiteDataLength!)
-  const info = Buffer.concat([id, DERIVE_KEY])
-  return { key: engine.hkdf(suite.kdfHash, dataKey, messageId, info, suite.keyLengthBytes), commitment }
+  const forKey = { info: Buffer.concat([id, DERIVE_KEY]), length: suite.keyLengthBytes }
+  const forCommitment = { info: COMMIT_KEY, length: suite.suiteDataLength! }
+  const [key, commitment] = engine.hkdfPair(suite.kdfHash, dataKey, messageId, forKey, forCommitment)
+  return { key, commitment }
 }
 
 /** The same for reading: refuses, in constant time and before the key is used, a data key other than the one committed to. */
