@@ -45,6 +45,7 @@ export {
 } from './message/client'
 export type { DecryptInput, DecryptOutput } from './message/decrypt'
 export type { EncryptInput, EncryptOutput } from './message/encrypt'
+export { type BodyOutline, type MessageOutline, outlineMessage } from './message/outline'
 export type {
   FileHandleLike,
   OpenedMessage,

@@ -9,7 +9,9 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
   const command = program
     .command('decrypt')
     .summary('decrypt a file')
-    .description('Decrypts a message to <input> without .sealed, or to --output. Writes nothing unless all is authentic.')
+    .description(
+      'Decrypts a message to <input> without .sealed, or to --output. Writes nothing unless all is authentic.',
+    )
     .argument('<input>', 'message to decrypt; - for standard input')
   addCommonOptions(command, 'pair that the message must have')
     .option('--rsa-private-key <file>', 'RSA private key in PEM, without a passphrase')

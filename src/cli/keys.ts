@@ -52,7 +52,13 @@ async function readKeyFile(path: string): Promise<RawAesKeyring> {
       const own = unencryptedMasterKey.subarray(0, length)
       // The specification's order, which is every other reader's.
       const sorting = { utf8Sorting: true }
-      return new RawAesKeyring({ keyNamespace: namespace, keyName: name, unencryptedMasterKey: own, wrappingSuite, ...sorting })
+      return new RawAesKeyring({
+        keyNamespace: namespace,
+        keyName: name,
+        unencryptedMasterKey: own,
+        wrappingSuite,
+        ...sorting,
+      })
     })
   } finally {
     // JavaScript cannot promise that no copy remains: the base64 text was a string.
@@ -123,7 +129,10 @@ async function readSecret(path: string): Promise<Buffer> {
   })
 }
 
-async function readKey(path: string, check: (stats: { uid: number; mode: number }) => void = () => {}): Promise<Buffer> {
+async function readKey(
+  path: string,
+  check: (stats: { uid: number; mode: number }) => void = () => {},
+): Promise<Buffer> {
   return await naming(quote(path), 'read', () => {
     // What is checked is what is read: one open, and no waiting for a pipe's other end.
     const fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))

@@ -28,7 +28,9 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
     .option('--namespace <text>', 'key namespace of the RSA key')
     .option('--name <text>', 'key name of the RSA key')
     .addOption(
-      new Option('--oaep-hash <hash>', 'hash of RSA OAEP').choices(['sha1', 'sha256', 'sha384', 'sha512']).default('sha256'),
+      new Option('--oaep-hash <hash>', 'hash of RSA OAEP')
+        .choices(['sha1', 'sha256', 'sha384', 'sha512'])
+        .default('sha256'),
     )
 }
 

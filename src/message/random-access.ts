@@ -208,7 +208,7 @@ export async function openMessage(
   }
 }
 
-async function toRangeReader(source: RandomAccessSource): Promise<RangeReader> {
+export async function toRangeReader(source: RandomAccessSource): Promise<RangeReader> {
   if (source instanceof Uint8Array) {
     return { length: source.length, read: (offset, length) => source.subarray(offset, offset + length) }
   }
@@ -237,7 +237,7 @@ async function toRangeReader(source: RandomAccessSource): Promise<RangeReader> {
 }
 
 /** The bytes asked for, in private memory: what a caller's buffer becomes later does not matter. */
-async function readRange(range: RangeReader, offset: number, length: number): Promise<Uint8Array> {
+export async function readRange(range: RangeReader, offset: number, length: number): Promise<Uint8Array> {
   const bytes = await range.read(offset, length)
   if (!(bytes instanceof Uint8Array)) throw new TypeError(`"read" must give bytes, it gave ${describe(bytes)}`)
   if (bytes.length > length) throw new RangeError(`"read" gave ${bytes.length} bytes where ${length} were asked for`)
@@ -245,7 +245,7 @@ async function readRange(range: RangeReader, offset: number, length: number): Pr
   return Uint8Array.from(bytes)
 }
 
-async function readHeader(range: RangeReader, maxEncryptedDataKeys: number | false): Promise<ParsedHeader> {
+export async function readHeader(range: RangeReader, maxEncryptedDataKeys: number | false): Promise<ParsedHeader> {
   const parser = new HeaderParser(maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {})
   for (let offset = 0; !parser.header; ) {
     const length = Math.min(Math.max(HEADER_PIECE_LENGTH, offset), range.length - offset)
@@ -260,7 +260,10 @@ async function readHeader(range: RangeReader, maxEncryptedDataKeys: number | fal
  * Where the final frame starts, from the length of the message. Without a footer that is plain arithmetic; with one, its
  * length varies, and the few places possible are looked at, last first. Nothing found here is trusted before its tag is checked.
  */
-async function findFinalFrame(range: RangeReader, { bytes, suite, messageHeader: { frameLength } }: ParsedHeader) {
+export async function findFinalFrame(
+  range: RangeReader,
+  { bytes, suite, messageHeader: { frameLength } }: ParsedHeader,
+) {
   const wireLength = frameLength + REGULAR_FRAME_OVERHEAD
   const bodyLength = range.length - bytes.length
   const maxFooterLength = suite.signatureCurve ? FOOTER_HEADER_LENGTH + MAX_SIGNATURE_LENGTH : 0
@@ -275,13 +278,13 @@ async function findFinalFrame(range: RangeReader, { bytes, suite, messageHeader:
     if (new DataView(header.buffer).getUint32(0) !== FINAL_FRAME_MARKER) continue
     const contentLength = parseFinalFrameHeader(header, regular + 1, frameLength)
     const end = start + contentLength + FINAL_FRAME_OVERHEAD
-    if (await endsAt(range, end, maxFooterLength > 0)) return { start, contentLength, sequenceNumber: regular + 1 }
+    if (await endsAt(range, end, maxFooterLength > 0)) return { start, end, contentLength, sequenceNumber: regular + 1 }
   }
   throw truncated()
 }
 
 /** Whether the message ends at `end`, or with a footer that starts there. */
-async function endsAt(range: RangeReader, end: number, signed: boolean): Promise<boolean> {
+export async function endsAt(range: RangeReader, end: number, signed: boolean): Promise<boolean> {
   if (!signed || end + FOOTER_HEADER_LENGTH > range.length) return !signed && end === range.length
   const signatureLength = parseFooterHeader(await readRange(range, end, FOOTER_HEADER_LENGTH))
   return end + FOOTER_HEADER_LENGTH + signatureLength === range.length

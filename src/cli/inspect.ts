@@ -1,0 +1,113 @@
+import { read } from 'node:fs'
+import { promisify } from 'node:util'
+import type { Command } from 'commander'
+import { type EncryptedDataKey, type MessageOutline, outlineMessage, SealwaxError } from '../index'
+import { naming, quote } from './errors'
+import { maxInputLength, openSource, readSource } from './io'
+import { print } from './sink'
+
+/** `sealwax inspect` */
+export function addInspect(program: Command, signal: AbortSignal): void {
+  program
+    .command('inspect')
+    .summary('show what a message says of itself')
+    .description('Shows the header and the lengths of a message. Needs no key, and so authenticates nothing of it.')
+    .argument('<input>', 'message to inspect; - for standard input')
+    .option('--json', 'as JSON', false)
+    .action(async (input: string, { json }: { json: boolean }) => {
+      const outline = await outlineOf(input, signal)
+      await print(json ? JSON.stringify(toJson(outline), null, 2) : toText(outline), signal)
+      if (!outline.body) {
+        throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the message does not end where its frames say')
+      }
+    })
+}
+
+/** Of a file only the ends are read. */
+async function outlineOf(input: string, signal: AbortSignal): Promise<MessageOutline> {
+  const source = await openSource(input)
+  try {
+    const { name, fd, stats } = source
+    if (fd === undefined) return await outlineMessage(await readSource(source, maxInputLength(1), signal))
+    const read = (offset: number, length: number) => readRange(fd, offset, length)
+    return await naming(name, 'read', () => outlineMessage({ length: stats.size, read }))
+  } finally {
+    source.close()
+  }
+}
+
+async function readRange(fd: number, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length)
+  const { bytesRead } = await promisify(read)(fd, bytes, 0, length, offset)
+  return bytes.subarray(0, bytesRead)
+}
+
+function toJson({ messageHeader, suite, length, headerLength, body }: MessageOutline) {
+  const { version, messageId, encryptionContext, encryptedDataKeys, contentType, frameLength } = messageHeader
+  return {
+    version,
+    algorithmSuite: { id: hexOf(suite.id), name: suite.name },
+    messageId: Buffer.from(messageId).toString('hex'),
+    encryptionContext,
+    encryptedDataKeys: encryptedDataKeys.map(outlineKey),
+    contentType: contentType === FRAMED ? 'framed' : 'single block',
+    frameLength,
+    frames: body?.frames ?? null,
+    messageLength: length,
+    headerLength,
+    footerLength: body?.footerLength ?? null,
+    plaintextLength: body?.plaintextLength ?? null,
+  }
+}
+
+function toText({ messageHeader, suite, length, headerLength, body }: MessageOutline): string {
+  const { version, messageId, encryptionContext, encryptedDataKeys, contentType, frameLength } = messageHeader
+  const committing = suite.commitment === 'KEY' ? 'key commitment' : 'no key commitment'
+  const pairs = Object.entries(encryptionContext).map(([key, value]) => `${quote(key)} = ${quote(value)}`)
+  const keys = encryptedDataKeys.map(outlineKey).map((key) => {
+    const info = key.keyName === undefined ? `base64 ${key.keyProviderInfo}` : quote(key.keyName)
+    return `${quote(key.keyProviderId)} ${info}, ${key.length} bytes`
+  })
+  const rows: [string, ...string[]][] = [
+    ['format', `version ${version}`],
+    ['suite', `${hexOf(suite.id)} ${suite.name}`],
+    ['', `${committing}, ${suite.signatureCurve ? 'signed' : 'not signed'}`],
+    ['message ID', Buffer.from(messageId).toString('hex')],
+    ['context', ...(pairs.length > 0 ? pairs : ['empty'])],
+    ['data keys', ...keys],
+    ['frames', contentType === FRAMED ? `${body?.frames ?? '?'} of ${frameLength} bytes` : 'none: a single block'],
+    ['header', `${headerLength} bytes`],
+    ['footer', `${body?.footerLength ?? '?'} bytes`],
+    ['plaintext', `${body?.plaintextLength ?? '?'} bytes`],
+    ['message', `${length} bytes`],
+  ]
+  return rows.map(([label, ...lines]) => `${label.padEnd(12)}${lines.join(`\n${' '.repeat(12)}`)}`).join('\n')
+}
+
+/** All but the encrypted data key itself. `keyName` is there where the provider info tells one. */
+function outlineKey(edk: EncryptedDataKey) {
+  const keyName = keyNameOf(edk.rawInfo)
+  return {
+    keyProviderId: edk.providerId,
+    ...(keyName !== undefined && { keyName }),
+    keyProviderInfo: Buffer.from(edk.rawInfo).toString('base64'),
+    length: edk.encryptedDataKey.length,
+  }
+}
+
+/** Text, or what raw AES keyrings write: key name || u32 128 || u32 12 || 12-byte IV. */
+function keyNameOf(info: Uint8Array): string | undefined {
+  const end = Buffer.from(info.subarray(-20, -12)).equals(RAW_AES_INFO) ? info.length - 20 : info.length
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(info.subarray(0, end))
+  } catch {
+    return undefined
+  }
+}
+
+function hexOf(id: number): string {
+  return `0x${id.toString(16).padStart(4, '0')}`
+}
+
+const FRAMED = 2
+const RAW_AES_INFO = Buffer.from('000000800000000c', 'hex')
