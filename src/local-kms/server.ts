@@ -183,7 +183,7 @@ function operationOf({ headers, method, url }: IncomingMessage): string {
 }
 
 function isLoopbackHost(header: string | undefined): boolean {
-  const [, host] = /^(\[::1\]|[^:]+)(?::\d+)?$/.exec(header ?? '') ?? []
+  const [, host] = /^(\[::1\]|[^:]+)(?::\d+)?$/.exec(header?.toLowerCase() ?? '') ?? []
   return host === '[::1]' || isLoopback(host ?? '')
 }
 
@@ -254,7 +254,9 @@ function checkLocalKmsOptions(options: LocalKmsOptions | undefined): CheckedOpti
     throw new RangeError(`"host" must be a loopback address (127.0.0.1, ::1 or localhost), got ${describe(host)}`)
   }
   if (credentials !== undefined) {
-    checkOptions(credentials, ['accessKeyId', 'secretAccessKey'], 'credentials')
+    // Not by checkOptions: the SDK adds fields to the objects it is given, and some carry an expiration.
+    if (typeof credentials !== 'object' || credentials === null)
+      throw new TypeError(`"credentials" must be an object, got ${describe(credentials)}`)
     checkString(credentials.accessKeyId, 'credentials.accessKeyId')
     checkSecret(credentials.secretAccessKey, 'credentials.secretAccessKey')
   }
