@@ -1,0 +1,74 @@
+/**
+ * Runs each contender of a comparison in a process of its own, so that none warms or litters another's.
+ * A bench script is its own child: started with `--contender`, it measures one case and answers with JSON.
+ */
+import { spawnSync } from 'node:child_process'
+
+export interface Sample {
+  /** Median, 10th and 90th percentile of the time of one call, in milliseconds. */
+  readonly median: number
+  readonly low: number
+  readonly high: number
+  /** Peak resident memory above what the process had before it began, in MiB. */
+  readonly memory: number
+}
+
+/** In the child: the contender and case asked for; in the parent: undefined. */
+export function childTask<Case>(): { contender: string; task: Case } | undefined {
+  const at = process.argv.indexOf('--contender')
+  return at < 0 ? undefined : { contender: process.argv[at + 1]!, task: JSON.parse(process.argv[at + 2]!) as Case }
+}
+
+/** In the child: hands the result to the parent. */
+export function answer(result: unknown): void {
+  process.stdout.write(`\n#${JSON.stringify(result)}\n`)
+}
+
+/** In the parent: runs `script` for one contender and case. Undefined, with the reason on stderr, where it failed. */
+export function measureInChild<Result>(
+  script: string,
+  contender: string,
+  task: unknown,
+  node = process.execPath,
+): Result | undefined {
+  const args = ['--expose-gc', '--import', 'tsx', script, '--contender', contender, JSON.stringify(task)]
+  const { stdout, stderr, status } = spawnSync(node, args, { encoding: 'utf8', maxBuffer: 1 << 26 })
+  const line = stdout.split('\n').find((text) => text.startsWith('#'))
+  if (status === 0 && line) return JSON.parse(line.slice(1)) as Result
+  process.stderr.write(`${contender} failed: ${stderr.slice(-2000)}\n`)
+  return undefined
+}
+
+/** Calls `run` again and again for about `budget` milliseconds, at least seven times, after a warm-up of a fifth of that. */
+export async function sample(run: () => Promise<unknown>, budget = 1500): Promise<Sample> {
+  const before = process.memoryUsage().rss
+  const single = await timed(run, 1)
+  const batch = Math.max(1, Math.round(1 / single))
+  const warm = performance.now() + budget / 5
+  while (performance.now() < warm) await run()
+  const times: number[] = []
+  const end = performance.now() + budget
+  while (times.length < 7 || performance.now() < end) times.push(await timed(run, batch))
+  times.sort((a, b) => a - b)
+  const at = (share: number) => times[Math.min(times.length - 1, Math.floor(share * times.length))]!
+  const memory = (process.resourceUsage().maxRSS * 1024 - before) / 2 ** 20
+  return { median: at(0.5), low: at(0.1), high: at(0.9), memory: Math.max(0, memory) }
+}
+
+async function timed(run: () => Promise<unknown>, count: number): Promise<number> {
+  const start = performance.now()
+  for (let i = 0; i < count; i++) await run()
+  return (performance.now() - start) / count
+}
+
+export function showLength(bytes: number): string {
+  if (bytes >= 2 ** 30) return `${bytes / 2 ** 30} GiB`
+  if (bytes >= 2 ** 20) return `${bytes / 2 ** 20} MiB`
+  return bytes >= 1024 ? `${bytes / 1024} KiB` : `${bytes} B`
+}
+
+/** Throughput for large inputs, time for small ones. */
+export function showSpeed(bytes: number, milliseconds: number): string {
+  if (bytes >= 64 * 1024) return `${(bytes / 1e6 / milliseconds).toFixed(2)} GB/s`
+  return milliseconds >= 1 ? `${milliseconds.toFixed(2)} ms` : `${(milliseconds * 1000).toFixed(1)} us`
+}
