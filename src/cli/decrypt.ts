@@ -25,6 +25,6 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
         expansion: 1,
         run: async (bytes: Uint8Array) => (await client.decrypt(keyring, bytes, op)).plaintext,
       }
-      await transformFile(input, { path, force: options.force, secret: true }, work, signal)
+      await transformFile(input, { path, force: options.force === true, secret: true }, work, signal)
     })
 }

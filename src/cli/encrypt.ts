@@ -37,7 +37,7 @@ export function addEncrypt(program: Command, signal: AbortSignal): void {
         expansion: 1 + FRAME_OVERHEAD / frameLength,
         run: async (bytes: Uint8Array) => (await client.encrypt(keyring, bytes, op)).result,
       }
-      await transformFile(input, { path, force: options.force, secret: false }, work, signal)
+      await transformFile(input, { path, force: options.force === true, secret: false }, work, signal)
     })
 }
 

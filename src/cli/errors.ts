@@ -56,7 +56,9 @@ export function quote(text: string): string {
   return printable(JSON.stringify(text))
 }
 
-/** Text that cannot drive a terminal: control and formatting characters are spelled out. */
+/** Text that cannot drive a terminal: control and formatting characters are spelled out, as JSON does it. */
 export function printable(text: string): string {
-  return text.replace(/[\p{C}\u2028\u2029]/gu, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`)
+  return text.replace(/[\p{C}\u2028\u2029]/gu, (character) =>
+    character.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  )
 }

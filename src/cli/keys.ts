@@ -8,12 +8,12 @@ import { type Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, SealwaxError 
 import { fileError, naming, quote, UsageError } from './errors'
 
 export interface KeyOptions {
-  key: string[]
+  key?: string[]
   rsaPublicKey?: string
   rsaPrivateKey?: string
   namespace?: string
   name?: string
-  oaepHash?: 'sha1' | 'sha256' | 'sha384' | 'sha512'
+  oaepHash: 'sha1' | 'sha256' | 'sha384' | 'sha512'
 }
 
 /** The text of a key file. The caller wipes it. */
@@ -25,7 +25,7 @@ export function serializeKeyFile(namespace: string, name: string, key: Uint8Arra
 /** One keyring for all keys that the options name. */
 export async function toKeyring(options: KeyOptions): Promise<Keyring> {
   const keyrings: Keyring[] = []
-  for (const path of options.key) keyrings.push(await readKeyFile(path))
+  for (const path of options.key ?? []) keyrings.push(await readKeyFile(path))
   if (options.rsaPublicKey ?? options.rsaPrivateKey) keyrings.push(await toRsaKeyring(options))
   const [generator, ...children] = keyrings
   if (!generator) throw new UsageError('no key given: name a key file with --key, or an RSA key')

@@ -5,9 +5,9 @@ import type { KeyOptions } from './keys'
 /** What `encrypt` and `decrypt` have in common. */
 export interface CommonOptions extends KeyOptions {
   output?: string
-  force: boolean
-  encryptionContext: ReadonlyMap<string, string>
-  commitmentPolicy?: CommitmentPolicy
+  force?: true
+  encryptionContext?: ReadonlyMap<string, string>
+  commitmentPolicy: string
   maxEncryptedDataKeys?: number
 }
 
@@ -16,13 +16,13 @@ const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerC
 export function addCommonOptions(command: Command, contextHelp: string): Command {
   return command
     .option('-o, --output <file>', 'where to write; - for standard output')
-    .option('-f, --force', 'replace an existing output file', false)
-    .option('-k, --key <file>', 'key file made by keygen; may be given several times', collect, [])
-    .option('-c, --encryption-context <key=value>', `${contextHelp}; may be given several times`, addPair, new Map())
+    .option('-f, --force', 'replace an existing output file')
+    .option('-k, --key <file>', 'key file made by keygen; may be given several times', collect)
+    .option('-c, --encryption-context <key=value>', `${contextHelp}; may be given several times`, addPair)
     .addOption(
       new Option('--commitment-policy <policy>', 'which suites to write and read')
-        .default(undefined, POLICIES.at(-1))
-        .argParser(parsePolicy),
+        .choices(POLICIES)
+        .default('require-encrypt-require-decrypt'),
     )
     .option('--max-encrypted-data-keys <n>', 'refuse a message with more', parseCount(1, 0xffff))
     .option('--namespace <text>', 'key namespace of the RSA key')
@@ -35,14 +35,15 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
 }
 
 export function clientOf({ commitmentPolicy, maxEncryptedDataKeys }: CommonOptions) {
+  const policy = commitmentPolicy.toUpperCase().replaceAll('-', '_') as keyof typeof CommitmentPolicy
   return buildClient({
-    ...(commitmentPolicy && { commitmentPolicy }),
-    ...(maxEncryptedDataKeys && { maxEncryptedDataKeys }),
+    commitmentPolicy: CommitmentPolicy[policy],
+    ...(maxEncryptedDataKeys !== undefined && { maxEncryptedDataKeys }),
   })
 }
 
 export function contextOf({ encryptionContext }: CommonOptions): EncryptionContext {
-  return Object.fromEntries(encryptionContext)
+  return Object.fromEntries(encryptionContext ?? [])
 }
 
 /** A whole number in an option. */
@@ -63,16 +64,11 @@ export function parseSuite(text: string): AlgorithmSuiteIdentifier {
   throw new InvalidArgumentError('It must be the number (0x0478) or the name of an algorithm suite.')
 }
 
-function parsePolicy(text: string): CommitmentPolicy {
-  if (!POLICIES.includes(text)) throw new InvalidArgumentError(`It must be one of ${POLICIES.join(', ')}.`)
-  return CommitmentPolicy[text.toUpperCase().replaceAll('-', '_') as keyof typeof CommitmentPolicy]
-}
-
-function collect(text: string, previous: string[]): string[] {
+function collect(text: string, previous: readonly string[] = []): string[] {
   return [...previous, text]
 }
 
-function addPair(text: string, previous: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+function addPair(text: string, previous: ReadonlyMap<string, string> = new Map()): ReadonlyMap<string, string> {
   const at = text.indexOf('=')
   if (at < 1) throw new InvalidArgumentError('It must look like key=value.')
   const key = text.slice(0, at)

@@ -22,7 +22,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { getEngine } from '../engine'
-import { fileError, naming, quote } from './errors'
+import { fileError, naming, printable, quote } from './errors'
 import type { Progress } from './progress'
 
 export interface Target {
@@ -57,7 +57,8 @@ export async function writeOutput(target: Target, bytes: Uint8Array, signal: Abo
 
 /** Writes lines to standard output. */
 export async function print(text: string, signal: AbortSignal): Promise<void> {
-  await writeOutput({ path: '-', force: true, secret: false }, Buffer.from(`${text}\n`), signal)
+  const lines = text.split('\n').map((line) => `${printable(line)}\n`)
+  await writeOutput({ path: '-', force: true, secret: false }, Buffer.from(lines.join('')), signal)
 }
 
 /** Throws `ERR_FILE` where the target is `source` itself, a folder, or an existing file that is to be kept. */
