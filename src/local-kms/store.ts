@@ -120,7 +120,7 @@ async function checkPrivate(handle: FileHandle, path: string, kind: 'file' | 'di
 
 async function readPrivate(path: string): Promise<Buffer | undefined> {
   try {
-    return await withFile(path, constants.O_RDONLY | O_NOFOLLOW, async (handle) => {
+    return await withFile(path, constants.O_RDONLY | O_NOFOLLOW | O_NONBLOCK, async (handle) => {
       await checkPrivate(handle, path, 'file')
       return handle.readFile()
     })
@@ -308,9 +308,11 @@ const deriveScrypt: (
 ) => Promise<Buffer> = promisify(scrypt)
 
 const WINDOWS = process.platform === 'win32'
-// Windows has neither flag.
+// Windows has none of these flags.
 const O_NOFOLLOW = constants.O_NOFOLLOW ?? 0
 const O_DIRECTORY = constants.O_DIRECTORY ?? 0
+// To open a FIFO in place of a file would wait for ever.
+const O_NONBLOCK = constants.O_NONBLOCK ?? 0
 
 const FILE = 'keys.sealed'
 const NEW_FILE = 'keys.sealed.new'

@@ -1,0 +1,227 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { SealwaxError } from '../../src/errors'
+import { Store } from '../../src/local-kms/store'
+import { temporaryDirectory } from './support'
+
+const contents = Buffer.from('the contents of a small store')
+let directory: string
+let file: string
+let keyFile: string
+let clear: () => void
+
+test.before.each(() => {
+  const temporary = temporaryDirectory()
+  directory = temporary.path
+  file = join(directory, 'keys.sealed')
+  keyFile = join(directory, 'store.key')
+  clear = temporary.remove
+})
+
+test.after.each(() => clear())
+
+test('gives back what was saved last', async () => {
+  const store = await Store.open(directory)
+  assert.is(store.contents, undefined)
+  await store.save(Buffer.from('first'))
+  await store.save(contents)
+  await store.close()
+  assert.equal(await contentsOf(), contents)
+  assert.not(readFileSync(file).includes('contents'))
+  assert.equal(readdirSync(directory).sort(), ['keys.sealed', 'store.key'])
+})
+
+test('is for its owner only, whatever the umask', async () => {
+  const before = process.umask(0)
+  await create()
+  process.umask(before)
+  assert.is(statSync(directory).mode & 0o777, 0o700)
+  for (const path of [file, keyFile]) assert.is(statSync(path).mode & 0o777, 0o600)
+})
+
+test('refuses a file with any byte changed, or cut anywhere, and leaves it as it is', async () => {
+  await create()
+  const good = readFileSync(file)
+  const bad = Array.from(good, (byte, i) => {
+    const changed = Buffer.from(good)
+    changed[i] = byte ^ (1 << (i % 8))
+    return changed
+  })
+  for (let length = 0; length < good.length; length++) bad.push(good.subarray(0, length))
+  bad.push(Buffer.concat([good, Buffer.alloc(1)]))
+  for (const bytes of bad) {
+    writeFileSync(file, bytes)
+    await refused(/is not a key store|is damaged|sealed with a passphrase/)
+    assert.equal(readFileSync(file), bytes)
+  }
+  writeFileSync(file, good)
+  assert.equal(await contentsOf(), contents)
+})
+
+test('refuses a key file that is changed, cut or gone', async () => {
+  await create()
+  const good = readFileSync(keyFile)
+  for (let i = 0; i < good.length; i++) {
+    const changed = Buffer.from(good)
+    changed[i]! ^= 1
+    writeFileSync(keyFile, changed)
+    await refused(/is damaged, or sealed with another key/)
+    writeFileSync(keyFile, good.subarray(0, i))
+    await refused(/store\.key is damaged/)
+  }
+  unlinkSync(keyFile)
+  await refused(/store\.key is missing/)
+  assert.not(readdirSync(directory).includes('store.key'))
+})
+
+test('opens with the right passphrase only', async () => {
+  const store = await Store.open(directory, 'correct horse')
+  await store.save(contents)
+  await store.close()
+  assert.equal(readdirSync(directory), ['keys.sealed'])
+  assert.equal(await contentsOf('correct horse'), contents)
+  await refused(/is damaged, or sealed with another key or passphrase/, 'battery staple')
+  await refused(/"passphrase" is required/)
+})
+
+test('a store with a key file takes no passphrase', async () => {
+  await create()
+  await refused(/takes no "passphrase"/, 'correct horse')
+})
+
+test('refuses files and directories that are not safe', async () => {
+  await create()
+  const aside = join(directory, 'aside')
+  for (const path of [file, keyFile]) {
+    for (const mode of [0o640, 0o604, 0o620, 0o602, 0o666]) {
+      chmodSync(path, mode)
+      await refused(/is open to other users/)
+    }
+    chmodSync(path, 0o600)
+    linkSync(path, aside)
+    await refused(/has 2 hard links/)
+    unlinkSync(path)
+    symlinkSync(aside, path)
+    await refused(/cannot open/)
+    unlinkSync(path)
+    mkdirSync(path)
+    await refused(/is not a file/)
+    rmdirSync(path)
+    execFileSync('mkfifo', ['-m', '600', path])
+    await refused(/is not a file/)
+    renameSync(aside, path)
+  }
+  for (const mode of [0o777, 0o750, 0o701]) {
+    chmodSync(directory, mode)
+    await refused(/is open to other users/)
+  }
+  chmodSync(directory, 0o700)
+  const link = `${directory}-link`
+  symlinkSync(directory, link)
+  await refused(/cannot open/, undefined, link)
+  await refused(/cannot create the directory/, undefined, join(file, 'below'))
+  assert.equal(await contentsOf(), contents)
+})
+
+test('refuses what belongs to another user', async () => {
+  await create()
+  const asRoot = process.getuid!() === 0
+  if (asRoot) chownSync(directory, 1, 1)
+  await refused(/belongs to another user/, undefined, asRoot ? directory : '/')
+})
+
+test('one at a time has it open', async () => {
+  const first = await Store.open(directory)
+  await refused(new RegExp(`is open in process ${process.pid}`))
+  await first.close()
+  const results = await Promise.allSettled(Array.from({ length: 8 }, () => Store.open(directory)))
+  const opened = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  assert.ok(opened.length <= 1)
+  for (const store of opened) await store.close()
+  assert.equal(await contentsOf(), undefined)
+})
+
+test('takes over from processes that died, also where their number lives on', async () => {
+  await create()
+  const { pid } = spawnSync(process.execPath, ['-e', ''])
+  const id = '0123456789abcdef'
+  for (const name of [`lock-${pid}-${id}-${id}`, `lock-${process.pid}-${id}-${id}`])
+    writeFileSync(join(directory, name), '')
+  writeFileSync(join(directory, 'keys.sealed.new'), 'half a wri')
+  assert.equal(await contentsOf(), contents)
+  assert.equal(readdirSync(directory).sort(), ['keys.sealed', 'store.key'])
+})
+
+test('does not write once its lock is gone', async () => {
+  const store = await Store.open(directory)
+  await store.save(contents)
+  for (const name of readdirSync(directory)) if (name.startsWith('lock-')) rmSync(join(directory, name))
+  await rejects(store.save(Buffer.from('late')), /the lock .* is gone/)
+  await store.close()
+  assert.equal(await contentsOf(), contents)
+})
+
+test('a write that fails leaves the old file and no other', async () => {
+  const store = await Store.open(directory)
+  await store.save(contents)
+  copyFileSync(file, `${file}.kept`)
+  unlinkSync(file)
+  mkdirSync(join(file, 'not empty'), { recursive: true })
+  await rejects(store.save(Buffer.from('never')), /cannot write/)
+  assert.not(readdirSync(directory).includes('keys.sealed.new'))
+  rmSync(file, { recursive: true })
+  renameSync(`${file}.kept`, file)
+  await store.save(Buffer.from('again'))
+  await store.close()
+  assert.is(Buffer.from((await contentsOf())!).toString(), 'again')
+})
+
+test.run()
+
+async function create(): Promise<void> {
+  const store = await Store.open(directory)
+  await store.save(contents)
+  await store.close()
+}
+
+async function contentsOf(passphrase?: string): Promise<Uint8Array | undefined> {
+  const store = await Store.open(directory, passphrase)
+  await store.close()
+  return store.contents
+}
+
+/** Expects that the store cannot be opened, and that no lock stays. */
+async function refused(message: RegExp, passphrase?: string, path = directory): Promise<void> {
+  const locks = () => readdirSync(directory).filter((name) => name.startsWith('lock-')).length
+  const before = locks()
+  await rejects(Store.open(path, passphrase), message)
+  assert.is(locks(), before)
+}
+
+async function rejects(promise: Promise<unknown>, message: RegExp): Promise<void> {
+  const error = await promise.then(
+    () => new Error('nothing was refused'),
+    (error: Error) => error,
+  )
+  assert.instance(error, SealwaxError, error.message)
+  assert.is((error as SealwaxError).code, 'ERR_FILE')
+  assert.match(error.message, message)
+}

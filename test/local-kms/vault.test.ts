@@ -1,0 +1,209 @@
+import { mkdirSync, rmdirSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  CreateAliasCommand,
+  CreateGrantCommand,
+  CreateKeyCommand,
+  type CreateKeyCommandInput,
+  DecryptCommand,
+  DescribeKeyCommand,
+  EncryptCommand,
+  ListAliasesCommand,
+  ListGrantsCommand,
+  ListKeyRotationsCommand,
+  ListKeysCommand,
+  ReplicateKeyCommand,
+  RotateKeyOnDemandCommand,
+  SignCommand,
+  TagResourceCommand,
+  VerifyCommand,
+} from '@aws-sdk/client-kms'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { startLocalKms } from '../../src/local-kms'
+import type { Call } from '../../src/local-kms/call'
+import { Input } from '../../src/local-kms/input'
+import { DAY, keyState } from '../../src/local-kms/keys'
+import { OPERATIONS } from '../../src/local-kms/operations'
+import { Store } from '../../src/local-kms/store'
+import { Vault } from '../../src/local-kms/vault'
+import { clientOf, refuses, temporaryDirectory } from './support'
+
+test('everything survives a restart', async () => {
+  const { path, remove } = temporaryDirectory()
+  const Message = Buffer.from('message')
+  const Plaintext = Buffer.from('plaintext')
+  const before = await session(path, async (client) => {
+    const create = async (input: CreateKeyCommandInput) =>
+      (await client.send(new CreateKeyCommand(input))).KeyMetadata!.KeyId!
+    const KeyId = await create({ MultiRegion: true, Description: 'kept' })
+    const blobs: Uint8Array[] = []
+    for (let i = 0; i < 3; i++) {
+      blobs.push((await client.send(new EncryptCommand({ KeyId, Plaintext }))).CiphertextBlob!)
+      await client.send(new RotateKeyOnDemandCommand({ KeyId }))
+    }
+    await client.send(new ReplicateKeyCommand({ KeyId, ReplicaRegion: 'eu-west-1' }))
+    await client.send(new CreateAliasCommand({ AliasName: 'alias/kept', TargetKeyId: KeyId }))
+    await client.send(new TagResourceCommand({ KeyId, Tags: [{ TagKey: 'a', TagValue: 'b' }] }))
+    await client.send(new CreateGrantCommand({ KeyId, GranteePrincipal: 'someone', Operations: ['Decrypt'] }))
+    const signing = {
+      KeyId: await create({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' }),
+      SigningAlgorithm: 'ECDSA_SHA_256',
+      Message,
+    } as const
+    const { Signature } = await client.send(new SignCommand(signing))
+    return { KeyId, blobs, signing: { ...signing, Signature }, told: await tell(client, KeyId) }
+  })
+  await session(path, async (client) => {
+    assert.equal(await tell(client, before.KeyId), before.told)
+    for (const CiphertextBlob of before.blobs) {
+      const opened = await client.send(new DecryptCommand({ CiphertextBlob, KeyId: 'alias/kept' }))
+      assert.equal(Buffer.from(opened.Plaintext!), Plaintext)
+    }
+    assert.is((await client.send(new VerifyCommand(before.signing))).SignatureValid, true)
+  })
+  remove()
+})
+
+test('a hundred changes at once are all kept', async () => {
+  const { path, remove } = temporaryDirectory()
+  const made = await session(path, (client) =>
+    Promise.all(
+      Array.from({ length: 100 }, async () => (await client.send(new CreateKeyCommand({}))).KeyMetadata!.KeyId),
+    ),
+  )
+  const { Keys } = await session(path, (client) => client.send(new ListKeysCommand({ Limit: 1000 })))
+  assert.equal(
+    Keys!.map(({ KeyId }) => KeyId),
+    made.sort(),
+  )
+  remove()
+})
+
+test('a change that cannot be stored did not happen', async () => {
+  const { path, remove } = temporaryDirectory()
+  const made = await session(path, async (client) => {
+    const { KeyMetadata } = await client.send(new CreateKeyCommand({}))
+    const inTheWay = join(path, 'keys.sealed.new')
+    mkdirSync(inTheWay)
+    await refuses(client.send(new CreateKeyCommand({})), 'KMSInternalException')
+    const rotate = new RotateKeyOnDemandCommand({ KeyId: KeyMetadata!.KeyId })
+    await refuses(client.send(rotate), 'KMSInternalException')
+    const { Keys } = await client.send(new ListKeysCommand({}))
+    assert.is(Keys!.length, 1)
+    const { Rotations } = await client.send(new ListKeyRotationsCommand({ KeyId: KeyMetadata!.KeyId }))
+    assert.is(Rotations!.length, 0)
+    rmdirSync(inTheWay)
+    await client.send(rotate)
+    return KeyMetadata!.KeyId
+  })
+  const { Keys } = await session(path, (client) => client.send(new ListKeysCommand({})))
+  assert.equal(
+    Keys!.map(({ KeyId }) => KeyId),
+    [made],
+  )
+  remove()
+})
+
+test('deletes keys, with all that hangs on them, when their time has come', async () => {
+  const { vault, run, keyId, arn } = await vaultWithKey()
+  await run('CreateAlias', { AliasName: 'alias/gone', TargetKeyId: keyId })
+  await run('CreateGrant', { KeyId: keyId, GranteePrincipal: 'someone', Operations: ['Decrypt'] })
+  await run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 })
+  await vault.sweep(7 * DAY - 1)
+  assert.ok(vault.state.keys.has(arn))
+  await vault.sweep(7 * DAY + 1000)
+  const { keys, materials, aliases, grants } = vault.state
+  assert.equal([keys.size, materials.size, aliases.size, grants.size], [0, 0, 0, 0])
+})
+
+test('starts the wait of a primary key when its last replica is gone', async () => {
+  const { vault, run, keyId, arn } = await vaultWithKey({ MultiRegion: true })
+  await run('ReplicateKey', { KeyId: keyId, ReplicaRegion: 'eu-west-1' })
+  await run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 10 })
+  await vault.sweep(100 * DAY)
+  assert.is(keyState(vault.state.keys.get(arn)!), 'PendingReplicaDeletion')
+  await run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 }, { region: 'eu-west-1', now: 100 * DAY })
+  await vault.sweep(107 * DAY)
+  assert.is(keyState(vault.state.keys.get(arn)!), 'PendingDeletion')
+  await vault.sweep(116 * DAY)
+  assert.is(vault.state.keys.size, 1)
+  await vault.sweep(117 * DAY)
+  assert.equal([vault.state.keys.size, vault.state.materials.size], [0, 0])
+})
+
+test('rotates by plan, as long as the key is enabled', async () => {
+  const { vault, run, keyId } = await vaultWithKey()
+  const origins = () => vault.state.materials.get(keyId)!.versions.map(({ origin }) => origin)
+  await run('EnableKeyRotation', { KeyId: keyId, RotationPeriodInDays: 90 })
+  await vault.sweep(90 * DAY - 1)
+  assert.equal(origins(), ['INITIAL'])
+  await vault.sweep(90 * DAY + 2000)
+  assert.equal(origins(), ['INITIAL', 'AUTOMATIC'])
+  await run('DisableKey', { KeyId: keyId })
+  await vault.sweep(200 * DAY)
+  assert.equal(origins(), ['INITIAL', 'AUTOMATIC'])
+})
+
+test('refuses changes once it is closed', async () => {
+  const { vault, run, keyId } = await vaultWithKey()
+  await vault.close()
+  await refuses(run('DisableKey', { KeyId: keyId }), 'Error', /closing/)
+})
+
+test('refuses contents of another version', async () => {
+  const { path, remove } = temporaryDirectory()
+  const store = await Store.open(path)
+  await store.save(Buffer.from('{"version":2}'))
+  await store.close()
+  await refuses(startLocalKms({ dataDir: path }), 'SealwaxError', /version 2/)
+  await refuses(startLocalKms({ dataDir: path }), 'SealwaxError', /version 2/)
+  remove()
+})
+
+test.run()
+
+type Client = ReturnType<typeof clientOf>
+
+async function session<T>(dataDir: string, use: (client: Client) => Promise<T>): Promise<T> {
+  const kms = await startLocalKms({ dataDir })
+  const client = clientOf(kms)
+  try {
+    return await use(client)
+  } finally {
+    client.destroy()
+    await kms.close()
+  }
+}
+
+async function tell(client: Client, KeyId: string) {
+  const answers = [
+    await client.send(new DescribeKeyCommand({ KeyId })),
+    await client.send(new ListAliasesCommand({ KeyId })),
+    await client.send(new ListGrantsCommand({ KeyId })),
+    await client.send(new ListKeyRotationsCommand({ KeyId })),
+    await client.send(new ListKeysCommand({})),
+  ]
+  return answers.map(({ $metadata: _, ...answer }) => answer)
+}
+
+/** A vault in memory with one key, made at time 0, and a way to run operations at any time. */
+async function vaultWithKey(input: object = {}) {
+  const vault = await Vault.open()
+  const run = async (operation: string, fields: object, scope: Partial<Call> = {}) => {
+    const body = new Input(Buffer.from(JSON.stringify(fields)))
+    const call = {
+      input: body,
+      vault,
+      state: vault.state,
+      now: 0,
+      region: 'us-east-1',
+      account: '111122223333',
+      ...scope,
+    }
+    return OPERATIONS.get(operation)!(call)
+  }
+  const answer = await run('CreateKey', input)
+  const { KeyId, Arn } = answer!.KeyMetadata as { KeyId: string; Arn: string }
+  return { vault, run, keyId: KeyId, arn: Arn }
+}
