@@ -2,6 +2,40 @@ export { EncryptedDataKey } from './encrypted-data-key'
 export type { EncryptionContext } from './encryption-context'
 export { SealwaxError, type SealwaxErrorCode } from './errors'
 export type { MessageHeader, MessageHeaderV1, MessageHeaderV2 } from './format/message-header'
+export {
+  KmsKeyringNode,
+  KmsKeyringNode as KmsKeyring,
+  type KmsKeyringNodeInput,
+} from './keyrings/kms'
+export {
+  cacheClients,
+  cacheKmsClients,
+  excludeRegions,
+  getClient,
+  getKmsClient,
+  KMS,
+  type KMSNodeConstructible,
+  type KmsClient,
+  type KmsNodeClientSupplier,
+  limitRegions,
+} from './keyrings/kms-clients'
+export {
+  AwsKmsMrkAwareSymmetricDiscoveryKeyringNode,
+  AwsKmsMrkAwareSymmetricDiscoveryKeyringNode as AwsKmsMrkAwareSymmetricDiscoveryKeyring,
+  type AwsKmsMrkAwareSymmetricDiscoveryKeyringNodeInput,
+  AwsKmsMrkAwareSymmetricKeyringNode,
+  AwsKmsMrkAwareSymmetricKeyringNode as AwsKmsMrkAwareSymmetricKeyring,
+  type AwsKmsMrkAwareSymmetricKeyringNodeInput,
+} from './keyrings/kms-mrk'
+export {
+  type AwsKmsMrkAwareDiscoveryMultiKeyringNodeInput,
+  type AwsKmsMrkAwareStrictMultiKeyringNodeInput,
+  buildAwsKmsMrkAwareDiscoveryMultiKeyringNode,
+  buildAwsKmsMrkAwareDiscoveryMultiKeyringNode as buildAwsKmsMrkAwareDiscoveryMultiKeyring,
+  buildAwsKmsMrkAwareStrictMultiKeyringNode,
+  buildAwsKmsMrkAwareStrictMultiKeyringNode as buildAwsKmsMrkAwareStrictMultiKeyring,
+} from './keyrings/kms-mrk-multi'
+export type { DiscoveryFilter } from './keyrings/kms-options'
 export { MultiKeyringNode, MultiKeyringNode as MultiKeyring, type MultiKeyringNodeInput } from './keyrings/multi'
 export {
   RawAesKeyringNode,

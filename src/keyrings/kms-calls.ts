@@ -1,0 +1,99 @@
+import { wipe } from '../bytes'
+import { SealwaxError } from '../errors'
+import { checkKmsClient, type KmsAnswer, type KmsCallOptions, type KmsClient, type KmsReply } from './kms-clients'
+
+type Operation = keyof KmsClient
+type Input<O extends Operation> = Parameters<KmsClient[O]>[0]
+
+/**
+ * One call to KMS. Retries are the client's; past `timeout` milliseconds the call is aborted, and an answer that comes
+ * later is wiped. A plaintext in `input` is this function's to wipe, one in the answer the caller's.
+ *
+ * Throws `ERR_KEY_SERVICE` with a cause that holds the name, message, status and request ID of the client's error, and
+ * nothing else of it.
+ */
+export async function callKms<O extends Operation>(
+  client: KmsClient,
+  operation: O,
+  input: Input<O>,
+  timeout: number,
+): Promise<KmsAnswer> {
+  const { KeyId } = input
+  return await new Promise((resolve, reject) => {
+    const abort = new AbortController()
+    const timer = setTimeout(() => {
+      reject(keyServiceError(`KMS ${operation} with ${KeyId} gave no answer within ${Math.ceil(timeout)} ms`))
+      abort.abort()
+    }, timeout)
+    send(checkKmsClient(client), operation, input, abort.signal)
+      .then(
+        (answer) => (abort.signal.aborted ? wipePlaintext(answer) : resolve(answer)),
+        (error: unknown) => {
+          const cause = withoutSecrets(error)
+          reject(keyServiceError(`KMS ${operation} with ${KeyId} failed: ${cause.name}: ${cause.message}`, cause))
+        },
+      )
+      .finally(() => {
+        clearTimeout(timer)
+        wipePlaintext(input)
+      })
+  })
+}
+
+/** Overwrites the plaintext of a request or an answer, whatever else is wrong with it. */
+export function wipePlaintext(holder: object | null | undefined): void {
+  const { Plaintext } = (holder ?? {}) as { Plaintext?: unknown }
+  if (Plaintext instanceof Uint8Array) wipe(Plaintext)
+}
+
+export function keyServiceError(message: string, cause?: Error): SealwaxError {
+  return new SealwaxError('ERR_KEY_SERVICE', message, cause && { cause })
+}
+
+async function send<O extends Operation>(
+  client: KmsClient,
+  operation: O,
+  input: Input<O>,
+  abortSignal: AbortSignal,
+): Promise<KmsAnswer> {
+  // Version 2 of the SDK takes a second argument for a callback.
+  const options = 'makeRequest' in client ? undefined : { abortSignal }
+  const method = client[operation] as (this: KmsClient, input: Input<O>, options?: KmsCallOptions) => KmsReply
+  const reply = options ? method.call(client, input, options) : method.call(client, input)
+  if (!reply || !('promise' in reply)) return await reply
+  abortSignal.addEventListener('abort', () => reply.abort?.())
+  return await reply.promise()
+}
+
+/**
+ * What is worth telling of a client's error. The error itself leads to the request, its headers and the answer, and its
+ * text can quote them: the canonical request after a wrong signature, a piece of an answer that is no JSON, the
+ * command line of a credential process.
+ */
+function withoutSecrets(error: unknown): Error {
+  const { name, message, $metadata } = (error ?? {}) as Partial<SdkError>
+  const { httpStatusCode, requestId } = $metadata ?? {}
+  const clean = new Error(
+    name === 'SyntaxError' || httpStatusCode === 200
+      ? 'the answer could not be read'
+      : redact(String(message ?? ''), httpStatusCode === undefined),
+  )
+  clean.name = typeof name === 'string' ? redact(name, true) : 'Error'
+  return Object.assign(clean, { $metadata: { httpStatusCode, requestId } })
+}
+
+interface SdkError {
+  name: string
+  message: string
+  $metadata: { httpStatusCode?: number; requestId?: string }
+}
+
+/** The first line of an error's text. `local`: it was not KMS who wrote it, so that it may quote any secret of this process. */
+function redact(text: string, local: boolean): string {
+  const line = text.split('\n', 1)[0]!.replace(HEADER, '…')
+  return (local ? line.replace(TOKEN, '…') : line).slice(0, 500)
+}
+
+const HEADER = /\b(?:credential|signature|authorization|x-amz-security-token|command failed)\s*[=:].*/i
+// Long enough for a key or a token, in base64 or hex, and not the ID of a multi-Region key.
+const TOKEN = /(?<![\w+/-]|mrk-)(?=[A-Za-z+/]*[0-9+/=])[A-Za-z0-9+/]{20,}={0,2}/g

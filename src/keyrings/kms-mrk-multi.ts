@@ -1,0 +1,106 @@
+import { checkOptions } from '../options'
+import { checkKeyId, multiRegionId, regionOf } from './kms-arn'
+import { getKmsClient, type KmsNodeClientSupplier } from './kms-clients'
+import { AwsKmsMrkAwareSymmetricDiscoveryKeyringNode, AwsKmsMrkAwareSymmetricKeyringNode } from './kms-mrk'
+import { checkStrings, checkTimeout, type DiscoveryFilter, type KmsCallInput } from './kms-options'
+import { MultiKeyringNode } from './multi'
+
+export interface AwsKmsMrkAwareStrictMultiKeyringNodeInput extends KmsCallInput {
+  /** The key that makes data keys, and wraps them too. */
+  generatorKeyId?: string | undefined
+  /** Keys that wrap the same data key. No two of all these may be related multi-Region keys. Default: none. */
+  keyIds?: string[] | undefined
+  /** Gives the client for the Region of a key. Default: {@link getKmsClient}. */
+  clientProvider?: KmsNodeClientSupplier | undefined
+}
+
+/**
+ * Several multi-Region aware keys as one keyring: encrypting needs all of them, decrypting any one. `timeout` is for all
+ * of them together; each gets an equal share.
+ *
+ * @example
+ * const keyring = buildAwsKmsMrkAwareStrictMultiKeyringNode({
+ *   generatorKeyId: 'arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab',
+ * })
+ */
+export function buildAwsKmsMrkAwareStrictMultiKeyringNode(
+  input?: AwsKmsMrkAwareStrictMultiKeyringNodeInput,
+): MultiKeyringNode {
+  const {
+    generatorKeyId,
+    keyIds = [],
+    clientProvider = getKmsClient,
+    grantTokens,
+    timeout,
+  } = checkOptions(
+    input,
+    ['generatorKeyId', 'keyIds', 'clientProvider', 'grantTokens', 'timeout'],
+    'buildAwsKmsMrkAwareStrictMultiKeyringNode',
+  )
+  const noop = 'Noop keyring is not allowed: Set a generatorKeyId or at least one keyId.'
+  const all = [...(generatorKeyId ? [generatorKeyId] : []), ...checkStrings(keyIds, noop)]
+  if (all.length === 0) throw new TypeError(noop)
+  checkUnrelated(all)
+  const share = Math.ceil(checkTimeout(timeout) / all.length)
+  const [first, ...others] = all.map((keyId) => {
+    const client = clientProvider(regionOf(checkKeyId(keyId, 'keyIds')))
+    if (client) return new AwsKmsMrkAwareSymmetricKeyringNode({ client, keyId, grantTokens, timeout: share })
+    throw new TypeError(`Configured clientProvider is unable to create a client for configured ${keyId}.`)
+  })
+  return new MultiKeyringNode(
+    generatorKeyId ? { generator: first!, children: others } : { children: [first!, ...others] },
+  )
+}
+
+export interface AwsKmsMrkAwareDiscoveryMultiKeyringNodeInput extends KmsCallInput {
+  /** The Regions to decrypt in, tried in this order. */
+  regions: string[]
+  /** Bounds discovery to keys of these accounts; recommended. Default: every key that the credentials can use. */
+  discoveryFilter?: DiscoveryFilter | undefined
+  /** Gives the client for a Region. Default: {@link getKmsClient}. */
+  clientProvider?: KmsNodeClientSupplier | undefined
+}
+
+/**
+ * Multi-Region aware discovery in several Regions: decrypts where the first of them can. Cannot encrypt. `timeout` is for
+ * all Regions together; each gets an equal share.
+ *
+ * @example
+ * const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyringNode({
+ *   regions: ['eu-west-1', 'us-east-1'], discoveryFilter: { accountIDs: ['111122223333'], partition: 'aws' },
+ * })
+ */
+export function buildAwsKmsMrkAwareDiscoveryMultiKeyringNode(
+  input: AwsKmsMrkAwareDiscoveryMultiKeyringNodeInput,
+): MultiKeyringNode {
+  const {
+    regions = [],
+    clientProvider = getKmsClient,
+    discoveryFilter,
+    grantTokens,
+    timeout,
+  } = checkOptions(
+    input,
+    ['regions', 'clientProvider', 'discoveryFilter', 'grantTokens', 'timeout'],
+    'buildAwsKmsMrkAwareDiscoveryMultiKeyringNode',
+  )
+  checkStrings(regions, 'Configured regions must not contain a null or empty string as a region.')
+  if (regions.length === 0) throw new RangeError('Configured regions must contain at least one region.')
+  const share = Math.ceil(checkTimeout(timeout) / regions.length)
+  const children = regions.map((region) => {
+    const client = clientProvider(region)
+    if (!client) {
+      throw new TypeError('Configured clientProvider is unable to create a client for a configured region.')
+    }
+    const options = { client, discoveryFilter, grantTokens, timeout: share }
+    return new AwsKmsMrkAwareSymmetricDiscoveryKeyringNode(options)
+  })
+  return new MultiKeyringNode({ children })
+}
+
+/** Related keys are one key: wrapping twice with it would promise an independence that is not there. */
+function checkUnrelated(keyIds: readonly string[]): void {
+  const ids = keyIds.map(multiRegionId)
+  const related = keyIds.filter((_, i) => ids[i] !== undefined && ids.indexOf(ids[i]) !== ids.lastIndexOf(ids[i]))
+  if (related.length > 0) throw new RangeError(`Related multi-Region keys: ${related.join(',')} are not allowed.`)
+}
