@@ -72,6 +72,7 @@ function addPair(text: string, previous: ReadonlyMap<string, string> = new Map()
   const at = text.indexOf('=')
   if (at < 1) throw new InvalidArgumentError('It must look like key=value.')
   const key = text.slice(0, at)
+  if (key === 'aws-crypto-public-key') throw new InvalidArgumentError('Signed messages set this key themselves.')
   if (previous.has(key)) throw new InvalidArgumentError('The key was given twice.')
   return new Map([...previous, [key, text.slice(at + 1)]])
 }

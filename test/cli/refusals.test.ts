@@ -1,0 +1,184 @@
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { keyForms, path, printed, read, sealwax, shell, temporaries } from './cli'
+
+const KEY = ['-k', 'key.json']
+
+test.before(async () => {
+  writeFileSync(path('plain'), 'plaintext')
+  mkdirSync(path('directory'))
+  assert.is((await sealwax('keygen', 'key.json')).code, 0)
+  linkSync(path('plain'), path('hard'))
+  symlinkSync('plain', path('soft'))
+  symlinkSync('loop', path('loop'))
+  writeFileSync(path('huge'), '')
+  truncateSync(path('huge'), 2 ** 43)
+  const file = JSON.parse(read('key.json').toString())
+  const keyFile = (name: string, content: string | object, mode = 0o600) => {
+    writeFileSync(path(name), typeof content === 'string' ? content : JSON.stringify(content))
+    chmodSync(path(name), mode)
+  }
+  for (const mode of [0o640, 0o604, 0o620, 0o660, 0o666]) keyFile(`mode-${mode.toString(8)}.json`, file, mode)
+  keyFile('not-json.json', file.key)
+  keyFile('null.json', 'null')
+  keyFile('version.json', { ...file, version: 2 })
+  keyFile('no-name.json', { ...file, name: undefined })
+  keyFile('empty-name.json', { ...file, name: '' })
+  keyFile('extra.json', { ...file, more: 1 })
+  keyFile('short.json', { ...file, key: file.key.slice(4) })
+  keyFile('long.json', { ...file, key: `AAAA${file.key}` })
+  keyFile('not-base64.json', { ...file, key: `${file.key.slice(0, -4)}*${file.key.slice(-3)}` })
+  keyFile('zeros.json', { ...file, key: Buffer.alloc(32).toString('base64') })
+  keyFile('large.json', ' '.repeat(100_000))
+  keyFile('bad.pem', '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n')
+})
+
+const RSA = ['--namespace', 'a', '--name', 'b']
+
+// Arguments, exit code, what standard error says.
+const CASES: [args: string[], code: number, stderr: RegExp][] = [
+  [[], 2, /Usage: sealwax/],
+  [['frobnicate'], 2, /unknown command/],
+  [['encrypt', ...KEY], 2, /missing required argument/],
+  [['encrypt', 'plain', 'more', ...KEY], 2, /too many arguments/],
+  [['encrypt', 'plain', ...KEY, '--no-such-option'], 2, /unknown option/],
+  [['encrypt', 'plain'], 2, /no key given/],
+  [['encrypt', 'plain', ...KEY, '-c', 'pair'], 2, /must look like key=value/],
+  [['encrypt', 'plain', ...KEY, '-c', '=value'], 2, /must look like key=value/],
+  [['encrypt', 'plain', ...KEY, '-c', 'a=1', '-c', 'a=2'], 2, /given twice/],
+  [['encrypt', 'plain', ...KEY, '-c', 'aws-crypto-public-key=x'], 2, /set this key themselves/],
+  [['encrypt', 'plain', ...KEY, '--frame-length', '0'], 2, /from 1 to 4294967295/],
+  [['encrypt', 'plain', ...KEY, '--frame-length', '1e3'], 2, /from 1 to 4294967295/],
+  [['encrypt', 'plain', ...KEY, '--frame-length', '4294967296'], 2, /from 1 to 4294967295/],
+  [['encrypt', 'plain', ...KEY, '--max-encrypted-data-keys', '0'], 2, /from 1 to 65535/],
+  [['encrypt', 'plain', ...KEY, '--suite', '0x9999'], 2, /algorithm suite/],
+  [['encrypt', 'plain', ...KEY, '--suite', 'toString'], 2, /algorithm suite/],
+  [['encrypt', 'plain', ...KEY, '--suite', '0x0178'], 1, /ERR_COMMITMENT_POLICY/],
+  [['encrypt', 'plain', ...KEY, '--commitment-policy', 'none'], 2, /Allowed choices/],
+  [['encrypt', 'plain', '--rsa-public-key', 'bad.pem'], 2, /needs --namespace and --name/],
+  [['encrypt', 'plain', '--rsa-public-key', 'bad.pem', ...RSA], 1, /key in "bad.pem" cannot be used/],
+  [['decrypt', 'plain', '--rsa-private-key', 'bad.pem', ...RSA, '-o', '-'], 1, /key in "bad.pem" cannot be used/],
+  [['decrypt', 'plain', ...KEY], 2, /does not end in .sealed/],
+  [['decrypt', '.sealed', ...KEY], 2, /does not end in .sealed/],
+  [['decrypt', 'plain', ...KEY, '-o', 'out'], 3, /Not a supported message format version/],
+
+  [['encrypt', 'missing', ...KEY], 1, /cannot read "missing": no such file or directory \(ENOENT\)/],
+  [['encrypt', 'nowhere/plain', ...KEY], 1, /cannot read "nowhere\/plain": no such file/],
+  [['encrypt', 'directory', ...KEY], 1, /cannot read "directory": it is a directory/],
+  [['encrypt', 'loop', ...KEY], 1, /cannot read "loop": too many symbolic links/],
+  [['encrypt', 'huge', ...KEY], 1, /"huge" is too large: at most \d+ MiB/],
+  [['encrypt', 'line\n\u001b[31m\u009b\u202e', ...KEY], 1, /cannot read "line\\n\\u001b\[31m\\u009b\\u202e": no such/],
+  [['encrypt', 'plain', ...KEY, '-o', 'directory'], 1, /cannot write "directory": it is a directory/],
+  [['encrypt', 'plain', ...KEY, '-o', 'nowhere/out'], 1, /cannot write "nowhere\/out": no such file/],
+  [['encrypt', 'plain', ...KEY, '-o', 'plain/out'], 1, /cannot write "plain\/out": not a directory/],
+  [['encrypt', 'plain', ...KEY, '-o', 'loop'], 1, /cannot write "loop": too many symbolic links/],
+  [['encrypt', 'plain', ...KEY, '-o', '/proc/out'], 1, /cannot write "\/proc\/out"/],
+  [['encrypt', 'plain', ...KEY, '-o', 'x'.repeat(300)], 1, /name too long/],
+  [
+    ['encrypt', 'plain', ...KEY, '-o', '/dev/full'],
+    1,
+    /cannot write "\/dev\/full": no space left on device \(ENOSPC\)/,
+  ],
+  [['encrypt', 'plain', ...KEY, '-o', 'plain'], 1, /"plain" is the input file itself/],
+  [['encrypt', 'plain', ...KEY, '-fo', 'plain'], 1, /"plain" is the input file itself/],
+  [['encrypt', 'plain', ...KEY, '-fo', './directory/../plain'], 1, /is the input file itself/],
+  [['encrypt', 'plain', ...KEY, '-fo', 'hard'], 1, /"hard" is the input file itself/],
+  [['encrypt', 'plain', ...KEY, '-fo', 'soft'], 1, /"soft" is the input file itself/],
+  [['encrypt', 'soft', ...KEY, '-fo', 'hard'], 1, /"hard" is the input file itself/],
+
+  [['encrypt', 'plain', '-k', 'missing.json'], 1, /cannot read "missing.json": no such file/],
+  [['encrypt', 'plain', '-k', 'directory'], 1, /"directory" is not a file/],
+  [['encrypt', 'plain', '-k', '/dev/null'], 1, /"\/dev\/null" is not a file/],
+  [['encrypt', 'plain', '-k', 'mode-640.json'], 1, /"mode-640.json" is open to others \(mode 0640\): chmod 600 it/],
+  [['encrypt', 'plain', '-k', 'mode-604.json'], 1, /open to others/],
+  [['encrypt', 'plain', '-k', 'mode-620.json'], 1, /open to others/],
+  [['encrypt', 'plain', '-k', 'mode-660.json'], 1, /open to others/],
+  [['encrypt', 'plain', '-k', 'mode-666.json'], 1, /open to others/],
+  [['encrypt', 'plain', '-k', 'not-json.json'], 1, /not a key file in JSON/],
+  [['encrypt', 'plain', '-k', 'null.json'], 1, /not a key file in JSON/],
+  [['encrypt', 'plain', '-k', 'version.json'], 1, /its version must be 1/],
+  [['encrypt', 'plain', '-k', 'no-name.json'], 1, /must be strings/],
+  [['encrypt', 'plain', '-k', 'empty-name.json'], 1, /"keyName" must not be empty/],
+  [['encrypt', 'plain', '-k', 'extra.json'], 1, /a field that this version does not know/],
+  [['encrypt', 'plain', '-k', 'short.json'], 1, /16, 24 or 32 bytes in base64/],
+  [['encrypt', 'plain', '-k', 'long.json'], 1, /16, 24 or 32 bytes in base64/],
+  [['encrypt', 'plain', '-k', 'not-base64.json'], 1, /16, 24 or 32 bytes in base64/],
+  [['encrypt', 'plain', '-k', 'zeros.json'], 1, /all zeros/],
+  [['encrypt', 'plain', '-k', 'large.json'], 1, /too large to be one/],
+  [['keygen', 'key.json'], 1, /"key.json" exists already/],
+  [['keygen', '-'], 2, /goes to a file/],
+  [['keygen', 'nowhere/key.json'], 1, /cannot write "nowhere\/key.json": no such file/],
+  [['keygen', 'new.json', '--bits', '64'], 2, /Allowed choices are 128, 192, 256/],
+  [['keygen', 'new.json', '--namespace', 'aws-kms'], 2, /belongs to AWS KMS/],
+  [['keygen', 'new.json', '--name', ''], 2, /must not be empty/],
+  [['inspect', 'missing'], 1, /cannot read "missing"/],
+  [['inspect', 'plain'], 3, /Not a supported message format version/],
+]
+
+for (const [args, code, stderr] of CASES) {
+  test(`refuses: ${JSON.stringify(args).slice(1, -1)}`, async () => {
+    const before = readdirSync(path('.'))
+    const result = await sealwax(...args)
+    assert.match(result.stderr, stderr)
+    assert.equal([result.code, result.stdout.length], [code, 0], result.stderr)
+    assert.not.match(result.stderr, /\n {4}at /, 'a stack says nothing to users')
+    assert.equal(readdirSync(path('.')), before)
+    assert.is(read('plain').toString(), 'plaintext')
+  })
+}
+
+test('refuses a key file of another user', async () => {
+  if (process.getuid!() !== 0) return console.log('SKIPPED a key file of another user: only root can make one')
+  writeFileSync(path('foreign.json'), read('key.json'), { mode: 0o600 })
+  chownSync(path('foreign.json'), 65534, 65534)
+  const { code, stderr } = await sealwax('encrypt', 'plain', '-k', 'foreign.json')
+  assert.is(code, 1)
+  assert.match(stderr, /belongs to another user/)
+})
+
+test('refuses standard input and output that are one file', async () => {
+  const { code, stderr } = await shell('cp plain same; "$@" encrypt - -k key.json < same >> same')
+  assert.is(code, 1)
+  assert.match(stderr, /standard output is the input file itself/)
+  assert.is(read('same').toString(), 'plaintext')
+})
+
+test('a full disk under a file and under standard output', async () => {
+  writeFileSync(path('mebibyte'), Buffer.alloc(2 ** 20))
+  const limited = await shell('ulimit -f 64; "$@" encrypt mebibyte -k key.json')
+  assert.is(limited.code, 1)
+  assert.match(limited.stderr, /cannot write "mebibyte.sealed": file too large \(EFBIG\)/)
+  assert.not.ok(readdirSync(path('.')).includes('mebibyte.sealed'))
+  const full = await shell('"$@" encrypt plain -k key.json -o - > /dev/full')
+  assert.is(full.code, 1)
+  assert.match(full.stderr, /cannot write standard output: no space left on device/)
+})
+
+test('a reader that goes away', async () => {
+  const { stderr } = await shell('{ "$@" encrypt mebibyte -k key.json -o -; echo "exit code $?" >&2; } | head -c 1')
+  assert.match(stderr, /cannot write standard output: broken pipe \(EPIPE\).*\nexit code 1\n/)
+})
+
+test('a name that is not UTF-8 is an error like any other', async () => {
+  const { code, stderr } = await shell('n=$(printf "\\377x"); echo text > "$n"; "$@" encrypt "$n" -k key.json')
+  assert.is(code, 1)
+  assert.match(stderr, /cannot read .*: no such file/)
+})
+
+test('nothing is left, and no key was printed', () => {
+  assert.equal(temporaries(), [])
+  const all = Buffer.concat(printed)
+  for (const form of keyForms('key.json')) assert.is(all.indexOf(form), -1)
+})
+
+test.run()

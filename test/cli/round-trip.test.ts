@@ -1,0 +1,163 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { chmodSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { keyForms, path, printed, read, sealwax, sealwaxWith, shell, temporaries } from './cli'
+
+const plaintext = randomBytes(1_000_003)
+const MARKER = 'plaintext-that-must-not-be-printed'
+
+test.before(async () => {
+  writeFileSync(path('plain'), plaintext)
+  assert.is((await sealwax('keygen', 'key.json')).code, 0)
+  assert.is(
+    (await sealwax('keygen', 'other.json', '--bits', '128', '--namespace', 'other', '--name', 'a name')).code,
+    0,
+  )
+})
+
+test('keygen writes a key that only its owner can read, and prints its names only', async () => {
+  assert.is(statSync(path('key.json')).mode & 0o777, 0o600)
+  const { version, namespace, name, key } = JSON.parse(read('other.json').toString())
+  assert.equal([version, namespace, name, Buffer.from(key, 'base64').length], [1, 'other', 'a name', 16])
+  const { stdout } = await sealwax('keygen', 'third.json', '--bits', '192')
+  assert.match(stdout.toString(), /^AES-192 key "key-[0-9a-f]{16}" of "sealwax" is in "third.json"\n$/)
+})
+
+test('a file goes to .sealed and back, with modes by content', async () => {
+  const encrypted = await shell('umask 022; "$@" encrypt plain -k key.json')
+  assert.equal([encrypted.code, encrypted.stdout.length, encrypted.stderr], [0, 0, ''])
+  assert.is(statSync(path('plain.sealed')).mode & 0o777, 0o644)
+  const decrypted = await sealwax('decrypt', 'plain.sealed', '-k', 'key.json', '-o', 'back')
+  assert.equal([decrypted.code, decrypted.stdout.length, decrypted.stderr], [0, 0, ''])
+  assert.ok(read('back').equals(plaintext))
+  assert.is(statSync(path('back')).mode & 0o777, 0o600)
+  assert.equal(temporaries(), [])
+})
+
+test('decrypt drops the suffix', async () => {
+  writeFileSync(path('named'), 'text')
+  await sealwax('encrypt', 'named', '-k', 'key.json', '-o', 'renamed.sealed')
+  assert.is((await sealwax('decrypt', 'renamed.sealed', '-k', 'key.json')).code, 0)
+  assert.is(read('renamed').toString(), 'text')
+})
+
+test('standard input and output, through pipes', async () => {
+  const { code } = await shell('"$@" encrypt - -k key.json < plain | "$@" decrypt - -k key.json > piped')
+  assert.is(code, 0)
+  assert.ok(read('piped').equals(plaintext))
+  const empty = await sealwaxWith('', 'encrypt', '-', '-k', 'key.json')
+  const back = await sealwaxWith(empty.stdout, 'decrypt', '-', '-k', 'key.json')
+  assert.equal([back.code, back.stdout.length], [0, 0])
+})
+
+test('named pipes and devices as input and output', async () => {
+  const { code } = await shell(
+    'mkfifo fifo && { "$@" encrypt plain -k key.json -o fifo & "$@" decrypt fifo -k key.json -o unpiped && wait $!; }',
+  )
+  assert.is(code, 0)
+  assert.ok(read('unpiped').equals(plaintext))
+  assert.is((await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', '/dev/null')).code, 0)
+})
+
+test('several keys: any one opens, a wrong one is refused with exit code 3', async () => {
+  await sealwax('encrypt', 'plain', '-k', 'key.json', '-k', 'other.json', '-o', 'two.sealed')
+  for (const key of ['key.json', 'other.json']) {
+    const { code, stdout } = await sealwax('decrypt', 'two.sealed', '-k', key, '-o', '-')
+    assert.is(code, 0)
+    assert.ok(stdout.equals(plaintext))
+  }
+  const wrong = await sealwax('decrypt', 'two.sealed', '-k', 'third.json', '-o', 'wrong')
+  assert.is(wrong.code, 3)
+  assert.match(wrong.stderr, /\[ERR_NO_DATA_KEY\]\n$/)
+  assert.not.ok(readdirSync(path('.')).includes('wrong'))
+  const limited = await sealwax('decrypt', 'two.sealed', '-k', 'key.json', '--max-encrypted-data-keys', '1', '-o', '-')
+  assert.equal([limited.code, limited.stdout.length], [1, 0])
+})
+
+test('encryption context: required pairs must be there', async () => {
+  await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', 'context.sealed', '-c', 'a=1=2', '-c', '__proto__=x')
+  const decrypt = (...pairs: string[]) => sealwax('decrypt', 'context.sealed', '-k', 'key.json', '-o', '-', ...pairs)
+  assert.is((await decrypt('-c', 'a=1=2')).code, 0)
+  assert.is((await decrypt('-c', '__proto__=x')).code, 0)
+  for (const pair of ['a=1', 'b=']) {
+    const { code, stdout, stderr } = await decrypt('-c', pair)
+    assert.equal([code, stdout.length], [3, 0])
+    assert.match(stderr, /ERR_ENCRYPTION_CONTEXT/)
+  }
+})
+
+test('suites, policies and frame lengths', async () => {
+  const old = ['--commitment-policy', 'forbid-encrypt-allow-decrypt']
+  await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', 'v1.sealed', '--suite', '0x0178', ...old)
+  assert.is((await sealwax('decrypt', 'v1.sealed', '-k', 'key.json', '-o', '-')).code, 1)
+  assert.ok((await sealwax('decrypt', 'v1.sealed', '-k', 'key.json', '-o', '-', ...old)).stdout.equals(plaintext))
+  const suite = 'ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY'
+  await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', 'odd.sealed', '--suite', suite, '--frame-length', '999')
+  assert.ok((await sealwax('decrypt', 'odd.sealed', '-k', 'key.json', '-o', '-')).stdout.equals(plaintext))
+})
+
+test('RSA keys: the public one encrypts, the private one decrypts', async () => {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  })
+  writeFileSync(path('public.pem'), publicKey)
+  writeFileSync(path('private.pem'), privateKey, { mode: 0o600 })
+  const names = ['--namespace', 'partner', '--name', '2026']
+  const encrypted = await sealwax('encrypt', 'plain', '--rsa-public-key', 'public.pem', ...names, '-o', 'rsa.sealed')
+  assert.is(encrypted.code, 0)
+  const decrypt = () => sealwax('decrypt', 'rsa.sealed', '--rsa-private-key', 'private.pem', ...names, '-o', '-')
+  assert.ok((await decrypt()).stdout.equals(plaintext))
+  chmodSync(path('private.pem'), 0o640)
+  assert.match((await decrypt()).stderr, /open to others \(mode 0640\)/)
+})
+
+test('--force replaces a file, or a symbolic link and not what it points to', async () => {
+  for (const name of ['taken', 'pointed-to']) writeFileSync(path(name), 'before')
+  symlinkSync('pointed-to', path('link'))
+  for (const name of ['taken', 'link']) {
+    const refused = await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', name)
+    assert.is(refused.code, 1)
+    assert.match(refused.stderr, /exists already: --force replaces it/)
+    assert.is(read(name).toString(), 'before')
+    assert.is((await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', name, '--force')).code, 0)
+    assert.ok(read(name).length > plaintext.length)
+  }
+  assert.is(read('pointed-to').toString(), 'before')
+})
+
+test('changed, cut and extended messages are refused and leave nothing', async () => {
+  writeFileSync(path('marked'), MARKER.repeat(1000))
+  await sealwax('encrypt', 'marked', '-k', 'key.json')
+  const message = read('marked.sealed')
+  const flipped = Buffer.from(message)
+  flipped[flipped.length >> 1]! ^= 1
+  const bad = {
+    flipped,
+    cut: message.subarray(0, -1),
+    empty: message.subarray(0, 0),
+    longer: Buffer.concat([message, message]),
+  }
+  for (const [name, bytes] of Object.entries(bad)) {
+    writeFileSync(path(`${name}.sealed`), bytes)
+    const file = await sealwax('decrypt', `${name}.sealed`, '-k', 'key.json')
+    assert.is(file.code, 3, `${name}: ${file.stderr}`)
+    const pipe = await sealwaxWith(bytes, 'decrypt', '-', '-k', 'key.json')
+    assert.equal([pipe.code, pipe.stdout.length], [3, 0], name)
+    assert.not.ok(readdirSync(path('.')).includes(name))
+  }
+  assert.equal(temporaries(), [])
+})
+
+test('no key and no plaintext was printed', () => {
+  const all = Buffer.concat(printed)
+  for (const name of ['key.json', 'other.json', 'third.json']) {
+    for (const form of keyForms(name)) assert.is(all.indexOf(form), -1, name)
+  }
+  assert.is(all.indexOf(MARKER), -1)
+  assert.is(all.indexOf('PRIVATE KEY'), -1)
+})
+
+test.run()
