@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { command, path, sealwax, shell } from './cli'
+
+// util-linux's script(1) gives a command a terminal.
+const hasTerminal = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0
+
+test.before(async () => {
+  writeFileSync(path('plain'), Buffer.alloc(2 ** 20))
+  await sealwax('keygen', 'key.json')
+})
+
+test('no bar without a terminal', async () => {
+  const { code, stdout, stderr } = await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', 'quiet')
+  assert.equal([code, stdout.length, stderr], [0, 0, ''])
+})
+
+test('a bar on a terminal, which is taken away in the end', async () => {
+  if (!hasTerminal) return console.log('SKIPPED a bar on a terminal: script(1) is missing')
+  const { code, stdout } = await onTerminal('encrypt plain -k key.json -o shown')
+  assert.is(code, 0)
+  for (const phase of ['reading', 'encrypting', 'writing'])
+    assert.match(stdout.toString(), new RegExp(`${phase} +\\[[-=]{30}\\]`))
+  assert.match(stdout.toString(), /100% of 1\.0 MiB/)
+  assert.ok(stdout.toString().endsWith('\u001b[2K'), 'the last thing done is to clear the line')
+})
+
+test('no bar between the lines of a plaintext on a terminal, and no message on one', async () => {
+  if (!hasTerminal) return console.log('SKIPPED output on a terminal: script(1) is missing')
+  writeFileSync(path('text'), 'a line\n')
+  await sealwax('encrypt', 'text', '-k', 'key.json')
+  assert.is((await onTerminal('decrypt text.sealed -k key.json -o -')).stdout.toString(), 'a line\r\n')
+  const refused = await onTerminal('encrypt text -k key.json -o -')
+  assert.is(refused.code, 2)
+  assert.match(refused.stdout.toString(), /a message is not for terminals/)
+})
+
+async function onTerminal(args: string) {
+  return await shell(`script -qec "'${command.join("' '")}' ${args}" /dev/null`)
+}
+
+test.run()

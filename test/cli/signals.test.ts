@@ -1,0 +1,73 @@
+import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { command, path, read, sealwax, shell, start, temporaries } from './cli'
+
+const LENGTH = 64 * 2 ** 20
+const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+const SIGNALS = Object.keys(EXIT_CODES) as (keyof typeof EXIT_CODES)[]
+
+test.before(async () => {
+  writeFileSync(path('plain'), Buffer.alloc(LENGTH, 'text'))
+  await sealwax('keygen', 'key.json')
+  await sealwax('encrypt', 'plain', '-k', 'key.json')
+})
+
+for (const signal of SIGNALS) {
+  test(`${signal} while the input is read`, async () => {
+    const { child, done } = start(['encrypt', '-', '-k', 'key.json', '-o', 'out'])
+    child.stdin!.write('the end never comes')
+    await until(() => temporaries().length === 1)
+    child.kill(signal)
+    const { code, stderr } = await done
+    assert.equal([code, stderr], [EXIT_CODES[signal], 'sealwax: interrupted\n'])
+    assert.not.ok(existsSync(path('out')))
+    assert.equal(temporaries(), [])
+  })
+
+  test(`${signal} while the output is written: complete or nothing`, async () => {
+    const { child, done } = start(['decrypt', 'plain.sealed', '-k', 'key.json', '-o', 'back', '-f'])
+    await until(() => temporaries().some((name) => writtenTo(name)) || child.exitCode !== null)
+    child.kill(signal)
+    const { code } = await done
+    assert.equal(temporaries(), [])
+    // The signal may come after the file has its name, when there is nothing left to interrupt.
+    if (code === 0) assert.ok(read('back').equals(read('plain')))
+    else assert.is(code, EXIT_CODES[signal])
+    if (code !== 0) assert.not.ok(existsSync(path('back')))
+    await shell('rm -f back')
+  })
+}
+
+test('a signal while the reader of standard output sleeps', async () => {
+  const { stderr } = await shell(`
+    mkfifo pipe; sleep 600 < pipe & reader=$!
+    ${quoted(command)} decrypt plain.sealed -k key.json -o - > pipe & writer=$!
+    sleep 2; kill -INT $writer; kill $reader
+    wait $writer; echo "exit code $?" >&2`)
+  assert.match(stderr, /exit code 130\n/)
+})
+
+test('an input that changes while it is read', async () => {
+  const { code, stderr } = await shell(
+    'while :; do echo more >> plain; done & "$@" encrypt plain -k key.json -o changed; code=$?; kill $!; exit $code',
+  )
+  assert.is(code, 1)
+  assert.match(stderr, /"plain" changed while it was read/)
+  assert.not.ok(existsSync(path('changed')))
+})
+
+function writtenTo(name: string): boolean {
+  return (statSync(path(name), { throwIfNoEntry: false })?.size ?? 0) > 0
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setTimeout(1)
+}
+
+function quoted(words: readonly string[]): string {
+  return words.map((word) => `'${word}'`).join(' ')
+}
+
+test.run()
