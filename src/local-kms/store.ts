@@ -291,7 +291,8 @@ function openSealed(directory: string, key: KeyObject, sealed: Buffer): Uint8Arr
 }
 
 function fileError(message: string, cause?: unknown): SealwaxError {
-  return new SealwaxError('ERR_FILE', message, cause === undefined ? {} : { cause })
+  if (cause === undefined) return new SealwaxError('ERR_FILE', message)
+  return new SealwaxError('ERR_FILE', `${message} (${causeCode(cause) ?? 'see the cause'})`, { cause })
 }
 
 /** The system's code of an error, or of the one it was made of. */
