@@ -76,7 +76,9 @@ export function serializeContext(context: Readonly<EncryptionContext>, order: Co
       `number out of bounds. The encryption context takes ${length} bytes, at most ${MAX_LENGTH} fit`,
     )
   }
-  pairs.sort(order === 'utf8' ? (a, b) => compareBytes(a.key, b.key) : (a, b) => a.name.localeCompare(b.name))
+  // `localeCompare` finds some different keys equal ('é' in its two forms, 'a' and 'a\0'): without the second rule their
+  // order would be that of the object, which a reader does not know.
+  pairs.sort((a, b) => (order === 'locale' && a.name.localeCompare(b.name)) || compareBytes(a.key, b.key))
   const writer = new ByteWriter(length).u16(pairs.length)
   for (const { key, value } of pairs) writer.u16(key.length).put(key).u16(value.length).put(value)
   return writer.bytes
