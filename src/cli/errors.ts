@@ -59,6 +59,6 @@ export function quote(text: string): string {
 /** Text that cannot drive a terminal: control and formatting characters are spelled out, as JSON does it. */
 export function printable(text: string): string {
   return text.replace(/[\p{C}\u2028\u2029]/gu, (character) =>
-    character.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+    character.replace(/./gs, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
   )
 }
