@@ -1,21 +1,20 @@
+import { isUtf8 } from 'node:buffer'
 import { SealwaxError } from './errors'
-
-const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** The UTF-8 bytes of `text`. Throws `TypeError` on a lone surrogate, which has no UTF-8 form. */
 export function utf8(text: string): Uint8Array {
   if (!text.isWellFormed()) throw new TypeError('text with a lone surrogate cannot be written as UTF-8')
-  return encoder.encode(text)
+  return Buffer.from(text, 'utf8')
 }
 
 /** The text of `bytes`, or `undefined` where they are not valid UTF-8. Nothing is replaced or normalized. */
 export function fromUtf8(bytes: Uint8Array): string | undefined {
-  try {
-    return decoder.decode(bytes)
-  } catch {
-    return undefined
-  }
+  return isUtf8(bytes) ? lossyUtf8(bytes) : undefined
+}
+
+/** The text of `bytes` for people to read: what is not valid UTF-8 becomes U+FFFD. */
+export function lossyUtf8(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')
 }
 
 /** Compares byte by byte, as unsigned numbers; a prefix sorts first. Not constant-time: for public bytes only. */
@@ -54,15 +53,13 @@ export function wipe(...secrets: (Uint8Array | undefined)[]): void {
  * Views it hands out share memory with the input.
  */
 export class ByteReader {
-  #bytes: Uint8Array
-  #view: DataView
+  readonly #bytes: Uint8Array
+  readonly #what: string
   #offset = 0
-  #what: string
 
   /** `what` names the structure in errors. */
   constructor(bytes: Uint8Array, what: string) {
     this.#bytes = bytes
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#what = what
   }
 
@@ -75,19 +72,20 @@ export class ByteReader {
   }
 
   u8(): number {
-    return this.#view.getUint8(this.#advance(1))
+    return this.#bytes[this.#advance(1)]!
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#advance(2))
+    return readU16(this.#bytes, this.#advance(2))
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#advance(4))
+    return readU32(this.#bytes, this.#advance(4))
   }
 
   u64(): bigint {
-    return this.#view.getBigUint64(this.#advance(8))
+    const start = this.#advance(8)
+    return BigInt(readU32(this.#bytes, start)) * 0x1_0000_0000n + BigInt(readU32(this.#bytes, start + 4))
   }
 
   /** The next `length` bytes, as a view. */
@@ -120,51 +118,49 @@ export class ByteReader {
   }
 }
 
-/** Writes big-endian integers and byte strings into one buffer of a known length. */
+/** Writes big-endian integers and byte strings, which are not secret, into one buffer of just the right length. */
 export class ByteWriter {
   readonly bytes: Uint8Array
-  #view: DataView
   #offset = 0
 
   constructor(length: number) {
-    this.bytes = new Uint8Array(length)
-    this.#view = new DataView(this.bytes.buffer)
-  }
-
-  get offset(): number {
-    return this.#offset
+    // From Node's shared pool: much cheaper than memory of its own, which a small view gets when it crosses to the addon.
+    this.bytes = Buffer.allocUnsafe(length)
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#advance(1), value)
+    this.bytes[this.#offset++] = value
     return this
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#advance(2), value)
-    return this
+    return this.u8(value >>> 8).u8(value)
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#advance(4), value)
-    return this
+    return this.u16(value >>> 16).u16(value)
   }
 
-  u64(value: bigint): this {
-    this.#view.setBigUint64(this.#advance(8), value)
-    return this
+  /** An integer up to 2^53 - 1. */
+  u64(value: number): this {
+    return this.u32(Math.floor(value / 0x1_0000_0000)).u32(value)
   }
 
   put(bytes: Uint8Array): this {
-    this.bytes.set(bytes, this.#advance(bytes.length))
+    this.bytes.set(bytes, this.#offset)
+    this.#offset += bytes.length
     return this
   }
+}
 
-  #advance(length: number): number {
-    const start = this.#offset
-    this.#offset += length
-    return start
-  }
+/** The big-endian integer at `offset`, which must lie within `bytes`. */
+export function readU16(bytes: Uint8Array, offset: number): number {
+  return bytes[offset]! * 0x100 + bytes[offset + 1]!
+}
+
+/** The big-endian integer at `offset`, which must lie within `bytes`. */
+export function readU32(bytes: Uint8Array, offset: number): number {
+  return readU16(bytes, offset) * 0x1_0000 + readU16(bytes, offset + 2)
 }
 
 function malformed(message: string): SealwaxError {

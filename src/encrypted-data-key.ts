@@ -13,12 +13,22 @@ export interface EncryptedDataKeyInput {
   readonly rawInfo?: Uint8Array
 }
 
+/**
+ * The bytes an encrypted data key holds, not copies: read them, never write to them.
+ * For this library's own use; others have the properties of {@link EncryptedDataKey}.
+ */
+export let bytesOf: (edk: EncryptedDataKey) => { readonly rawInfo: Uint8Array; readonly encryptedDataKey: Uint8Array }
+
 /** A wrapped data key as it stands in a message header. Immutable: byte properties are copies. */
 export class EncryptedDataKey {
   readonly providerId: string
   readonly providerInfo: string
   readonly #encryptedDataKey: Uint8Array
   readonly #rawInfo: Uint8Array
+
+  static {
+    bytesOf = (edk) => ({ rawInfo: edk.#rawInfo, encryptedDataKey: edk.#encryptedDataKey })
+  }
 
   constructor({ providerId, providerInfo, encryptedDataKey, rawInfo }: EncryptedDataKeyInput) {
     const valid =
@@ -32,22 +42,17 @@ export class EncryptedDataKey {
     if (!valid) throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'Malformed encrypted data key')
     this.providerId = providerId
     this.providerInfo = providerInfo
-    this.#encryptedDataKey = Uint8Array.from(encryptedDataKey)
-    this.#rawInfo = rawInfo ? Uint8Array.from(rawInfo) : utf8(providerInfo)
+    this.#encryptedDataKey = Buffer.from(encryptedDataKey)
+    this.#rawInfo = rawInfo ? Buffer.from(rawInfo) : utf8(providerInfo)
     Object.freeze(this)
   }
 
   get encryptedDataKey(): Uint8Array {
-    return this.#encryptedDataKey.slice()
+    return new Uint8Array(this.#encryptedDataKey)
   }
 
   get rawInfo(): Uint8Array {
-    return this.#rawInfo.slice()
-  }
-
-  /** Bytes it takes in a header. */
-  get serializedLength(): number {
-    return 6 + utf8(this.providerId).length + this.#rawInfo.length + this.#encryptedDataKey.length
+    return new Uint8Array(this.#rawInfo)
   }
 }
 Object.freeze(EncryptedDataKey)

@@ -92,6 +92,11 @@ export const SignaturePolicySuites = Object.freeze({
   }),
 })
 
+/** Whether a client with this policy reads `suite`. */
+export function allowsDecrypt(policy: CommitmentPolicy, suite: NodeAlgorithmSuite): boolean {
+  return suite.id in CommitmentPolicySuites[policy].decryptEnabledSuites
+}
+
 /** Throws `TypeError` unless `policy` is one of {@link CommitmentPolicy}. */
 export function checkCommitmentPolicy(policy: unknown): CommitmentPolicy {
   if (typeof policy === 'string' && Object.hasOwn(CommitmentPolicy, policy)) return policy as CommitmentPolicy

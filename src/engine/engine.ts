@@ -74,6 +74,9 @@ export interface Engine {
   /** Fresh random bytes in memory of their own: OpenSSL's private DRBG, with the CPU's generator mixed in. */
   randomBytes(length: number): Uint8Array
 
+  /** Overwrites `out` with random bytes from the same source; for values that are not secret, in memory of any kind. */
+  randomFill(out: Uint8Array): void
+
   /** HKDF (RFC 5869), extract and expand. An empty `salt` counts as zeros. At most 255 hashes long. */
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array
 

@@ -103,6 +103,10 @@ export class NativeEngine implements Engine {
     return out
   }
 
+  randomFill(out: Uint8Array): void {
+    check(this.binding.randomBytes(out))
+  }
+
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
     checkHkdf(hash, key, salt, { info, length })
     const out = allocateSecret(length)

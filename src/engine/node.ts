@@ -40,6 +40,11 @@ export class NodeEngine implements Engine {
     return randomFillSync(allocateSecret(length))
   }
 
+  randomFill(out: Uint8Array): void {
+    refuseShared(out)
+    randomFillSync(out)
+  }
+
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
     checkHkdf(hash, key, salt, { info, length })
     refuseShared(key, salt, info)

@@ -66,12 +66,12 @@ export function bodyAad(
     .put(messageId)
     .put(content)
     .u32(sequenceNumber)
-    .u64(BigInt(contentLength)).bytes
+    .u64(contentLength).bytes
 }
 
 /** The IV of a frame: its sequence number, big-endian. */
 export function frameIv(sequenceNumber: number): Uint8Array {
-  return new ByteWriter(IV_LENGTH).u64(0n).u32(sequenceNumber).bytes
+  return new ByteWriter(IV_LENGTH).u64(0).u32(sequenceNumber).bytes
 }
 
 export function serializeRegularFrameHeader(sequenceNumber: number): Uint8Array {

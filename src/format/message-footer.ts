@@ -2,7 +2,7 @@
  * The footer of a signed message (data-format/message-footer.md): u16 length || DER ECDSA signature.
  * It ends the message.
  */
-import { ByteWriter } from '../bytes'
+import { ByteWriter, readU16 } from '../bytes'
 import { SealwaxError } from '../errors'
 
 /** Bytes of a footer before the signature. */
@@ -17,7 +17,7 @@ export function serializeFooter(signature: Uint8Array): Uint8Array {
 
 /** The signature's length, from the first FOOTER_HEADER_LENGTH bytes. */
 export function parseFooterHeader(header: Uint8Array): number {
-  const length = header[0]! * 256 + header[1]!
+  const length = readU16(header, 0)
   if (length === 0 || length > MAX_SIGNATURE_LENGTH) {
     throw new SealwaxError('ERR_MESSAGE_MALFORMED', `Invalid Signature. A signature of ${length} bytes`)
   }

@@ -9,8 +9,8 @@
  *                then the header authentication: 16-byte tag (its IV is zeros)
  *     EDK:       u16 length || key provider ID || u16 length || key provider info || u16 length || ciphertext
  */
-import { ByteReader, ByteWriter, fromUtf8, utf8 } from '../bytes'
-import { EncryptedDataKey } from '../encrypted-data-key'
+import { ByteReader, ByteWriter, fromUtf8, lossyUtf8, readU16, utf8 } from '../bytes'
+import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { type EncryptionContext, parseContext, serializeContext } from '../encryption-context'
 import { SealwaxError } from '../errors'
 import { type AlgorithmSuiteIdentifier, getSuite, type NodeAlgorithmSuite } from '../suites'
@@ -56,6 +56,10 @@ export interface ParsedHeader {
   readonly bytes: Uint8Array
   readonly iv: Uint8Array
   readonly tag: Uint8Array
+  /** The same bytes as in `messageHeader`, which is the caller's to keep. */
+  readonly messageId: Uint8Array
+  /** The key commitment of version 2; empty in version 1. */
+  readonly suiteData: Uint8Array
 }
 
 export interface HeaderLimits {
@@ -70,6 +74,7 @@ const VERSION_1 = 1
 const VERSION_2 = 2
 const TYPE_CUSTOMER_AUTHENTICATED = 0x80
 const COMMITMENT_LENGTH = 32
+const ZERO_IV = new Uint8Array(IV_LENGTH)
 
 /** Bytes of the header authentication that follows the header body. */
 export function headerAuthLength(suite: NodeAlgorithmSuite): number {
@@ -79,7 +84,10 @@ export function headerAuthLength(suite: NodeAlgorithmSuite): number {
 /** The header body. Throws `ERR_LIMIT_EXCEEDED` where a field is longer than the format can say. */
 export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   const context = serializeContext(header.encryptionContext)
-  const keys = header.encryptedDataKeys.map((edk) => [utf8(edk.providerId), edk.rawInfo, edk.encryptedDataKey])
+  const keys = header.encryptedDataKeys.map((edk) => {
+    const { rawInfo, encryptedDataKey } = bytesOf(edk)
+    return [utf8(edk.providerId), rawInfo, encryptedDataKey]
+  })
   let length = (header.version === VERSION_1 ? 4 + 16 + 10 : 3 + 32 + 5 + COMMITMENT_LENGTH) + 2 + context.length + 2
   for (const fields of keys)
     for (const field of fields) length += 2 + checkU16(field.length, 'encrypted data key field')
@@ -108,7 +116,7 @@ export function serializeHeaderBody(header: MessageHeader): Uint8Array {
 export class HeaderParser {
   /** Set once the header is complete. */
   header: ParsedHeader | undefined
-  #bytes = new Uint8Array(1024)
+  #bytes: Uint8Array = Buffer.allocUnsafe(1024)
   #length = 0
   #steps: Generator<number, ParsedHeader, Uint8Array>
   #needed: number
@@ -189,7 +197,7 @@ function* readHeader(
       `Unsupported algorithm suite. ${suite.name} is not one of version ${version}`,
     )
   }
-  const messageId = fixed.take(fixed.remaining).slice()
+  const messageIdLength = fixed.remaining
 
   const contextLength = lastU16(yield 2)
   const encryptionContext =
@@ -202,13 +210,15 @@ function* readHeader(
   }
   const encryptedDataKeys: EncryptedDataKey[] = []
   for (let i = 0; i < count; i++) {
-    const fields: Uint8Array[] = []
+    const fields: [start: number, end: number][] = []
     for (let field = 0; field < 3; field++) {
       const length = lastU16(yield 2)
       if (length === 0) throw malformed('Malformed encrypted data key')
-      fields.push(tail(yield length, length).slice())
+      const end = (yield length).length
+      fields.push([end - length, end])
     }
-    encryptedDataKeys.push(toEncryptedDataKey(fields as [Uint8Array, Uint8Array, Uint8Array]))
+    const [providerId, rawInfo, encryptedDataKey] = fields.map(([start, end]) => view(start, end))
+    encryptedDataKeys.push(toEncryptedDataKey(providerId!, rawInfo!, encryptedDataKey!))
   }
 
   const restLength = version === VERSION_1 ? 10 : 5 + COMMITMENT_LENGTH
@@ -221,13 +231,15 @@ function* readHeader(
   if ((frameLength === 0) !== (contentType === ContentType.NO_FRAMING)) {
     throw malformed(`Malformed Header. Frame length ${frameLength} for content type ${contentType}`)
   }
-  const suiteData = rest.take(rest.remaining).slice()
+  const suiteDataLength = rest.remaining
 
   const authLength = headerAuthLength(suite)
   const auth = tail(yield authLength, authLength)
+  const messageId = view(1 + fixedLength - messageIdLength, 1 + fixedLength)
+  const suiteData = view(bodyLength - suiteDataLength, bodyLength)
   const common = {
     suiteId: suite.id,
-    messageId,
+    messageId: new Uint8Array(messageId),
     encryptionContext,
     encryptedDataKeys: Object.freeze(encryptedDataKeys),
     contentType,
@@ -237,13 +249,15 @@ function* readHeader(
     messageHeader: Object.freeze<MessageHeader>(
       version === VERSION_1
         ? { version, type: TYPE_CUSTOMER_AUTHENTICATED, ...common, headerIvLength: IV_LENGTH }
-        : { version, ...common, suiteData },
+        : { version, ...common, suiteData: new Uint8Array(suiteData) },
     ),
     suite,
     body: view(0, bodyLength),
     bytes: view(0, bodyLength + authLength),
-    iv: version === VERSION_1 ? auth.subarray(0, IV_LENGTH) : new Uint8Array(IV_LENGTH),
+    iv: version === VERSION_1 ? auth.subarray(0, IV_LENGTH) : ZERO_IV,
     tag: auth.subarray(auth.length - TAG_LENGTH),
+    messageId,
+    suiteData,
   }
 }
 
@@ -259,15 +273,15 @@ function checkContentType(byte: number): ContentType {
   throw malformed('Unknown contentType')
 }
 
-function toEncryptedDataKey([id, rawInfo, encryptedDataKey]: [Uint8Array, Uint8Array, Uint8Array]): EncryptedDataKey {
+function toEncryptedDataKey(id: Uint8Array, rawInfo: Uint8Array, encryptedDataKey: Uint8Array): EncryptedDataKey {
   const providerId = fromUtf8(id)
   if (providerId === undefined) throw malformed('Malformed encrypted data key: the key provider ID is not valid UTF-8')
   // Key provider info is bytes (raw AES keyrings put an IV there); its text is for people and for comparing key ARNs.
-  return new EncryptedDataKey({ providerId, providerInfo: lossy.decode(rawInfo), rawInfo, encryptedDataKey })
+  return new EncryptedDataKey({ providerId, providerInfo: lossyUtf8(rawInfo), rawInfo, encryptedDataKey })
 }
 
 function lastU16(bytes: Uint8Array): number {
-  return bytes[bytes.length - 2]! * 256 + bytes[bytes.length - 1]!
+  return readU16(bytes, bytes.length - 2)
 }
 
 function tail(bytes: Uint8Array, length: number): Uint8Array {
@@ -282,5 +296,3 @@ function checkU16(value: number, what: string): number {
 function malformed(message: string): SealwaxError {
   return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }
-
-const lossy = new TextDecoder('utf-8', { ignoreBOM: true })

@@ -1,10 +1,15 @@
 import { allocateSecret, ByteReader, ByteWriter, copySecret, equalBytes, utf8, wipe } from '../bytes'
-import { EncryptedDataKey } from '../encrypted-data-key'
+import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { type ContextOrder, serializeContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
-import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
+import {
+  adoptDataKey,
+  KeyringTraceFlag,
+  type NodeDecryptionMaterial,
+  type NodeEncryptionMaterial,
+} from '../materials/materials'
 import { checkBoolean, checkBytes, checkOneOf, checkOptions, checkString } from '../options'
 import { toWrap } from './data-key'
 
@@ -96,14 +101,15 @@ export class RawAesKeyringNode extends KeyringNode {
     const { keyNamespace, keyName } = this
     const key = this.#usableKey()
     const dataKey = toWrap(material, keyNamespace, keyName)
-    const iv = getEngine().randomBytes(IV_LENGTH)
-    const wrapped = new Uint8Array(dataKey.length + TAG_LENGTH)
-    getEngine().seal(key, iv, serializeContext(material.encryptionContext, this.#orders[0]), dataKey, wrapped)
-    const rawInfo = new ByteWriter(this.#nameBytes.length + 8 + IV_LENGTH)
-      .put(this.#nameBytes)
+    const name = this.#nameBytes
+    const rawInfo = new ByteWriter(name.length + 8 + IV_LENGTH)
+      .put(name)
       .u32(TAG_LENGTH * 8)
-      .u32(IV_LENGTH)
-      .put(iv).bytes
+      .u32(IV_LENGTH).bytes
+    const iv = rawInfo.subarray(name.length + 8)
+    getEngine().randomFill(iv)
+    const wrapped = Buffer.allocUnsafe(dataKey.length + TAG_LENGTH)
+    getEngine().seal(key, iv, serializeContext(material.encryptionContext, this.#orders[0]), dataKey, wrapped)
     return material.addEncryptedDataKey(
       new EncryptedDataKey({ providerId: keyNamespace, providerInfo: keyName, rawInfo, encryptedDataKey: wrapped }),
       KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_SIGNED_ENC_CTX,
@@ -118,9 +124,10 @@ export class RawAesKeyringNode extends KeyringNode {
     const key = this.#usableKey()
     for (const edk of encryptedDataKeys) {
       if (edk.providerId !== keyNamespace) continue
-      const iv = this.#ivOf(edk.rawInfo)
+      const { rawInfo, encryptedDataKey } = bytesOf(edk)
+      const iv = this.#ivOf(rawInfo)
       if (!iv) continue
-      const dataKey = this.#unwrap(key, iv, edk.encryptedDataKey, material)
+      const dataKey = this.#unwrap(key, iv, encryptedDataKey, material)
       if (!dataKey) {
         material.addFailure(
           new SealwaxError(
@@ -131,8 +138,7 @@ export class RawAesKeyringNode extends KeyringNode {
         continue
       }
       const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_VERIFIED_ENC_CTX
-      material.setUnencryptedDataKey(dataKey, { keyNamespace, keyName, flags })
-      wipe(dataKey)
+      adoptDataKey(material, dataKey, { keyNamespace, keyName, flags })
       break
     }
     return material

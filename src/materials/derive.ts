@@ -43,11 +43,11 @@ export function deriveCommittedKey(
   suite: NodeAlgorithmSuite,
   dataKey: Uint8Array,
   messageId: Uint8Array,
-  suiteData: Uint8Array | undefined,
+  suiteData: Uint8Array,
 ): Uint8Array {
   const { key, commitment } = deriveMessageKeys(engine, suite, dataKey, messageId)
   const committed =
-    commitment === undefined || (suiteData?.length === commitment.length && timingSafeEqual(commitment, suiteData))
+    commitment === undefined || (suiteData.length === commitment.length && timingSafeEqual(commitment, suiteData))
   if (committed) return key
   wipe(key)
   throw authenticationFailed()

@@ -32,6 +32,12 @@ export interface KeyringTrace {
  */
 export let dataKeyOf: (material: CryptographicMaterial) => Uint8Array
 
+/**
+ * As `setUnencryptedDataKey`, without the copy: the materials own `dataKey` from here on, and wipe it. It must lie in
+ * memory of its own (`allocateSecret`). For this library's own keyrings.
+ */
+export let adoptDataKey: (material: CryptographicMaterial, dataKey: Uint8Array, trace: KeyringTrace) => void
+
 /** What encryption and decryption materials share. The data key is set once, copied in, and wiped at the end. */
 abstract class CryptographicMaterial {
   readonly suite: NodeAlgorithmSuite
@@ -45,6 +51,16 @@ abstract class CryptographicMaterial {
       if (!material.#dataKey) throw invalid('unencryptedDataKey has not been set')
       if (material.#zeroed) throw invalid('unencryptedDataKey has been zeroed.')
       return material.#dataKey
+    }
+    adoptDataKey = (material, dataKey, trace) => {
+      try {
+        material.#checkSettable(dataKey, trace)
+      } catch (error) {
+        wipe(dataKey)
+        throw error
+      }
+      material.#dataKey = dataKey
+      material.keyringTrace.push(trace)
     }
   }
 
@@ -70,16 +86,16 @@ abstract class CryptographicMaterial {
    * Throws `ERR_INVALID_MATERIALS` when one is set already or the length is not the suite's.
    */
   setUnencryptedDataKey(dataKey: Uint8Array | KeyObject, trace: KeyringTrace): this {
-    if (this.#dataKey || this.#zeroed) throw invalid('unencryptedDataKey has already been set')
     if (!(dataKey instanceof Uint8Array) && !(dataKey instanceof KeyObject)) {
       throw new TypeError(`dataKey must be a Uint8Array or KeyObject, got ${describe(dataKey)}`)
     }
-    checkTrace(trace, this._setFlag)
     const bytes = unwrapDataKey(dataKey)
-    const fits = bytes.length === this.suite.keyLengthBytes
-    if (fits) this.#dataKey = copySecret(bytes)
-    if (bytes !== dataKey) wipe(bytes)
-    if (!fits) throw invalid('Key length does not agree with the algorithm specification.')
+    try {
+      this.#checkSettable(bytes, trace)
+      this.#dataKey = copySecret(bytes)
+    } finally {
+      if (bytes !== dataKey) wipe(bytes)
+    }
     this.keyringTrace.push(trace)
     return this
   }
@@ -94,6 +110,14 @@ abstract class CryptographicMaterial {
     this.#zeroed = true
     wipe(this.#dataKey)
     return this
+  }
+
+  #checkSettable(dataKey: Uint8Array, trace: KeyringTrace): void {
+    if (this.#dataKey || this.#zeroed) throw invalid('unencryptedDataKey has already been set')
+    checkTrace(trace, this._setFlag)
+    if (dataKey.length !== this.suite.keyLengthBytes) {
+      throw invalid('Key length does not agree with the algorithm specification.')
+    }
   }
 
   /** What a keyring that sets the data key must have done. @internal */

@@ -6,13 +6,13 @@ import { type NodeMaterialsManager, requestDecryptionMaterials, toMaterialsManag
 import type { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOptions } from '../options'
-import { CommitmentPolicySuites } from '../policies'
+import { allowsDecrypt, CommitmentPolicySuites } from '../policies'
 import type { ClientOptions } from './client'
 import { checkEncoding, checkSignal } from './encrypt'
 import { MessageOpener } from './opener'
 import { Output } from './output'
 import { checkAborted, nextTurn, orAborted, slices } from './slices'
-import { type MessageSource, readSource } from './source'
+import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `decrypt`. */
 export interface DecryptInput {
@@ -43,7 +43,9 @@ export async function decrypt(
   const options = checkDecryptOptions(op)
   const cmm = toMaterialsManager(source)
   checkAborted(options.signal)
-  const bytes = await readSource(ciphertext, options.encoding, 'Unsupported ciphertext format.')
+  const bytes =
+    bytesOfSource(ciphertext, options.encoding) ??
+    (await readStream(ciphertext, options.encoding, 'Unsupported ciphertext format.'))
   const length = bytes.length
 
   const header = parseHeader(bytes, {
@@ -53,7 +55,8 @@ export async function decrypt(
   const { contentType, frameLength } = header.messageHeader
   const framed = contentType === ContentType.FRAMED_DATA
   const bodyLength = length - header.bytes.length
-  const output = new Output(maxPlaintextLength(bodyLength, frameLength, framed))
+  // Memory of its own: plaintext does not belong in the pool that other buffers share.
+  const output = new Output(Buffer.allocUnsafeSlow(maxPlaintextLength(bodyLength, frameLength, framed)))
   let opener: MessageOpener | undefined
   try {
     opener = new MessageOpener(header, material, options.maxBodySize)
@@ -98,7 +101,9 @@ export async function requestMaterialsFor(
   signal: AbortSignal | undefined,
 ): Promise<NodeDecryptionMaterial> {
   const { messageId, encryptionContext, encryptedDataKeys } = messageHeader
-  CommitmentPolicySuites.isDecryptEnabled(client.commitmentPolicy, suite, Buffer.from(messageId).toString('hex'))
+  if (!allowsDecrypt(client.commitmentPolicy, suite)) {
+    CommitmentPolicySuites.isDecryptEnabled(client.commitmentPolicy, suite, Buffer.from(messageId).toString('hex'))
+  }
   for (const key of Object.keys(requiredContext)) {
     if (encryptionContext[key] !== requiredContext[key]) {
       const problem = key in encryptionContext ? 'has another value for' : 'lacks'
@@ -109,5 +114,5 @@ export async function requestMaterialsFor(
     }
   }
   const asked = requestDecryptionMaterials(cmm, { suite, encryptionContext, encryptedDataKeys })
-  return await orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey())
+  return await (signal ? orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey()) : asked)
 }

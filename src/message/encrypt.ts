@@ -11,7 +11,7 @@ import type { ClientOptions } from './client'
 import { Output } from './output'
 import { MessageSealer } from './sealer'
 import { checkAborted, nextTurn, orAborted, slices } from './slices'
-import { type MessageSource, readSource } from './source'
+import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `encrypt`. */
 export interface EncryptInput {
@@ -48,7 +48,9 @@ export async function encrypt(
   const options = checkEncryptOptions(client, op)
   const cmm = toMaterialsManager(source)
   checkAborted(options.signal)
-  const bytes = await readSource(plaintext, options.encoding, 'Unsupported plaintext')
+  const bytes =
+    bytesOfSource(plaintext, options.encoding) ??
+    (await readStream(plaintext, options.encoding, 'Unsupported plaintext'))
   const length = bytes.length
   if (options.plaintextLength !== undefined && !isSized(plaintext) && length > options.plaintextLength) {
     throw new SealwaxError(
@@ -64,11 +66,13 @@ export async function encrypt(
     plaintextLength: length,
   }
   const asked = requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
-  const material = await orAborted(asked, options.signal, (late) => late.zeroUnencryptedDataKey())
+  const material = await (options.signal
+    ? orAborted(asked, options.signal, (late) => late.zeroUnencryptedDataKey())
+    : asked)
   let sealer: MessageSealer | undefined
   try {
     sealer = new MessageSealer(material, { frameLength: options.frameLength })
-    const output = new Output(sealer.messageLength(length))
+    const output = new Output(Buffer.allocUnsafe(sealer.messageLength(length)))
     output.allocate(sealer.header.length).set(sealer.header)
     const pieces = [sealer.header]
     for (const [start, end] of slices(length, options.frameLength)) {

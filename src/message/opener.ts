@@ -1,4 +1,4 @@
-import { wipe } from '../bytes'
+import { readU32, wipe } from '../bytes'
 import { type Engine, getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import {
@@ -60,8 +60,7 @@ export class MessageOpener {
     const framed = messageHeader.contentType === ContentType.FRAMED_DATA
     this.#state = framed ? 'frames' : 'single block'
     this.#needed = framed ? MARKER_LENGTH : SINGLE_BLOCK_HEADER_LENGTH
-    const suiteData = messageHeader.version === 2 ? messageHeader.suiteData : undefined
-    this.#key = deriveCommittedKey(this.#engine, suite, dataKeyOf(material), messageHeader.messageId, suiteData)
+    this.#key = deriveCommittedKey(this.#engine, suite, dataKeyOf(material), header.messageId, header.suiteData)
     if (!this.#engine.open(this.#key, header.iv, header.body, header.tag, EMPTY)) {
       wipe(this.#key)
       throw authenticationFailed()
@@ -129,9 +128,10 @@ export class MessageOpener {
   }
 
   #stepFrames(bytes: Uint8Array, pieces: Uint8Array[], allocate: Allocate): number {
-    const { frameLength, messageId } = this.#header.messageHeader
+    const { messageId } = this.#header
+    const { frameLength } = this.#header.messageHeader
     const wireLength = frameLength + REGULAR_FRAME_OVERHEAD
-    const next = u32(bytes, 0)
+    const next = readU32(bytes, 0)
     if (next === FINAL_FRAME_MARKER) {
       this.#state = 'final frame'
       this.#needed = FINAL_FRAME_HEADER_LENGTH
@@ -165,7 +165,7 @@ export class MessageOpener {
    */
   #guessRegular(bytes: Uint8Array, complete: number, wireLength: number): number {
     let regular = complete
-    while (regular > 1 && u32(bytes, (regular - 1) * wireLength) !== this.#sequenceNumber + regular - 1) regular--
+    while (regular > 1 && readU32(bytes, (regular - 1) * wireLength) !== this.#sequenceNumber + regular - 1) regular--
     return regular
   }
 
@@ -184,7 +184,7 @@ export class MessageOpener {
       return 0
     }
     const part = this.#state === 'single block' ? 'single block' : 'final frame'
-    const aad = bodyAad(this.#header.messageHeader.messageId, part, this.#sequenceNumber, contentLength)
+    const aad = bodyAad(this.#header.messageId, part, this.#sequenceNumber, contentLength)
     const out = allocate(contentLength)
     const sealed = bytes.subarray(headerLength, length)
     if (!this.#engine.open(this.#key, frameIv(this.#sequenceNumber), aad, sealed, out)) throw authenticationFailed()
@@ -233,10 +233,6 @@ export class MessageOpener {
     this.#pending.set(bytes, this.#pendingLength)
     this.#pendingLength = length
   }
-}
-
-function u32(bytes: Uint8Array, offset: number): number {
-  return ((bytes[offset]! * 256 + bytes[offset + 1]!) * 256 + bytes[offset + 2]!) * 256 + bytes[offset + 3]!
 }
 
 const EMPTY = new Uint8Array(0)

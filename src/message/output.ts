@@ -9,9 +9,9 @@ export class Output {
   readonly #buffer: Buffer
   #length = 0
 
-  /** `maxLength` bounds the sum of the pieces of the result. */
-  constructor(maxLength: number) {
-    this.#buffer = Buffer.allocUnsafeSlow(maxLength)
+  /** `buffer` has room for the whole result. */
+  constructor(buffer: Buffer) {
+    this.#buffer = buffer
   }
 
   readonly allocate: Allocate = (length) => {

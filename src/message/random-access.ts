@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { wipe } from '../bytes'
+import { readU32, wipe } from '../bytes'
 import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import {
@@ -192,8 +192,7 @@ export async function openMessage(
   const material = await requestMaterialsFor(client, cmm, header, encryptionContext, signal)
   let key: Uint8Array | undefined
   try {
-    const suiteData = messageHeader.version === 2 ? messageHeader.suiteData : undefined
-    key = deriveCommittedKey(getEngine(), suite, dataKeyOf(material), messageHeader.messageId, suiteData)
+    key = deriveCommittedKey(getEngine(), suite, dataKeyOf(material), header.messageId, header.suiteData)
     if (!getEngine().open(key, header.iv, header.body, header.tag, new Uint8Array(0))) throw authenticationFailed()
     const { start, contentLength, sequenceNumber } = await findFinalFrame(range, header)
     const last = await readRange(range, start, contentLength + FINAL_FRAME_OVERHEAD)
@@ -275,7 +274,7 @@ export async function findFinalFrame(
   for (let regular = Math.min(most, MAX_UINT32 - 1); regular >= least; regular--) {
     const start = bytes.length + regular * wireLength
     const header = await readRange(range, start, FINAL_FRAME_HEADER_LENGTH)
-    if (new DataView(header.buffer).getUint32(0) !== FINAL_FRAME_MARKER) continue
+    if (readU32(header, 0) !== FINAL_FRAME_MARKER) continue
     const contentLength = parseFinalFrameHeader(header, regular + 1, frameLength)
     const end = start + contentLength + FINAL_FRAME_OVERHEAD
     if (await endsAt(range, end, maxFooterLength > 0)) return { start, end, contentLength, sequenceNumber: regular + 1 }

@@ -34,6 +34,7 @@ export class MessageSealer {
   readonly header: Uint8Array
   readonly #engine: Engine
   readonly #suite: NodeAlgorithmSuite
+  readonly #messageId: Uint8Array
   readonly #key: Uint8Array
   readonly #signer: MessageSigner | undefined
   readonly #frameLength: number
@@ -51,12 +52,14 @@ export class MessageSealer {
     this.#suite = suite
     this.#frameLength = frameLength
     this.#plaintextLength = plaintextLength
-    const messageId = this.#engine.randomBytes(suite.messageFormat === 1 ? 16 : 32)
+    const messageId = Buffer.allocUnsafe(suite.messageFormat === 1 ? 16 : 32)
+    this.#engine.randomFill(messageId)
+    this.#messageId = messageId
     const { key, commitment } = deriveMessageKeys(this.#engine, suite, dataKeyOf(material), messageId)
     this.#key = key
     const fields = {
       suiteId: suite.id,
-      messageId,
+      messageId: new Uint8Array(messageId),
       encryptionContext,
       encryptedDataKeys: Object.freeze(material.encryptedDataKeys),
       contentType: ContentType.FRAMED_DATA,
@@ -64,7 +67,7 @@ export class MessageSealer {
     }
     this.messageHeader = Object.freeze<MessageHeader>(
       commitment
-        ? { version: 2, ...fields, suiteData: commitment }
+        ? { version: 2, ...fields, suiteData: new Uint8Array(commitment) }
         : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
     )
     this.header = this.#authenticatedHeader()
@@ -124,8 +127,9 @@ export class MessageSealer {
   #authenticatedHeader(): Uint8Array {
     const body = serializeHeaderBody(this.messageHeader)
     // Version 1 carries the header's IV, written as zeros; version 2 does not.
-    const header = new Uint8Array(body.length + headerAuthLength(this.#suite))
+    const header = Buffer.allocUnsafe(body.length + headerAuthLength(this.#suite))
     header.set(body)
+    header.fill(0, body.length)
     this.#engine.seal(this.#key, ZERO_IV, body, EMPTY, header.subarray(header.length - TAG_LENGTH))
     return header
   }
@@ -135,7 +139,7 @@ export class MessageSealer {
     if (this.#disposed) throw new SealwaxError('ERR_INTERNAL', 'the message is finished')
     const run = {
       key: this.#key,
-      messageId: this.messageHeader.messageId,
+      messageId: this.#messageId,
       frameLength: this.#frameLength,
       firstSequenceNumber: this.#sequenceNumber,
     }

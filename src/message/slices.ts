@@ -29,12 +29,7 @@ export function checkAborted(signal: AbortSignal | undefined): void {
 }
 
 /** The promise's result, or `ERR_ABORTED` as soon as the signal says so, whatever the promise does later. */
-export async function orAborted<T>(
-  promise: Promise<T>,
-  signal: AbortSignal | undefined,
-  discard: (late: T) => void,
-): Promise<T> {
-  if (!signal) return await promise
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, discard: (late: T) => void): Promise<T> {
   let onAbort = () => {}
   const abort = new Promise<never>((_, reject) => {
     onAbort = () => reject(aborted(signal))

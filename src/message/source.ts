@@ -3,22 +3,23 @@ import { describe } from '../options'
 /** Bytes, text, or a readable stream (anything that iterates asynchronously over bytes or text). */
 export type MessageSource = Uint8Array | string | NodeJS.ReadableStream | AsyncIterable<Uint8Array | string>
 
-/**
- * All bytes of a source, as they are where possible: only text, streams and shared memory are copied.
- * Throws `TypeError` for anything else, starting with `problem`.
- */
-export async function readSource(
+/** The bytes of a source that has them at hand: as they are, except for shared memory and text. Undefined for streams. */
+export function bytesOfSource(source: MessageSource, encoding: BufferEncoding): Uint8Array | undefined {
+  if (typeof source === 'string') return Buffer.from(source, encoding)
+  if (!(source instanceof Uint8Array && ArrayBuffer.isView(source))) return undefined
+  // Another thread could change shared memory between what is checked and what is used.
+  return source.buffer instanceof ArrayBuffer ? source : Uint8Array.from(source)
+}
+
+/** All bytes of a stream, copied. Throws `TypeError` for anything else, starting with `problem`. */
+export async function readStream(
   source: MessageSource,
   encoding: BufferEncoding,
   problem: string,
 ): Promise<Uint8Array> {
-  if (source instanceof Uint8Array && ArrayBuffer.isView(source)) {
-    // Another thread could change shared memory between what is checked and what is used.
-    return source.buffer instanceof ArrayBuffer ? source : Uint8Array.from(source)
-  }
-  if (typeof source === 'string') return Buffer.from(source, encoding)
-  if (!isAsyncIterable(source))
+  if (!isAsyncIterable(source)) {
     throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
+  }
   const chunks: Uint8Array[] = []
   for await (const chunk of source) {
     if (typeof chunk !== 'string' && !(chunk instanceof Uint8Array)) {
