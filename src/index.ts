@@ -52,6 +52,11 @@ export {
   type RawRsaKeyringNodeInput,
 } from './keyrings/raw-rsa'
 export {
+  type CachingMaterialsManagerInput,
+  NodeCachingMaterialsManager,
+  NodeCachingMaterialsManager as CachingMaterialsManager,
+} from './materials/caching-cmm'
+export {
   type NodeDecryptionRequest,
   NodeDefaultCryptographicMaterialsManager,
   NodeDefaultCryptographicMaterialsManager as DefaultMaterialsManager,
@@ -69,6 +74,13 @@ export {
   NodeEncryptionMaterial as EncryptionMaterials,
   unwrapDataKey,
 } from './materials/materials'
+export {
+  type BranchKeyMaterialEntry,
+  type CryptographicMaterialsCache,
+  type DecryptionMaterialEntry,
+  type EncryptionMaterialEntry,
+  getLocalCryptographicMaterialsCache,
+} from './materials/materials-cache'
 export {
   buildClient,
   buildDecrypt,

@@ -1,0 +1,226 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { ByteWriter, compareBytes, utf8 } from '../bytes'
+import type { EncryptedDataKey } from '../encrypted-data-key'
+import { serializeContext } from '../encryption-context'
+import { checkOptions, describe } from '../options'
+import {
+  type NodeDecryptionRequest,
+  type NodeEncryptionRequest,
+  type NodeMaterialsManager,
+  toMaterialsManager,
+} from './cmm'
+import type { KeyringNode } from './keyring'
+import { dataKeyOf, KeyringTraceFlag, NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
+import { ageOf, type CacheEntry, type CryptographicMaterialsCache, checkCache } from './materials-cache'
+import { type Fetched, SingleFlight } from './single-flight'
+
+export interface CachingMaterialsManagerInput {
+  /** Where materials come from when the cache has none: a keyring or a materials manager. */
+  backingMaterials: KeyringNode | NodeMaterialsManager
+  /** See {@link getLocalCryptographicMaterialsCache}. Several managers may share one. */
+  cache: CryptographicMaterialsCache
+  /** How long materials are used, in milliseconds; more than 0. */
+  maxAge: number
+  /** How many plaintext bytes one data key encrypts at most. Default: 2^53 - 1. */
+  maxBytesEncrypted?: number
+  /** How many messages one data key encrypts at most. Default, and the most that is allowed: 2^32. */
+  maxMessagesEncrypted?: number
+  /**
+   * Managers with the same partition and the same cache share materials. Default: random, so that none are shared.
+   * Give the same one only to managers whose backing materials are the same.
+   */
+  partition?: string
+}
+
+/**
+ * Reuses the materials of another manager within limits of age, messages and bytes (framework/caching-cmm.md), so that a
+ * key service is called less often. Messages that share materials share a data key, and a signature key where the suite
+ * signs; each still has a derived key of its own.
+ *
+ * Encryption materials are cached where the length of the plaintext is known beforehand; suites without key derivation
+ * are never cached. Limits hold exactly, whatever runs in parallel, and simultaneous misses of the same materials make
+ * one call.
+ *
+ * @example
+ * const cmm = new NodeCachingMaterialsManager({
+ *   backingMaterials: keyring, cache: getLocalCryptographicMaterialsCache(100),
+ *   maxAge: 60_000, maxMessagesEncrypted: 1000,
+ * })
+ */
+export class NodeCachingMaterialsManager implements NodeMaterialsManager {
+  readonly #backing: NodeMaterialsManager
+  readonly #cache: CryptographicMaterialsCache
+  readonly #maxAge: number
+  readonly #maxBytes: number
+  readonly #maxMessages: number
+  readonly #partition: string
+  readonly #flights = new SingleFlight()
+
+  constructor(input: CachingMaterialsManagerInput) {
+    const {
+      backingMaterials,
+      cache,
+      maxAge,
+      maxBytesEncrypted = MAX_BYTES,
+      maxMessagesEncrypted = MAX_MESSAGES,
+      partition = randomBytes(64).toString('base64'),
+    } = checkOptions(input, OPTIONS, 'NodeCachingMaterialsManager')
+    if (!backingMaterials) throw new TypeError('You must provide a backing material source.')
+    this.#backing = toMaterialsManager(backingMaterials)
+    this.#cache = checkCache(cache)
+    this.#maxAge = checkLimit(maxAge, Number.MAX_VALUE, 'You must configure a maxAge')
+    this.#maxBytes = checkLimit(maxBytesEncrypted, MAX_BYTES, 'maxBytesEncrypted is outside of bounds.')
+    this.#maxMessages = checkLimit(maxMessagesEncrypted, MAX_MESSAGES, 'maxMessagesEncrypted is outside of bounds.')
+    if (typeof partition !== 'string' || partition === '') {
+      throw new TypeError(`partition must be a string. It must not be empty, got ${describe(partition)}`)
+    }
+    this.#partition = partition
+    Object.freeze(this)
+  }
+
+  async getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial> {
+    const { plaintextLength, ...withoutLength } = request
+    const cacheable = request.suite?.cacheSafe !== false && plaintextLength !== undefined && plaintextLength >= 0
+    // A message past the limit by itself uses no cached key, and leaves the others theirs.
+    if (!cacheable || plaintextLength > this.#maxBytes) return await this.#backing.getEncryptionMaterials(request)
+
+    const id = encryptionCacheId(this.#partition, request)
+    const find = () => {
+      const entry = this.#cache.getEncryptionMaterial(id, plaintextLength)
+      if (!entry) return undefined
+      const { messagesEncrypted, bytesEncrypted } = entry
+      const usedUp = messagesEncrypted > this.#maxMessages || bytesEncrypted > this.#maxBytes
+      return this.#take(id, entry, usedUp, cloneEncryptionMaterial)
+    }
+    return await this.#flights.get(id, find, async () => {
+      // Other messages will use these materials too: the length of this one is not for whoever makes them.
+      const material = await this.#backing.getEncryptionMaterials(withoutLength)
+      return keep(material, NodeEncryptionMaterial, cloneEncryptionMaterial, () =>
+        this.#cache.putEncryptionMaterial(id, material, plaintextLength, this.#maxAge),
+      )
+    })
+  }
+
+  async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
+    if (!request.suite.cacheSafe) return await this.#backing.decryptMaterials(request)
+    const id = decryptionCacheId(this.#partition, request)
+    const find = () => {
+      const entry = this.#cache.getDecryptionMaterial(id)
+      return entry ? this.#take(id, entry, false, cloneDecryptionMaterial) : undefined
+    }
+    return await this.#flights.get(id, find, async () => {
+      const material = await this.#backing.decryptMaterials(request)
+      return keep(material, NodeDecryptionMaterial, cloneDecryptionMaterial, () =>
+        this.#cache.putDecryptionMaterial(id, material, this.#maxAge),
+      )
+    })
+  }
+
+  /** A copy of what an entry holds; an entry past a limit is deleted instead. */
+  #take<M>(id: string, entry: CacheEntry<M>, usedUp: boolean, clone: (material: M) => M): M | undefined {
+    if (!usedUp && ageOf(entry) <= this.#maxAge) return clone(entry.response)
+    this.#cache.del(id)
+    return undefined
+  }
+}
+Object.freeze(NodeCachingMaterialsManager)
+Object.freeze(NodeCachingMaterialsManager.prototype)
+
+/**
+ * Which encryption materials are interchangeable (framework/cryptographic-materials-cache.md "Appendix A"), in base64.
+ * Over the specification's formula the commitment policy is in it: where no suite is asked for it decides the suite, and
+ * clients with different policies may share a cache.
+ */
+export function encryptionCacheId(
+  partition: string,
+  {
+    suite,
+    encryptionContext,
+    commitmentPolicy,
+  }: Pick<NodeEncryptionRequest, 'suite' | 'encryptionContext' | 'commitmentPolicy'>,
+): string {
+  const suiteInfo = suite ? new ByteWriter(3).u8(1).u16(suite.id).bytes : Uint8Array.of(0)
+  const context = sha512(serializeContext(encryptionContext))
+  return sha512(sha512(utf8(partition)), suiteInfo, context, utf8(commitmentPolicy)).toString('base64')
+}
+
+/** The same for decryption materials. Whether a policy allows the suite is decided before any are asked for. */
+export function decryptionCacheId(
+  partition: string,
+  { suite, encryptionContext, encryptedDataKeys }: NodeDecryptionRequest,
+): string {
+  const suiteInfo = new ByteWriter(2).u16(suite.id).bytes
+  const edks = encryptedDataKeys.map((edk) => sha512(...edkFields(edk))).sort(compareBytes)
+  const context = sha512(serializeContext(encryptionContext))
+  return sha512(sha512(utf8(partition)), suiteInfo, ...edks, EDKS_END, context).toString('base64')
+}
+
+/** Caches materials that may be cached; what the caller gets is its own to wipe either way. */
+function keep<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
+  material: M,
+  kind: abstract new (...args: never[]) => M,
+  clone: (material: M) => M,
+  put: () => void,
+): Fetched<M> {
+  // Materials that break the contract are for the caller to refuse.
+  const cacheable = material instanceof kind && material.suite.cacheSafe && material.hasValidKey()
+  if (!cacheable) return { value: material, kept: false }
+  const value = clone(material)
+  put()
+  return { value, kept: true }
+}
+
+function cloneEncryptionMaterial(source: NodeEncryptionMaterial): NodeEncryptionMaterial {
+  const clone = new NodeEncryptionMaterial(source.suite, source.encryptionContext)
+  clone.setUnencryptedDataKey(dataKeyOf(source), source.keyringTrace[0]!)
+  for (const edk of source.encryptedDataKeys) {
+    clone.addEncryptedDataKey(edk, KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)
+  }
+  if (source.signatureKey) clone.setSignatureKey(source.signatureKey)
+  copyTrace(source, clone)
+  return clone
+}
+
+function cloneDecryptionMaterial(source: NodeDecryptionMaterial): NodeDecryptionMaterial {
+  const clone = new NodeDecryptionMaterial(source.suite, source.encryptionContext)
+  clone.setUnencryptedDataKey(dataKeyOf(source), source.keyringTrace[0]!)
+  if (source.verificationKey) clone.setVerificationKey(source.verificationKey)
+  copyTrace(source, clone)
+  return clone
+}
+
+function copyTrace<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(source: M, clone: M): void {
+  clone.keyringTrace.splice(0, Infinity, ...source.keyringTrace.map((trace) => ({ ...trace })))
+}
+
+/** Key provider ID, key provider info and ciphertext as a header has them. */
+function edkFields({ providerId, rawInfo, encryptedDataKey }: EncryptedDataKey): Uint8Array[] {
+  return [utf8(providerId), rawInfo, encryptedDataKey].flatMap((field) => [
+    new ByteWriter(2).u16(field.length).bytes,
+    field,
+  ])
+}
+
+function sha512(...parts: readonly Uint8Array[]): Buffer {
+  const hash = createHash('sha512')
+  for (const part of parts) hash.update(part)
+  return hash.digest()
+}
+
+function checkLimit(value: unknown, max: number, problem: string): number {
+  if (typeof value !== 'number') throw new TypeError(`${problem} It must be a number, got ${describe(value)}`)
+  if (value > 0 && value <= max) return value
+  throw new RangeError(`${problem} It must be more than 0 and at most ${max}, got ${value}`)
+}
+
+const MAX_BYTES = Number.MAX_SAFE_INTEGER
+const MAX_MESSAGES = 2 ** 32
+const EDKS_END = new Uint8Array(64)
+const OPTIONS = [
+  'backingMaterials',
+  'cache',
+  'maxAge',
+  'maxBytesEncrypted',
+  'maxMessagesEncrypted',
+  'partition',
+] as const
