@@ -1,8 +1,8 @@
 import { Duplex } from 'node:stream'
-import { HeaderParser } from '../format/message-header'
+import { SealwaxError } from '../errors'
+import { HeaderParser, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
-import type { NodeEncryptionMaterial } from '../materials/materials'
 import { type SignaturePolicy, SignaturePolicySuites } from '../policies'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
@@ -10,7 +10,7 @@ import { checkEncryptOptions, type EncryptInput } from './encrypt'
 import { MessageOpener } from './opener'
 import { allocateFresh } from './output'
 import { MessageSealer } from './sealer'
-import { aborted, nextTurn, slices } from './slices'
+import { aborted, checkAborted, nextTurn, slices } from './slices'
 
 /** Options of `encryptStream`. */
 export type EncryptStreamInput = Omit<EncryptInput, 'encoding'>
@@ -28,6 +28,8 @@ const HIGH_WATER_MARK = 256 * 1024
 abstract class MessageStream extends Duplex {
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = () => void this.destroy(aborted(this.#signal!))
+  /** The callback of the write or final under way. */
+  #answer: ((error?: Error | null) => void) | undefined
   #continue: (() => void) | undefined
 
   constructor(signal: AbortSignal | undefined) {
@@ -47,6 +49,7 @@ abstract class MessageStream extends Duplex {
   /** Hands pieces to the reader, at its pace. */
   protected async send(pieces: readonly Uint8Array[]): Promise<void> {
     for (const piece of pieces) {
+      if (this.destroyed) return
       if (piece.length === 0 || this.push(piece) || this.destroyed) continue
       await new Promise<void>((resolve) => {
         this.#continue = resolve
@@ -54,12 +57,19 @@ abstract class MessageStream extends Duplex {
     }
   }
 
-  /** Runs `step` over a chunk in batches; other events have their turn between them. */
-  protected async inBatches(chunk: Uint8Array, step: (batch: Uint8Array) => readonly Uint8Array[]): Promise<void> {
-    for (const [start, end] of slices(chunk.length, 1, BATCH_LENGTH)) {
+  /** Runs `step` over a chunk of `length` bytes in batches; other events have their turn between them. */
+  protected async inBatches(
+    chunk: Uint8Array,
+    length: number,
+    step: (batch: Uint8Array) => readonly Uint8Array[],
+  ): Promise<void> {
+    // Another thread could change shared memory between what is checked and what is used.
+    const bytes = chunk.buffer instanceof ArrayBuffer ? chunk : Uint8Array.from(chunk)
+    for (const [start, end] of slices(length, 1, BATCH_LENGTH)) {
       if (start > 0) await nextTurn()
       if (this.destroyed) return
-      await this.send(step(chunk.subarray(start, end)))
+      if (bytes.length !== length) throw new TypeError('a chunk was resized or transferred before its write callback')
+      await this.send(step(bytes.subarray(start, end)))
     }
   }
 
@@ -70,20 +80,36 @@ abstract class MessageStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    this.consume(chunk).then(() => callback(), callback)
+    this.#answer = callback
+    this.consume(chunk).then(
+      () => this.#settle(),
+      (error) => this.#settle(toError(error)),
+    )
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    this.complete().then(() => {
-      this.push(null)
-      callback()
-    }, callback)
+    this.#answer = callback
+    this.complete().then(
+      () => {
+        if (!this.destroyed) this.push(null)
+        this.#settle()
+      },
+      (error) => this.#settle(toError(error)),
+    )
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     this.release()
     callback(error)
+    // Node leaves it to the stream to answer the writer that still waits, and with it those in the queue.
+    this.#settle(error)
+  }
+
+  #settle(error?: Error | null): void {
+    const answer = this.#answer
+    this.#answer = undefined
+    answer?.(error)
   }
 }
 
@@ -92,23 +118,24 @@ class EncryptStream extends MessageStream {
   #open: MessageSealer | undefined
 
   constructor(client: Readonly<ClientOptions>, cmm: NodeMaterialsManager, op: EncryptStreamInput | undefined) {
-    const { suite, encryptionContext, frameLength, plaintextLength, signal } = checkEncryptOptions(client, op)
-    super(signal)
-    const request = {
-      ...(suite && { suite }),
-      encryptionContext,
-      commitmentPolicy: client.commitmentPolicy,
-      ...(plaintextLength !== undefined && { plaintextLength }),
-    }
-    const asked = requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
-    this.#sealer = asked.then((material) => this.#begin(material, frameLength, plaintextLength))
-    this.#sealer.catch((error) => this.destroy(error))
+    const options = checkEncryptOptions(client, op)
+    super(options.signal)
+    this.#sealer = this.#begin(client, cmm, options)
+    this.#sealer.catch((error) => this.destroy(toError(error)))
   }
 
-  #begin(material: NodeEncryptionMaterial, frameLength: number, plaintextLength?: number): MessageSealer | undefined {
+  async #begin(
+    client: Readonly<ClientOptions>,
+    cmm: NodeMaterialsManager,
+    options: ReturnType<typeof checkEncryptOptions>,
+  ): Promise<MessageSealer | undefined> {
+    const { suite, encryptionContext, frameLength, plaintextLength, signal } = options
+    checkAborted(signal)
+    const limit = plaintextLength === undefined ? {} : { plaintextLength }
+    const request = { ...(suite && { suite }), encryptionContext, commitmentPolicy: client.commitmentPolicy, ...limit }
+    const material = await requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
     try {
       if (this.destroyed) return undefined
-      const limit = plaintextLength === undefined ? {} : { plaintextLength }
       this.#open = new MessageSealer(material, { frameLength, ...limit })
       this.emit('MessageHeader', this.#open.messageHeader)
       if (!this.destroyed) this.push(this.#open.header)
@@ -119,8 +146,9 @@ class EncryptStream extends MessageStream {
   }
 
   protected override async consume(chunk: Uint8Array): Promise<void> {
+    const { length } = chunk
     const sealer = await this.#sealer
-    if (sealer) await this.inBatches(chunk, (batch) => sealer.update(batch, allocateFresh))
+    if (sealer) await this.inBatches(chunk, length, (batch) => sealer.update(batch, allocateFresh))
   }
 
   protected override async complete(): Promise<void> {
@@ -161,35 +189,34 @@ class DecryptStream extends MessageStream {
   }
 
   protected override async consume(chunk: Uint8Array): Promise<void> {
-    let body = chunk
-    if (!this.#opener) {
-      body = chunk.subarray(this.#parser.push(chunk))
-      if (!this.#parser.header) return
-      this.#opener = await this.#begin()
-    }
+    const used = this.#parser.push(chunk)
+    if (!this.#parser.header) return
+    const length = chunk.length - used
+    const body = chunk.subarray(used)
+    if (!this.#opener) await this.#begin(this.#parser.header)
     const opener = this.#opener
-    if (opener && body.length > 0) await this.inBatches(body, (batch) => opener.update(batch, allocateFresh))
+    if (opener) await this.inBatches(body, length, (batch) => opener.update(batch, allocateFresh))
   }
 
   protected override async complete(): Promise<void> {
     if (!this.#parser.header) throw this.#parser.truncated()
     if (!this.#opener || this.destroyed) return
     const last = this.#opener.final()
+    this.release()
     await this.send(last)
   }
 
-  async #begin(): Promise<MessageOpener | undefined> {
-    const header = this.#parser.header!
+  async #begin(header: ParsedHeader): Promise<void> {
     const { messageHeader, suite } = header
     const messageId = Buffer.from(messageHeader.messageId).toString('hex')
     SignaturePolicySuites.isDecryptEnabled(this.#signaturePolicy, suite, messageId)
     const { encryptionContext, maxBodySize, signal } = this.#options
+    checkAborted(signal)
     const material = await requestMaterialsFor(this.#client, this.#cmm, header, encryptionContext, signal)
     try {
-      if (this.destroyed) return undefined
-      const opener = new MessageOpener(header, material, maxBodySize)
+      if (this.destroyed) return
+      this.#opener = new MessageOpener(header, material, maxBodySize)
       this.emit('MessageHeader', messageHeader)
-      return opener
     } finally {
       material.zeroUnencryptedDataKey()
     }
@@ -198,6 +225,12 @@ class DecryptStream extends MessageStream {
   protected override release(): void {
     this.#opener?.dispose()
   }
+}
+
+/** An error even where a keyring rejected with nothing: a callback without one would mean success. */
+function toError(error: unknown): Error {
+  if (error) return error as Error
+  return new SealwaxError('ERR_INVALID_MATERIALS', 'a keyring or materials manager failed without saying why')
 }
 
 /** See {@link EncryptClient.encryptStream}. */
