@@ -1,3 +1,11 @@
+export {
+  frozenClass,
+  immutableBaseClass,
+  immutableClass,
+  NotSupported,
+  needs,
+  readOnlyProperty,
+} from './class-guards'
 export { EncryptedDataKey } from './encrypted-data-key'
 export type { EncryptionContext } from './encryption-context'
 export { SealwaxError, type SealwaxErrorCode } from './errors'
@@ -65,6 +73,16 @@ export {
   type NodeMaterialsManager as MaterialsManager,
 } from './materials/cmm'
 export { KeyringNode, KeyringNode as Keyring } from './materials/keyring'
+export {
+  type AwsEsdkJsCipherGCM,
+  type AwsEsdkJsDecipherGCM,
+  type GetCipher,
+  type GetDecipher,
+  type GetSigner,
+  type GetVerify,
+  getDecryptionHelper,
+  getEncryptHelper,
+} from './materials/material-helpers'
 export {
   type KeyringTrace,
   KeyringTraceFlag,
