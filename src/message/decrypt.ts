@@ -45,7 +45,7 @@ export async function decrypt(
   checkAborted(options.signal)
   const bytes =
     bytesOfSource(ciphertext, options.encoding) ??
-    (await readStream(ciphertext, options.encoding, 'Unsupported ciphertext format.'))
+    (await readStream(ciphertext, { ...options, problem: 'Unsupported ciphertext format.' }))
   const length = bytes.length
 
   const header = parseHeader(bytes, {

@@ -1,5 +1,4 @@
 import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
-import { SealwaxError } from '../errors'
 import { MAX_UINT32 } from '../format/frame'
 import type { MessageHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
@@ -50,14 +49,8 @@ export async function encrypt(
   checkAborted(options.signal)
   const bytes =
     bytesOfSource(plaintext, options.encoding) ??
-    (await readStream(plaintext, options.encoding, 'Unsupported plaintext'))
+    (await readStream(plaintext, { ...options, maxLength: options.plaintextLength, problem: 'Unsupported plaintext' }))
   const length = bytes.length
-  if (options.plaintextLength !== undefined && !isSized(plaintext) && length > options.plaintextLength) {
-    throw new SealwaxError(
-      'ERR_LIMIT_EXCEEDED',
-      `Encrypted data exceeded plaintextLength. ${length} > ${options.plaintextLength}`,
-    )
-  }
 
   const request = {
     ...(options.suite && { suite: options.suite }),
@@ -130,8 +123,4 @@ export function checkEncoding(encoding: unknown): BufferEncoding {
 export function checkSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return signal
   throw new TypeError('"signal" must be an AbortSignal')
-}
-
-function isSized(source: MessageSource): boolean {
-  return typeof source === 'string' || source instanceof Uint8Array
 }

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { readU32, wipe } from '../bytes'
+import type { EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import {
@@ -22,7 +23,7 @@ import { dataKeyOf } from '../materials/materials'
 import { checkBoolean, checkInteger, checkOptions, describe } from '../options'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
-import { checkAborted, nextTurn } from './slices'
+import { checkAborted, nextTurn, orAborted } from './slices'
 
 /** Where a message lies: bytes, an open file, or anything that reads a range of known total length. */
 export type RandomAccessSource = Uint8Array | FileHandleLike | RangeReader
@@ -109,7 +110,19 @@ export class OpenedMessage {
   createReadStream(offset = 0, length = this.length - offset): Readable {
     checkInteger(offset, 'offset', 0, this.length)
     checkInteger(length, 'length', 0, this.length - offset)
-    return Readable.from(this.#pieces(offset, offset + length), { objectMode: false })
+    const pieces = this.#pieces(offset, offset + length)
+    // Not Readable.from: its destroy waits for a read under way, which may never end.
+    return new Readable({
+      read() {
+        pieces.next().then(
+          ({ value, done }) => {
+            if (this.destroyed) wipe(value as Uint8Array | undefined)
+            else this.push(done ? null : value)
+          },
+          (error) => this.destroy(error),
+        )
+      },
+    })
   }
 
   /** Wipes the key; later reads throw. Safe to call twice. */
@@ -120,7 +133,9 @@ export class OpenedMessage {
 
   async *#pieces(start: number, end: number): AsyncGenerator<Uint8Array> {
     const { frameLength } = this.messageHeader
+    this.#checkOpen()
     for (let position = start; position < end; ) {
+      if (position > start) await nextTurn()
       const first = Math.floor(position / frameLength)
       const frames = Math.min(this.#maxBatch, Math.floor((end - 1) / frameLength) - first + 1)
       const plaintext = await this.#openFrames(first, frames)
@@ -128,7 +143,6 @@ export class OpenedMessage {
       const to = Math.min(end - first * frameLength, plaintext.length)
       yield plaintext.subarray(from, to)
       position += to - from
-      await nextTurn()
     }
   }
 
@@ -171,15 +185,33 @@ export async function openMessage(
   checkBoolean(readSignedMessageWithoutVerifyingItsSignature, 'readSignedMessageWithoutVerifyingItsSignature')
   const { encryptionContext, maxBodySize, signal } = checkDecryptOptions(rest)
   const cmm = toMaterialsManager(source)
-  const range = await toRangeReader(message)
   checkAborted(signal)
+  const limits = { encryptionContext, maxBodySize, signal, signed: readSignedMessageWithoutVerifyingItsSignature }
+  const opening = open(client, cmm, message, limits)
+  return await (signal ? orAborted(opening, signal, (late) => late.close()) : opening)
+}
 
+interface Limits {
+  readonly encryptionContext: Readonly<EncryptionContext>
+  readonly maxBodySize: number
+  readonly signal: AbortSignal | undefined
+  /** Whether a signed message may be read. */
+  readonly signed: boolean
+}
+
+async function open(
+  client: Readonly<ClientOptions>,
+  cmm: NodeMaterialsManager,
+  message: RandomAccessSource,
+  { encryptionContext, maxBodySize, signal, signed }: Limits,
+): Promise<OpenedMessage> {
+  const range = await toRangeReader(message)
   const header = await readHeader(range, client.maxEncryptedDataKeys)
   const { messageHeader, suite } = header
   if (messageHeader.contentType !== ContentType.FRAMED_DATA) {
     throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'only framed messages can be read from the middle')
   }
-  if (suite.signatureCurve && !readSignedMessageWithoutVerifyingItsSignature) {
+  if (suite.signatureCurve && !signed) {
     throw new SealwaxError(
       'ERR_SIGNATURE_POLICY',
       'the message is signed, and reading parts of it cannot check the signature: decrypt it, or set "readSignedMessageWithoutVerifyingItsSignature"',
@@ -197,7 +229,6 @@ export async function openMessage(
     const { start, contentLength, sequenceNumber } = await findFinalFrame(range, header)
     const last = await readRange(range, start, contentLength + FINAL_FRAME_OVERHEAD)
     wipe(openFinalFrame(last, key, messageHeader, sequenceNumber))
-    checkAborted(signal)
     return new OpenedMessage(range, header, key, sequenceNumber - 1, contentLength)
   } catch (error) {
     wipe(key)

@@ -1,4 +1,6 @@
+import { SealwaxError } from '../errors'
 import { describe } from '../options'
+import { orAborted } from './slices'
 
 /** Bytes, text, or a readable stream (anything that iterates asynchronously over bytes or text). */
 export type MessageSource = Uint8Array | string | NodeJS.ReadableStream | AsyncIterable<Uint8Array | string>
@@ -11,22 +13,54 @@ export function bytesOfSource(source: MessageSource, encoding: BufferEncoding): 
   return source.buffer instanceof ArrayBuffer ? source : Uint8Array.from(source)
 }
 
-/** All bytes of a stream, copied. Throws `TypeError` for anything else, starting with `problem`. */
+/**
+ * All bytes of a stream, copied; an abort destroys it. Throws `TypeError` for anything else, starting with `problem`,
+ * `ERR_LIMIT_EXCEEDED` as soon as there are more than `maxLength`.
+ */
 export async function readStream(
   source: MessageSource,
-  encoding: BufferEncoding,
-  problem: string,
+  { encoding, signal, maxLength, problem }: ReadOptions,
 ): Promise<Uint8Array> {
   if (!isAsyncIterable(source)) {
     throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
   }
+  const reading = collect(source, encoding, maxLength, problem)
+  if (!signal) return await reading
+  try {
+    return await orAborted(reading, signal, () => {})
+  } catch (error) {
+    if (signal.aborted) (source as { destroy?: () => void }).destroy?.()
+    throw error
+  }
+}
+
+export interface ReadOptions {
+  /** Of chunks of text. */
+  readonly encoding: BufferEncoding
+  readonly signal: AbortSignal | undefined
+  readonly maxLength?: number | undefined
+  readonly problem: string
+}
+
+async function collect(
+  source: AsyncIterable<unknown>,
+  encoding: BufferEncoding,
+  maxLength = Infinity,
+  problem: string,
+): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
+  let length = 0
   for await (const chunk of source) {
     if (typeof chunk !== 'string' && !(chunk instanceof Uint8Array)) {
       throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${describe(chunk)}`)
     }
     // A copy: a source may use its chunk's memory again.
-    chunks.push(typeof chunk === 'string' ? Buffer.from(chunk, encoding) : Uint8Array.from(chunk))
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : Uint8Array.from(chunk)
+    length += bytes.length
+    if (length > maxLength) {
+      throw new SealwaxError('ERR_LIMIT_EXCEEDED', `Encrypted data exceeded plaintextLength. ${length} > ${maxLength}`)
+    }
+    chunks.push(bytes)
   }
   return Buffer.concat(chunks)
 }
