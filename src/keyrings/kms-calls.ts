@@ -79,7 +79,7 @@ function withoutSecrets(error: unknown): Error {
       : redact(String(message ?? ''), httpStatusCode === undefined),
   )
   clean.name = typeof name === 'string' ? redact(name, true) : 'Error'
-  return Object.assign(clean, { $metadata: { httpStatusCode, requestId } })
+  return Object.assign(clean, $metadata && { $metadata: { httpStatusCode, requestId } })
 }
 
 interface SdkError {

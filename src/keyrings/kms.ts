@@ -9,7 +9,6 @@ import {
   beginRequest,
   checkDiscoveryFilter,
   checkGrantTokens,
-  checkStrings,
   checkTimeout,
   type DiscoveryFilter,
   type KmsCallInput,
@@ -74,8 +73,8 @@ export class KmsKeyringNode extends KeyringNode {
       clientProvider = cacheKmsClients,
       timeout,
     } = checkOptions(input, OPTIONS, 'KmsKeyringNode')
-    const hasKeys =
-      Boolean(generatorKeyId) || checkStrings(keyIds, 'Malformed arn. "keyIds" must be strings').length > 0
+    if (!Array.isArray(keyIds)) throw new TypeError(`"keyIds" must be an array, got ${describe(keyIds)}`)
+    const hasKeys = Boolean(generatorKeyId) || keyIds.length > 0
     if (!checkBoolean(discovery, 'discovery') && !hasKeys) {
       throw new TypeError('Noop keyring is not allowed: Set a keyId or discovery')
     }

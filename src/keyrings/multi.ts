@@ -57,7 +57,8 @@ export class MultiKeyringNode extends KeyringNode {
       if (material.hasValidKey()) return material
     }
     if (errors.length === 0) return material
-    const all = [...errors, ...material.failures]
+    const told = errors.flatMap((error) => (error instanceof SealwaxError && error.errors) || [])
+    const all = [...errors, ...material.failures.filter((failure) => !told.includes(failure))]
     throw new SealwaxError(
       'ERR_NO_DATA_KEY',
       `Unable to decrypt data key and one or more child keyrings had an error. ${all.map((error, i) => `Error #${i + 1}: ${error.message}`).join('; ')}`,
