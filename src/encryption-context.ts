@@ -1,6 +1,6 @@
 import { ByteReader, ByteWriter, compareBytes, utf8 } from './bytes'
 import { SealwaxError } from './errors'
-import { describe } from './options'
+import { describe, isRecord } from './options'
 
 /**
  * Public, authenticated pairs of strings that travel with a message.
@@ -18,9 +18,7 @@ const MAX_LENGTH = 0xffff
 
 /** Checks what a caller passed and returns a frozen copy without a prototype. */
 export function checkEncryptionContext(value: unknown): Readonly<EncryptionContext> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TypeError(`"encryptionContext" must be an object of strings, got ${describe(value)}`)
-  }
+  if (!isRecord(value)) throw new TypeError(`"encryptionContext" must be an object of strings, got ${describe(value)}`)
   const context = emptyContext()
   for (const [key, text] of Object.entries(value)) {
     if (typeof text !== 'string') {

@@ -10,9 +10,7 @@ export function checkOptions<T extends object>(
   of: string,
 ): T {
   if (options === undefined) return {} as T
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new TypeError(`the options of ${of} must be an object, got ${describe(options)}`)
-  }
+  if (!isRecord(options)) throw new TypeError(`the options of ${of} must be an object, got ${describe(options)}`)
   for (const key of Object.keys(options)) {
     if (!(known as readonly string[]).includes(key)) {
       throw new TypeError(`unknown option "${key}" of ${of}: it takes ${known.map((name) => `"${name}"`).join(', ')}`)
@@ -62,6 +60,17 @@ export function checkBytes(value: unknown, name: string): Uint8Array {
     throw new TypeError(`"${name}" must be a Buffer or Uint8Array, got ${describe(value)}`)
   }
   return value
+}
+
+/**
+ * Whether `value` is an object read by its own keys. One without any must be plain: a Map, a Promise or an object of
+ * getters would otherwise pass for an empty one, and what the caller meant would be lost in silence.
+ */
+export function isRecord(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  if (Object.keys(value).length > 0) return true
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 /** How to speak of a wrong value without printing what may be a secret: its kind, and small numbers and names as they are. */

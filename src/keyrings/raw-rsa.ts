@@ -4,7 +4,7 @@ import { EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
-import { checkOneOf, checkOptions, checkString, describe } from '../options'
+import { checkOneOf, checkOptions, checkString } from '../options'
 import { toWrap } from './data-key'
 
 /** Hash of OAEP, and of its MGF1; `undefined` is SHA-1, as OpenSSL has it. */
@@ -53,9 +53,7 @@ export class RawRsaKeyringNode extends KeyringNode {
     } = checkOptions(input, OPTIONS, 'RawRsaKeyringNode')
     this.keyNamespace = checkString(keyNamespace, 'keyNamespace')
     this.keyName = checkString(keyName, 'keyName')
-    if (typeof rsaKey !== 'object' || rsaKey === null)
-      throw new TypeError(`"rsaKey" must be an object, got ${describe(rsaKey)}`)
-    const { publicKey, privateKey } = rsaKey
+    const { publicKey, privateKey } = checkOptions(rsaKey, ['publicKey', 'privateKey'], '"rsaKey"')
     if (!publicKey && !privateKey)
       throw new TypeError('No Key provided. "rsaKey" needs a "publicKey" or a "privateKey"')
     checkOneOf(padding, 'padding', [RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING])

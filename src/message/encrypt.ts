@@ -3,9 +3,9 @@ import { MAX_UINT32 } from '../format/frame'
 import type { MessageHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
-import { checkInteger, checkOptions } from '../options'
+import { checkInteger, checkOneOf, checkOptions } from '../options'
 import { CommitmentPolicySuites } from '../policies'
-import { type AlgorithmSuiteIdentifier, getSuite } from '../suites'
+import { AlgorithmSuiteIdentifier, getSuite } from '../suites'
 import type { ClientOptions } from './client'
 import { Output } from './output'
 import { MessageSealer } from './sealer'
@@ -36,6 +36,7 @@ export interface EncryptOutput {
 
 /** Defaults: those of `@aws-crypto/client-node`, whose readers and writers meet ours. */
 const DEFAULT_FRAME_LENGTH = 4096
+const SUITE_IDS = Object.values(AlgorithmSuiteIdentifier).filter((id) => typeof id === 'number')
 const OPTIONS = ['suiteId', 'encryptionContext', 'frameLength', 'plaintextLength', 'encoding', 'signal'] as const
 
 export async function encrypt(
@@ -93,7 +94,10 @@ export function checkEncryptOptions(client: Readonly<ClientOptions>, op: Encrypt
     encoding = 'utf8',
     signal,
   } = checkOptions(op, OPTIONS, 'encrypt')
-  if (suiteId !== undefined) CommitmentPolicySuites.isEncryptEnabled(client.commitmentPolicy, suiteId)
+  if (suiteId !== undefined) {
+    checkOneOf(suiteId, 'suiteId', SUITE_IDS)
+    CommitmentPolicySuites.isEncryptEnabled(client.commitmentPolicy, suiteId)
+  }
   if (
     typeof frameLength === 'number' &&
     !(frameLength >= 1 && frameLength <= MAX_UINT32 && Number.isInteger(frameLength))
