@@ -52,13 +52,24 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
         `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
       )
     }
-    return await this.keyring.onEncrypt(toEncrypt(suite, encryptionContext))
+    const material = toEncrypt(suite, encryptionContext)
+    try {
+      return await this.keyring.onEncrypt(material)
+    } catch (error) {
+      material.zeroUnencryptedDataKey()
+      throw error
+    }
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
     const { suite, encryptionContext, encryptedDataKeys } = request
     const material = toDecrypt(suite, encryptionContext)
-    await this.keyring.onDecrypt(material, [...encryptedDataKeys])
+    try {
+      await this.keyring.onDecrypt(material, [...encryptedDataKeys])
+    } catch (error) {
+      material.zeroUnencryptedDataKey()
+      throw error
+    }
     if (!material.hasValidKey()) throw noDataKey(encryptedDataKeys, material.failures)
     return material
   }
