@@ -54,6 +54,7 @@ export class MessageOpener {
 
   constructor(header: ParsedHeader, material: NodeDecryptionMaterial, maxBodySize = Infinity) {
     const { messageHeader, suite } = header
+    const { verificationKey } = material // throws where it is missing, before there is a derived key to wipe
     this.#engine = getEngine()
     this.#header = header
     this.#maxBodySize = maxBodySize
@@ -65,7 +66,7 @@ export class MessageOpener {
       wipe(this.#key)
       throw authenticationFailed()
     }
-    if (material.verificationKey) this.#verifier = createVerifier(suite, material.verificationKey)
+    if (verificationKey) this.#verifier = createVerifier(suite, verificationKey)
     this.#verifier?.update(header.bytes)
   }
 

@@ -48,6 +48,7 @@ export class MessageSealer {
 
   constructor(material: NodeEncryptionMaterial, { frameLength, plaintextLength = Infinity }: SealerOptions) {
     const { suite, encryptionContext } = material
+    const { signatureKey } = material // throws where it is missing, before there is a derived key to wipe
     this.#engine = getEngine()
     this.#suite = suite
     this.#frameLength = frameLength
@@ -71,7 +72,7 @@ export class MessageSealer {
         : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
     )
     this.header = this.#authenticatedHeader()
-    if (material.signatureKey) this.#signer = createSigner(suite, material.signatureKey)
+    if (signatureKey) this.#signer = createSigner(suite, signatureKey)
     this.#signer?.update(this.header)
   }
 
