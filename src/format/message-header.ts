@@ -75,6 +75,8 @@ const VERSION_2 = 2
 const TYPE_CUSTOMER_AUTHENTICATED = 0x80
 const COMMITMENT_LENGTH = 32
 const ZERO_IV = new Uint8Array(IV_LENGTH)
+/** Most headers are shorter: one copy brings them whole. */
+const READ_AHEAD = 512
 
 /** Bytes of the header authentication that follows the header body. */
 export function headerAuthLength(suite: NodeAlgorithmSuite): number {
@@ -118,11 +120,11 @@ export class HeaderParser {
   header: ParsedHeader | undefined
   #bytes: Uint8Array = Buffer.allocUnsafe(1024)
   #length = 0
-  #steps: Generator<number, ParsedHeader, Uint8Array>
+  readonly #steps: Generator<number, ParsedHeader, void>
   #needed: number
 
   constructor(limits: HeaderLimits = {}) {
-    this.#steps = readHeader(limits, (start, end) => this.#bytes.subarray(start, end))
+    this.#steps = readHeader(limits, () => this.#bytes)
     this.#needed = this.#steps.next().value as number
   }
 
@@ -130,14 +132,16 @@ export class HeaderParser {
   push(chunk: Uint8Array): number {
     let used = 0
     while (!this.header) {
-      const missing = this.#needed - this.#length
-      const piece = chunk.subarray(used, used + missing)
-      this.#append(piece)
-      used += piece.length
-      if (piece.length < missing) break
+      if (this.#length < this.#needed) {
+        const piece = chunk.subarray(used, used + Math.max(this.#needed - this.#length, READ_AHEAD))
+        this.#append(piece)
+        used += piece.length
+        if (this.#length < this.#needed) return used
+      }
       this.#step()
     }
-    return used
+    // What was read ahead of the header's end came with this chunk, and belongs to the body.
+    return Math.max(0, used - (this.#length - this.#needed))
   }
 
   /** The error for an input that ends before the header does. */
@@ -146,12 +150,13 @@ export class HeaderParser {
   }
 
   #step(): void {
-    const { done, value } = this.#steps.next(this.#bytes.subarray(0, this.#length))
+    const { done, value } = this.#steps.next()
     if (done) {
+      if (!value) throw new SealwaxError('ERR_INTERNAL', 'this header has been refused before')
       this.header = value
       return
     }
-    this.#needed += value
+    this.#needed = value
     if (this.#needed > MAX_HEADER_LENGTH) {
       throw new SealwaxError('ERR_LIMIT_EXCEEDED', `the message header is longer than ${MAX_HEADER_LENGTH} bytes`)
     }
@@ -178,65 +183,78 @@ export function parseHeader(bytes: Uint8Array, limits?: HeaderLimits): ParsedHea
 }
 
 /**
- * The grammar: yields how many more bytes it needs, is given all bytes so far. Views handed in do not outlive a step,
- * since the buffer behind them may move; `view` gives the final ones.
+ * The grammar: yields how many bytes it needs in all, goes on once they are there. `received` gives the buffer they are
+ * in, which may be another after each yield: no view of it lives across one.
  */
 function* readHeader(
   { maxEncryptedDataKeys }: HeaderLimits,
-  view: (start: number, end: number) => Uint8Array,
-): Generator<number, ParsedHeader, Uint8Array> {
-  const version = checkVersion((yield 1)[0]!)
-  const fixedLength = version === VERSION_1 ? 3 + 16 : 2 + 32
-  const fixed = new ByteReader((yield fixedLength).subarray(1), 'message header')
-  if (version === VERSION_1 && fixed.u8() !== TYPE_CUSTOMER_AUTHENTICATED)
+  received: () => Uint8Array,
+): Generator<number, ParsedHeader, void> {
+  let end = 1
+  yield end
+  const version = checkVersion(received()[0]!)
+  end += version === VERSION_1 ? 3 : 2
+  yield end
+  if (version === VERSION_1 && received()[1] !== TYPE_CUSTOMER_AUTHENTICATED) {
     throw malformed('Malformed Header. Unknown type')
-  const suite = getSuite(fixed.u16())
+  }
+  const suite = getSuite(readU16(received(), end - 2))
   if (suite.messageFormat !== version) {
     throw new SealwaxError(
       'ERR_UNSUPPORTED_FORMAT',
       `Unsupported algorithm suite. ${suite.name} is not one of version ${version}`,
     )
   }
-  const messageIdLength = fixed.remaining
+  const messageIdStart = end
+  const messageIdEnd = end + (version === VERSION_1 ? 16 : 32)
 
-  const contextLength = lastU16(yield 2)
-  const encryptionContext =
-    contextLength === 0 ? parseContext(view(0, 0)) : parseContext(tail(yield contextLength, contextLength))
+  end = messageIdEnd + 2
+  yield end
+  const contextStart = end
+  end += readU16(received(), end - 2)
+  yield end
+  const encryptionContext = parseContext(received().subarray(contextStart, end))
 
-  const count = lastU16(yield 2)
+  end += 2
+  yield end
+  const count = readU16(received(), end - 2)
   if (count === 0) throw malformed('Malformed Header. No encrypted data keys')
   if (maxEncryptedDataKeys !== undefined && count > maxEncryptedDataKeys) {
     throw new SealwaxError('ERR_LIMIT_EXCEEDED', `maxEncryptedDataKeys exceeded. ${count} > ${maxEncryptedDataKeys}`)
   }
   const encryptedDataKeys: EncryptedDataKey[] = []
   for (let i = 0; i < count; i++) {
-    const fields: [start: number, end: number][] = []
+    const idStart = end + 2
+    const ends: number[] = []
     for (let field = 0; field < 3; field++) {
-      const length = lastU16(yield 2)
+      end += 2
+      yield end
+      const length = readU16(received(), end - 2)
       if (length === 0) throw malformed('Malformed encrypted data key')
-      const end = (yield length).length
-      fields.push([end - length, end])
+      end += length
+      yield end
+      ends.push(end)
     }
-    const [providerId, rawInfo, encryptedDataKey] = fields.map(([start, end]) => view(start, end))
-    encryptedDataKeys.push(toEncryptedDataKey(providerId!, rawInfo!, encryptedDataKey!))
+    encryptedDataKeys.push(toEncryptedDataKey(received(), idStart, ends as [number, number, number]))
   }
 
-  const restLength = version === VERSION_1 ? 10 : 5 + COMMITMENT_LENGTH
-  const all = yield restLength
-  const bodyLength = all.length
-  const rest = new ByteReader(tail(all, restLength), 'message header')
+  const restStart = end
+  end += version === VERSION_1 ? 10 : 5 + COMMITMENT_LENGTH
+  yield end
+  const bodyEnd = end
+  const rest = new ByteReader(received().subarray(restStart, bodyEnd), 'message header')
   const contentType = checkContentType(rest.u8())
   if (version === VERSION_1 && (rest.u32() !== 0 || rest.u8() !== IV_LENGTH)) throw malformed('Malformed Header.')
   const frameLength = rest.u32()
   if ((frameLength === 0) !== (contentType === ContentType.NO_FRAMING)) {
     throw malformed(`Malformed Header. Frame length ${frameLength} for content type ${contentType}`)
   }
-  const suiteDataLength = rest.remaining
 
-  const authLength = headerAuthLength(suite)
-  const auth = tail(yield authLength, authLength)
-  const messageId = view(1 + fixedLength - messageIdLength, 1 + fixedLength)
-  const suiteData = view(bodyLength - suiteDataLength, bodyLength)
+  end += headerAuthLength(suite)
+  yield end
+  const bytes = received().subarray(0, end)
+  const messageId = bytes.subarray(messageIdStart, messageIdEnd)
+  const suiteData = bytes.subarray(bodyEnd - rest.remaining, bodyEnd)
   const common = {
     suiteId: suite.id,
     messageId: new Uint8Array(messageId),
@@ -252,10 +270,10 @@ function* readHeader(
         : { version, ...common, suiteData: new Uint8Array(suiteData) },
     ),
     suite,
-    body: view(0, bodyLength),
-    bytes: view(0, bodyLength + authLength),
-    iv: version === VERSION_1 ? auth.subarray(0, IV_LENGTH) : ZERO_IV,
-    tag: auth.subarray(auth.length - TAG_LENGTH),
+    body: bytes.subarray(0, bodyEnd),
+    bytes,
+    iv: version === VERSION_1 ? bytes.subarray(bodyEnd, bodyEnd + IV_LENGTH) : ZERO_IV,
+    tag: bytes.subarray(end - TAG_LENGTH),
     messageId,
     suiteData,
   }
@@ -273,19 +291,14 @@ function checkContentType(byte: number): ContentType {
   throw malformed('Unknown contentType')
 }
 
-function toEncryptedDataKey(id: Uint8Array, rawInfo: Uint8Array, encryptedDataKey: Uint8Array): EncryptedDataKey {
-  const providerId = fromUtf8(id)
+/** The key whose fields, the first from `start`, end at `ends`; two bytes of length stand before each. */
+function toEncryptedDataKey(bytes: Uint8Array, start: number, ends: [number, number, number]): EncryptedDataKey {
+  const providerId = fromUtf8(bytes.subarray(start, ends[0]))
   if (providerId === undefined) throw malformed('Malformed encrypted data key: the key provider ID is not valid UTF-8')
   // Key provider info is bytes (raw AES keyrings put an IV there); its text is for people and for comparing key ARNs.
+  const rawInfo = bytes.subarray(ends[0] + 2, ends[1])
+  const encryptedDataKey = bytes.subarray(ends[1] + 2, ends[2])
   return new EncryptedDataKey({ providerId, providerInfo: lossyUtf8(rawInfo), rawInfo, encryptedDataKey })
-}
-
-function lastU16(bytes: Uint8Array): number {
-  return readU16(bytes, bytes.length - 2)
-}
-
-function tail(bytes: Uint8Array, length: number): Uint8Array {
-  return bytes.subarray(bytes.length - length)
 }
 
 function checkU16(value: number, what: string): number {
