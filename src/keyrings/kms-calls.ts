@@ -5,40 +5,55 @@ import { checkKmsClient, type KmsAnswer, type KmsCallOptions, type KmsClient, ty
 type Operation = keyof KmsClient
 type Input<O extends Operation> = Parameters<KmsClient[O]>[0]
 
-/**
- * One call to KMS. Retries are the client's; past `timeout` milliseconds the call is aborted, and an answer that comes
- * later is wiped. A plaintext in `input` is this function's to wipe, one in the answer the caller's.
- *
- * Throws `ERR_KEY_SERVICE` with a cause that holds the name, message, status and request ID of the client's error, and
- * nothing else of it.
- */
+/** {@link callService} for a keyring's call to KMS. A plaintext in `input` is this function's to wipe. */
 export async function callKms<O extends Operation>(
   client: KmsClient,
   operation: O,
   input: Input<O>,
   timeout: number,
 ): Promise<KmsAnswer> {
-  const { KeyId } = input
+  const { KeyId = 'the key that the blob names' } = input
+  checkKmsClient(client)
+  return await callService(
+    `KMS ${operation} with ${KeyId}`,
+    ({ abortSignal }) => send(client, operation, input, abortSignal).finally(() => wipePlaintext(input)),
+    timeout,
+  )
+}
+
+/**
+ * One call to a key service by its own client. Retries are the client's; past `timeout` milliseconds the call is aborted,
+ * not waited for any longer, and an answer that still comes is wiped. The plaintext of an answer in time is the caller's
+ * to wipe.
+ *
+ * Throws `ERR_KEY_SERVICE`, its message beginning with `what`, its cause holding the name, message, status and request ID
+ * of the client's error, and nothing else of it.
+ */
+export async function callService<T extends object>(
+  what: string,
+  send: (options: Required<KmsCallOptions>) => Promise<T>,
+  timeout = DEFAULT_TIMEOUT,
+): Promise<T> {
   return await new Promise((resolve, reject) => {
     const abort = new AbortController()
     const timer = setTimeout(() => {
-      reject(keyServiceError(`KMS ${operation} with ${KeyId} gave no answer within ${Math.ceil(timeout)} ms`))
+      reject(keyServiceError(`${what} gave no answer within ${Math.ceil(timeout)} ms`))
       abort.abort()
     }, timeout)
-    send(checkKmsClient(client), operation, input, abort.signal)
+    send({ abortSignal: abort.signal })
       .then(
         (answer) => (abort.signal.aborted ? wipePlaintext(answer) : resolve(answer)),
         (error: unknown) => {
           const cause = withoutSecrets(error)
-          reject(keyServiceError(`KMS ${operation} with ${KeyId} failed: ${cause.name}: ${cause.message}`, cause))
+          reject(keyServiceError(`${what} failed: ${cause.name}: ${cause.message}`, cause))
         },
       )
-      .finally(() => {
-        clearTimeout(timer)
-        wipePlaintext(input)
-      })
+      .finally(() => clearTimeout(timer))
   })
 }
+
+/** How long the calls for one message may take together, in milliseconds. */
+export const DEFAULT_TIMEOUT = 30_000
 
 /** Overwrites the plaintext of a request or an answer, whatever else is wrong with it. */
 export function wipePlaintext(holder: object | null | undefined): void {

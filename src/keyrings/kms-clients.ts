@@ -40,13 +40,14 @@ export type KMSNodeConstructible = KmsConstructible<SdkKms, KMSClientConfig>
 
 /** The `KMS` class of `@aws-sdk/client-kms`, loaded when it is first used: importing this package loads no SDK. */
 export const KMS: typeof SdkKms = new Proxy(function KMS() {} as unknown as typeof SdkKms, {
-  get: (_, property) => Reflect.get(sdkKms(), property),
-  has: (_, property) => Reflect.has(sdkKms(), property),
-  construct: (_, args, target) => Reflect.construct(sdkKms(), args, target === KMS ? sdkKms() : target),
+  get: (_, property) => Reflect.get(kmsSdk().KMS, property),
+  has: (_, property) => Reflect.has(kmsSdk().KMS, property),
+  construct: (_, args, target) => Reflect.construct(kmsSdk().KMS, args, target === KMS ? kmsSdk().KMS : target),
 })
 
-function sdkKms(): typeof SdkKms {
-  return (require('@aws-sdk/client-kms') as typeof import('@aws-sdk/client-kms')).KMS
+/** The one place that loads `@aws-sdk/client-kms`. */
+export function kmsSdk(): typeof import('@aws-sdk/client-kms') {
+  return require('@aws-sdk/client-kms')
 }
 
 /** A supplier that makes a new client at every call, of `KMSClient` with `defaultConfig` and the Region asked for. */

@@ -1,5 +1,6 @@
 import { checkInteger, checkOptions, describe } from '../options'
 import type { KmsArn } from './kms-arn'
+import { DEFAULT_TIMEOUT } from './kms-calls'
 import type { DataKeyRequest } from './kms-data-key'
 
 /** Which keys a discovery keyring may ask KMS to decrypt with. */
@@ -18,7 +19,6 @@ export interface KmsCallInput {
   timeout?: number | undefined
 }
 
-const DEFAULT_TIMEOUT = 30_000
 const MAX_TIMEOUT = 0x7fffffff
 
 export function checkTimeout(timeout: unknown = DEFAULT_TIMEOUT): number {
