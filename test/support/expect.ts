@@ -37,7 +37,7 @@ export async function rejectionOf(promise: Promise<unknown>): Promise<unknown> {
   return undefined
 }
 
-function thrownBy(call: () => unknown): unknown {
+export function thrownBy(call: () => unknown): unknown {
   try {
     call()
   } catch (error) {
