@@ -16,6 +16,8 @@ export type SealwaxErrorCode =
   | 'ERR_UNSUPPORTED_FORMAT'
   /** The algorithm suite is not allowed under the client's commitment policy. */
   | 'ERR_COMMITMENT_POLICY'
+  /** An object of a legacy algorithm, whose switch is off. */
+  | 'ERR_LEGACY_REFUSED'
   /** A signed message, where the caller accepts unsigned ones only. */
   | 'ERR_SIGNATURE_POLICY'
   /** A limit the caller set, or a limit of the format, is exceeded. */

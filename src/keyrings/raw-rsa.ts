@@ -123,7 +123,7 @@ export class RawRsaKeyringNode extends KeyringNode {
 Object.freeze(RawRsaKeyringNode)
 Object.freeze(RawRsaKeyringNode.prototype)
 
-function toRsaKey(key: string | Buffer | KeyObject, kind: 'public' | 'private'): KeyObject {
+export function toRsaKey(key: string | Buffer | KeyObject, kind: 'public' | 'private'): KeyObject {
   const option = `rsaKey.${kind}Key`
   const object = key instanceof KeyObject ? key : parseKey(key, kind, option)
   if (object.type !== kind || object.asymmetricKeyType !== 'rsa')

@@ -1,0 +1,21 @@
+import { checkEncryptionContext, type EncryptionContext, emptyContext } from '../encryption-context'
+import { SealwaxError } from '../errors'
+import { describe } from '../options'
+
+/** Checks a materials description that a caller passed, and copies it. */
+export function checkMaterialDescription(value: unknown): Readonly<EncryptionContext> {
+  if (value === undefined) return Object.freeze(emptyContext())
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new TypeError(`"materialDescription" must be an object of strings, got ${describe(value)}`)
+  }
+  return checkEncryptionContext(value)
+}
+
+/** Raw keys bind no context: to accept one would be a promise not kept. */
+export function refuseContext(context: Readonly<EncryptionContext>): void {
+  if (Object.keys(context).length === 0) return
+  throw new SealwaxError(
+    'ERR_ENCRYPTION_CONTEXT',
+    'a raw key binds no encryption context to an S3 object: give the keyring a "materialDescription" instead',
+  )
+}

@@ -1,0 +1,67 @@
+/**
+ * Two old paddings of RSA-wrapped data keys which node:crypto does not undo: OAEP whose MGF1 has another hash than the
+ * label, and PKCS #1 v1.5. Both work on a decrypted block and take the same steps for every block of a length: what
+ * differs is read only at the end, and only whether all was right.
+ */
+import { createHash } from 'node:crypto'
+import { wipe } from '../bytes'
+
+const DATA_KEY_LENGTHS = [16, 24, 32] as const
+
+/** Data key in a block of EME-OAEP (RFC 8017, section 7.1.2) with SHA-256, MGF1 with SHA-1 and no label. */
+export function unpadOaepSha256Mgf1Sha1(block: Uint8Array): Uint8Array | undefined {
+  const hashLength = EMPTY_LABEL_HASH.length
+  if (block.length < 2 * hashLength + 2 + 32) return undefined
+  const maskedSeed = block.subarray(1, 1 + hashLength)
+  const maskedData = block.subarray(1 + hashLength)
+  const seed = xor(maskedSeed, mgf1Sha1(maskedData, hashLength))
+  const data = xor(maskedData, mgf1Sha1(seed, maskedData.length))
+  try {
+    let wrong = block[0]!
+    for (let i = 0; i < hashLength; i++) wrong |= data[i]! ^ EMPTY_LABEL_HASH[i]!
+    return takeDataKey(data, (length) => {
+      const separator = data.length - length - 1
+      let problem = wrong | (data[separator]! ^ 1)
+      for (let i = hashLength; i < separator; i++) problem |= data[i]!
+      return problem
+    })
+  } finally {
+    wipe(seed, data)
+  }
+}
+
+/** Data key in a block of EME-PKCS1-v1_5 (RFC 8017, section 7.2.2). */
+export function unpadPkcs1(block: Uint8Array): Uint8Array | undefined {
+  if (block.length < 11 + 32) return undefined
+  const wrong = block[0]! | (block[1]! ^ 2)
+  return takeDataKey(block, (length) => {
+    const separator = block.length - length - 1
+    let problem = wrong | block[separator]!
+    // A zero byte, and no other, gives 1 here.
+    for (let i = 2; i < separator; i++) problem |= (block[i]! - 1) >>> 31
+    return problem
+  })
+}
+
+/** The key at the end of `block`, of the one length for which nothing is wrong. */
+function takeDataKey(block: Uint8Array, problemOf: (length: number) => number): Uint8Array | undefined {
+  const problems = DATA_KEY_LENGTHS.map(problemOf)
+  const length = DATA_KEY_LENGTHS.find((_, i) => problems[i] === 0)
+  return length === undefined ? undefined : Uint8Array.from(block.subarray(-length))
+}
+
+function mgf1Sha1(seed: Uint8Array, length: number): Uint8Array {
+  const blocks: Buffer[] = []
+  for (let i = 0; i * 20 < length; i++) {
+    const counter = Buffer.alloc(4)
+    counter.writeUInt32BE(i)
+    blocks.push(createHash('sha1').update(seed).update(counter).digest())
+  }
+  return Buffer.concat(blocks).subarray(0, length)
+}
+
+function xor(a: Uint8Array, b: Uint8Array): Uint8Array {
+  return Uint8Array.from(a, (byte, i) => byte ^ b[i]!)
+}
+
+const EMPTY_LABEL_HASH = createHash('sha256').digest()

@@ -1,0 +1,22 @@
+/** The public list of `sealwax/s3`: objects of the Amazon S3 Encryption Client. */
+
+export type { EncryptionContext } from './encryption-context'
+export { SealwaxError, type SealwaxErrorCode } from './errors'
+export { INSTRUCTION_FILE_METADATA, INSTRUCTION_FILE_SUFFIX } from './format/s3-instruction-file'
+export type { S3ContentAlgorithm, S3Metadata, S3WrapAlgorithm } from './format/s3-metadata'
+export type { DiscoveryFilter } from './keyrings/kms-options'
+export { S3KmsKeyring, type S3KmsKeyringInput } from './keyrings/s3-kms'
+export { S3MultiKeyring, type S3MultiKeyringInput } from './keyrings/s3-multi'
+export { S3RawAesKeyring, type S3RawAesKeyringInput } from './keyrings/s3-raw-aes'
+export { S3RawRsaKeyring, type S3RawRsaKeyringInput } from './keyrings/s3-raw-rsa'
+export type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from './materials/s3-keyring'
+export { CommitmentPolicy } from './policies'
+export {
+  needsInstructionFile,
+  type ObjectDescription,
+  type OpenedObject,
+  openObject,
+  type StoredObject,
+} from './s3/open-object'
+export type { S3DecryptOptions, S3EncryptionAlgorithm, S3EncryptOptions } from './s3/options'
+export { type SealedObject, type SealObjectOptions, sealObject } from './s3/seal-object'

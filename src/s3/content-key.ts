@@ -1,0 +1,126 @@
+import { wipe } from '../bytes'
+import { type EncryptionContext, emptyContext } from '../encryption-context'
+import { getEngine } from '../engine/engine'
+import { authenticationFailed, SealwaxError } from '../errors'
+import type { S3Envelope, S3WrapAlgorithm } from '../format/s3-metadata'
+import { deriveCommittedObjectKey } from '../materials/s3-derive'
+import { type S3Keyring, samePairs } from '../materials/s3-keyring'
+import { CommitmentPolicy } from '../policies'
+import { type CheckedDecryptOptions, CONTENT_ALGORITHM_PAIR, RESERVED_PAIRS } from './options'
+
+/** What the content of one object is opened with. */
+export interface ContentKey {
+  readonly mode: 'gcm' | 'cbc'
+  /** A secret of the caller's, to be wiped after the object. */
+  readonly key: Uint8Array
+  readonly iv: Uint8Array
+  /** Empty for CBC. */
+  readonly aad: Uint8Array
+}
+
+// One IV for every object of version 3: its key is never used for another.
+export const COMMITTED_IV = new Uint8Array(12).fill(1)
+export const COMMITTED_AAD = Uint8Array.of(0x00, 0x73)
+const NO_AAD = new Uint8Array(0)
+
+const LEGACY_WRAP_ALGORITHMS: ReadonlySet<S3WrapAlgorithm> = new Set([
+  'AES',
+  'RSA',
+  'AESWrap',
+  'RSA/ECB/OAEPWithSHA-256AndMGF1Padding',
+  'kms',
+])
+
+/**
+ * Gets the key of an object's content, if the caller accepts such an object. What costs or touches a secret comes last:
+ * policy, legacy switches, encryption context, then the wrapping key, then the commitment.
+ */
+export async function openContentKey(
+  envelope: S3Envelope,
+  keyring: S3Keyring,
+  options: CheckedDecryptOptions,
+): Promise<ContentKey> {
+  checkAccepted(envelope, options)
+  checkContext(envelope, options.encryptionContext)
+  const dataKey = await unwrap(envelope, keyring)
+  if (envelope.formatVersion !== 3) {
+    const isGcm = envelope.contentAlgorithm === 'AES/GCM/NoPadding'
+    return { mode: isGcm ? 'gcm' : 'cbc', key: dataKey, iv: envelope.iv, aad: NO_AAD }
+  }
+  try {
+    const key = deriveCommittedObjectKey(getEngine(), dataKey, envelope.messageId, envelope.commitment)
+    return { mode: 'gcm', key, iv: COMMITTED_IV, aad: COMMITTED_AAD }
+  } finally {
+    wipe(dataKey)
+  }
+}
+
+function checkAccepted({ formatVersion, contentAlgorithm, wrapAlgorithm }: S3Envelope, options: CheckedDecryptOptions) {
+  const { commitmentPolicy, enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes } = options
+  if (formatVersion !== 3 && commitmentPolicy === CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT) {
+    throw new SealwaxError(
+      'ERR_COMMITMENT_POLICY',
+      `the object has no key commitment, which commitment policy ${commitmentPolicy} requires`,
+    )
+  }
+  if (LEGACY_WRAP_ALGORITHMS.has(wrapAlgorithm) && !enableLegacyWrappingAlgorithms) {
+    throw legacyRefused(`its data key is wrapped as ${wrapAlgorithm}`, 'enableLegacyWrappingAlgorithms')
+  }
+  if (contentAlgorithm === 'AES/CBC/PKCS5Padding' && !enableLegacyUnauthenticatedModes) {
+    throw legacyRefused('its content is in AES-CBC, unauthenticated', 'enableLegacyUnauthenticatedModes')
+  }
+}
+
+function checkContext(
+  { wrapAlgorithm, contentAlgorithm, materialDescription: stored }: S3Envelope,
+  given: Readonly<EncryptionContext>,
+): void {
+  if (wrapAlgorithm !== 'kms+context') {
+    if (Object.keys(given).length === 0) return
+    // Else a `kms+context` object, renamed to `kms`, would be taken for one that has the caller's pairs.
+    throw contextError(`an object whose data key is wrapped as ${wrapAlgorithm} cannot be checked for any pairs`)
+  }
+  if (stored[CONTENT_ALGORITHM_PAIR] !== contentAlgorithm) {
+    throw contextError(`the encryption context names another content algorithm than the object, ${contentAlgorithm}`)
+  }
+  if (!samePairs(withoutReserved(stored), given)) {
+    throw contextError('the object was encrypted with another encryption context than the one given')
+  }
+}
+
+/** The caller's own pairs of a stored context. */
+export function withoutReserved(stored: Readonly<EncryptionContext>): Readonly<EncryptionContext> {
+  const context = emptyContext()
+  for (const name of Object.keys(stored)) {
+    if (!(RESERVED_PAIRS as readonly string[]).includes(name)) context[name] = stored[name]!
+  }
+  return Object.freeze(context)
+}
+
+async function unwrap(envelope: S3Envelope, keyring: S3Keyring): Promise<Uint8Array> {
+  const { contentAlgorithm, wrapAlgorithm, encryptedDataKey, materialDescription } = envelope
+  const dataKey = await keyring.unwrapDataKey({
+    contentAlgorithm,
+    wrapAlgorithm,
+    encryptedDataKey,
+    materialDescription,
+  })
+  if (dataKey === undefined) {
+    throw new SealwaxError('ERR_NO_DATA_KEY', `the keyring opens no data keys wrapped as ${wrapAlgorithm}`)
+  }
+  if (!(dataKey instanceof Uint8Array)) {
+    throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring gave something else than a data key')
+  }
+  const { length } = dataKey
+  if (length === 32 || (envelope.formatVersion !== 3 && (length === 16 || length === 24))) return dataKey
+  wipe(dataKey)
+  throw authenticationFailed()
+}
+
+function legacyRefused(why: string, option: string): SealwaxError {
+  return new SealwaxError('ERR_LEGACY_REFUSED', `the object is a legacy one: ${why}, and "${option}" is not set`)
+}
+
+function contextError(message: string): SealwaxError {
+  return new SealwaxError('ERR_ENCRYPTION_CONTEXT', message)
+}
