@@ -57,7 +57,8 @@ export function checkOneOf<T extends string | number | undefined>(
 export function checkBytes(value: unknown, name: string): Uint8Array {
   // A brand check: an object that merely has a `length` is not bytes.
   if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) {
-    throw new TypeError(`"${name}" must be a Buffer or Uint8Array, got ${describe(value)}`)
+    const got = typeof value === 'string' ? 'a string' : describe(value)
+    throw new TypeError(`"${name}" must be a Buffer or Uint8Array, got ${got}`)
   }
   return value
 }
@@ -77,8 +78,9 @@ export function isRecord(value: unknown): value is object {
 export function describe(value: unknown): string {
   if (value === null) return 'null'
   if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'undefined') return String(value)
+  // Names are short; a key in hexadecimal or base64, put in the wrong place, is not.
   if (typeof value === 'string')
-    return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`
+    return value.length <= 20 ? JSON.stringify(value) : `a string of ${value.length} characters`
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value)) return 'an array'
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
