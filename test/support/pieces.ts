@@ -1,5 +1,5 @@
 import { HeaderParser } from '../../src/format/message-header'
-import type { CommitmentPolicy, KeyringNode } from '../../src/index'
+import type { ClientOptions, CommitmentPolicy, KeyringNode } from '../../src/index'
 import { toMaterialsManager } from '../../src/materials/cmm'
 import { requestMaterialsFor } from '../../src/message/decrypt'
 import { MessageOpener } from '../../src/message/opener'

@@ -1,0 +1,157 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  buildClient,
+  type KeyringNode,
+  type NodeDecryptionMaterial,
+  type NodeEncryptionMaterial,
+} from '../../src/index'
+import { rejects } from '../support/expect'
+import { aesKeyring } from '../support/keys'
+import { SpyKeyring } from '../support/spy-keyring'
+
+const client = buildClient()
+/** More than one slice of work. */
+const LONG = Buffer.alloc(20 * 1024 * 1024, 1)
+
+interface Operation {
+  name: string
+  run: (keyring: KeyringNode, signal?: AbortSignal) => Promise<unknown>
+}
+
+function operations(plaintext: Uint8Array, message: Uint8Array): Operation[] {
+  const op = (signal?: AbortSignal) => (signal ? { signal } : {})
+  return [
+    { name: 'encrypt', run: (keyring, signal) => client.encrypt(keyring, plaintext, op(signal)) },
+    { name: 'decrypt', run: (keyring, signal) => client.decrypt(keyring, message, op(signal)) },
+  ]
+}
+
+test('a signal that is aborted already: no keyring is asked', async () => {
+  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+    const spy = new SpyKeyring()
+    const error = await rejects(run(spy, AbortSignal.abort('why')), 'ERR_ABORTED')
+    assert.is(error.cause, 'why')
+    assert.is(spy.materials.length, 0)
+  }
+})
+
+test('an abort ends the wait for a keyring at once, and wipes the key that comes too late', async () => {
+  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+    const { spy, asked, answer } = slowKeyring()
+    const controller = new AbortController()
+    const running = run(spy, controller.signal)
+    await asked
+    controller.abort()
+    await rejects(running, 'ERR_ABORTED')
+    assert.not.ok(spy.wiped, 'the keyring is still at work with it')
+    answer()
+    await turn()
+    assert.ok(spy.wiped)
+  }
+})
+
+test('a keyring that never answers does not hold an aborted operation; one that fails late harms nobody', async () => {
+  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+    const spy = new SpyKeyring()
+    let fail = (_: Error) => {}
+    spy.after = () => new Promise((_, reject) => (fail = reject))
+    const controller = new AbortController()
+    const running = run(spy, controller.signal)
+    await turn()
+    controller.abort()
+    await rejects(running, 'ERR_ABORTED')
+    fail(new Error('late'))
+    await turn()
+    assert.ok(spy.wiped)
+  }
+})
+
+test('an abort between two slices of a long message', async () => {
+  for (const { name, run } of operations(LONG, await sealed(LONG))) {
+    const spy = new SpyKeyring()
+    const controller = new AbortController()
+    const running = run(spy, controller.signal)
+    setImmediate(() => controller.abort())
+    await rejects(running, 'ERR_ABORTED', /aborted/)
+    assert.ok(spy.wiped, `${name} wipes its data key`)
+  }
+})
+
+test('an abort after the end changes nothing, and leaves no listener behind', async () => {
+  const controller = new AbortController()
+  let listeners = 0
+  const { addEventListener, removeEventListener } = controller.signal
+  controller.signal.addEventListener = (...args: unknown[]) => {
+    listeners++
+    Reflect.apply(addEventListener, controller.signal, args)
+  }
+  controller.signal.removeEventListener = (...args: unknown[]) => {
+    listeners--
+    Reflect.apply(removeEventListener, controller.signal, args)
+  }
+  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) await run(aesKeyring(), controller.signal)
+  assert.is(listeners, 0)
+  controller.abort()
+})
+
+test('data keys are wiped after success', async () => {
+  for (const { name, run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+    const spy = new SpyKeyring()
+    await run(spy)
+    assert.ok(spy.wiped, name)
+    assert.not.ok(spy.materials[0]!.hasUnencryptedDataKey)
+  }
+})
+
+test('data keys are wiped after a failure', async () => {
+  const message = await sealed(Buffer.of(1))
+  message[message.length - 1]! ^= 1
+  const spy = new SpyKeyring()
+  await rejects(client.decrypt(spy, message), 'ERR_AUTHENTICATION_FAILED')
+  assert.ok(spy.wiped)
+
+  const failing = new SpyKeyring()
+  failing.after = () => Promise.reject(new RangeError('a fault of the keyring'))
+  await rejects(client.encrypt(failing, 'x'), RangeError, /a fault of the keyring/)
+  await rejects(client.decrypt(failing, await sealed(Buffer.of(1))), RangeError, /a fault of the keyring/)
+  assert.is(failing.dataKeys.length, 2)
+  assert.ok(failing.wiped)
+
+  const crowded = new SpyKeyring()
+  crowded.after = (material) => {
+    const { encryptedDataKeys } = material as NodeEncryptionMaterial
+    ;(material as NodeEncryptionMaterial).addEncryptedDataKey(encryptedDataKeys[0]!, 2)
+  }
+  await rejects(buildClient({ maxEncryptedDataKeys: 1 }).encrypt(crowded, 'x'), 'ERR_LIMIT_EXCEEDED')
+  assert.ok(crowded.wiped)
+})
+
+test('a keyring that wipes what it returns has given no key', async () => {
+  const spy = new SpyKeyring()
+  spy.after = (material: NodeEncryptionMaterial | NodeDecryptionMaterial) => void material.zeroUnencryptedDataKey()
+  await rejects(client.encrypt(spy, 'x'), 'ERR_INVALID_MATERIALS', /unencryptedDataKey has not been set/)
+  await rejects(client.decrypt(spy, await sealed(Buffer.of(1))), 'ERR_NO_DATA_KEY')
+})
+
+async function sealed(plaintext: Uint8Array): Promise<Buffer> {
+  return (await client.encrypt(aesKeyring(), plaintext)).result
+}
+
+function slowKeyring() {
+  const spy = new SpyKeyring()
+  let answer = () => {}
+  const asked = new Promise<void>((resolve) => {
+    spy.after = () => {
+      resolve()
+      return new Promise<void>((done) => (answer = done))
+    }
+  })
+  return { spy, asked, answer: () => answer() }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+test.run()

@@ -1,0 +1,223 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { buildClient, type KeyringNode, MultiKeyringNode, type SealwaxError } from '../../src/index'
+import { rejectionOf, rejects } from '../support/expect'
+import { aesKeyring, bytes } from '../support/keys'
+import { SpyKeyring } from '../support/spy-keyring'
+
+type Resizable = ArrayBuffer & { resize(length: number): void }
+// Node.js has them, ES2023's types do not.
+const ResizableBuffer = ArrayBuffer as unknown as new (length: number, options: { maxByteLength: number }) => Resizable
+
+const { encrypt, decrypt } = buildClient()
+const keyring = aesKeyring()
+const CHANGED = /resized or transferred/
+
+test('the plaintext, the message, the options and the context of a caller stay as they are', async () => {
+  const plaintext = bytes(10_000)
+  const encryptionContext = { a: '1', B: '2' }
+  const op = { encryptionContext, frameLength: 100, plaintextLength: 5, encoding: 'utf8' as const }
+  const before = structuredClone({ plaintext, op })
+  const { result } = await encrypt(keyring, plaintext, op)
+  assert.equal({ plaintext, op }, before)
+
+  const message = Uint8Array.from(result)
+  const reading = { encryptionContext, maxBodySize: 100 }
+  const { messageHeader } = await decrypt(keyring, message, reading)
+  assert.equal(message, Uint8Array.from(result))
+  assert.equal(reading, { encryptionContext: before.op.encryptionContext, maxBodySize: 100 })
+  assert.throws(() => Object.assign(messageHeader.encryptionContext, { a: 'x' }), TypeError)
+
+  message[message.length - 1]! ^= 1
+  const broken = Uint8Array.from(message)
+  await rejects(decrypt(keyring, message), 'ERR_AUTHENTICATION_FAILED')
+  assert.equal(message, broken)
+})
+
+test('frozen options and a frozen context do', async () => {
+  const encryptionContext = Object.freeze(Object.assign(Object.create(null), { a: '1' }) as Record<string, string>)
+  const { result } = await encrypt(keyring, 'x', Object.freeze({ encryptionContext, plaintextLength: 1 }))
+  assert.is((await decrypt(keyring, result, Object.freeze({ encryptionContext }))).plaintext.toString(), 'x')
+})
+
+test('a context that changes after the call is not noticed', async () => {
+  const slow = new SpyKeyring()
+  const gate = deferred()
+  slow.after = () => gate.promise
+  const encryptionContext: Record<string, string> = { a: '1' }
+  const encrypting = encrypt(slow, 'x', { encryptionContext })
+  encryptionContext.a = '2'
+  gate.open()
+  assert.is((await encrypting).messageHeader.encryptionContext.a, '1')
+})
+
+test('views that start inside their memory, and memory shared with other threads', async () => {
+  const whole = bytes(300)
+  const view = whole.subarray(7, 207)
+  const shared = new Uint8Array(new SharedArrayBuffer(300), 7, 200)
+  shared.set(view)
+  for (const plaintext of [view, Buffer.from(whole.buffer, 7, 200), shared]) {
+    const { result } = await encrypt(keyring, plaintext, { frameLength: 64 })
+    const message = new Uint8Array(new SharedArrayBuffer(result.length + 3), 3)
+    message.set(result)
+    assert.equal(Uint8Array.from((await decrypt(keyring, message)).plaintext), Uint8Array.from(view))
+  }
+})
+
+test('a view that lies about its length is taken at its bytes', async () => {
+  class Liar extends Uint8Array {
+    override get byteLength(): number {
+      return 1
+    }
+  }
+  const { result } = await encrypt(keyring, new Liar(bytes(50)))
+  assert.equal(Uint8Array.from((await decrypt(keyring, result)).plaintext), bytes(50))
+})
+
+test('a resizable buffer does while it keeps its size', async () => {
+  const plaintext = resizable(bytes(100))
+  const { result } = await encrypt(keyring, plaintext)
+  assert.equal(Uint8Array.from((await decrypt(keyring, resizable(result))).plaintext), bytes(100))
+})
+
+const CHANGES: [string, (memory: Resizable) => void][] = [
+  ['shrunk', (memory) => memory.resize(10)],
+  ['emptied', (memory) => memory.resize(0)],
+  ['grown', (memory) => memory.resize(150)],
+  ['transferred', (memory) => void transfer(memory)],
+]
+for (const [name, change] of CHANGES) {
+  test(`memory ${name} while the keyring is busy is an error`, async () => {
+    const plaintext = resizable(bytes(100), 150)
+    await rejects(
+      whileBusy(
+        (spy) => encrypt(spy, plaintext),
+        () => change(plaintext.buffer as Resizable),
+      ),
+      TypeError,
+      CHANGED,
+    )
+
+    const { result } = await encrypt(keyring, 'some text', {
+      encryptionContext: { purpose: 'to be longer than 150 bytes' },
+    })
+    const message = resizable(result, result.length + 50)
+    const grow = (memory: Resizable) => (name === 'grown' ? memory.resize(result.length + 50) : change(memory))
+    await rejects(
+      whileBusy(
+        (spy) => decrypt(spy, message),
+        () => grow(message.buffer as Resizable),
+      ),
+      TypeError,
+      CHANGED,
+    )
+  })
+}
+
+test('memory that was transferred before the call is an error, not an empty message', async () => {
+  const plaintext = bytes(100)
+  transfer(plaintext.buffer as ArrayBuffer)
+  await rejects(encrypt(keyring, plaintext), TypeError)
+  const message = Uint8Array.from((await encrypt(keyring, 'x')).result)
+  transfer(message.buffer as ArrayBuffer)
+  assert.ok((await rejectionOf(decrypt(keyring, message))) instanceof Error)
+})
+
+test('required pairs of the context', async () => {
+  const { result } = await encrypt(keyring, 'x', { encryptionContext: { a: '1', b: '' } })
+  const requires = (encryptionContext: Record<string, string>) => decrypt(keyring, result, { encryptionContext })
+  for (const good of [{}, { a: '1' }, { b: '' }, { b: '', a: '1' }]) await requires(good)
+  for (const [key, value] of [
+    ['a', '2'],
+    ['a', ''],
+    ['b', '1'],
+    ['A', '1'],
+    ['c', ''],
+    ['toString', 'x'],
+    ['__proto__x', ''],
+  ] as const) {
+    const error = await rejects(
+      requires({ a: '1', [key]: value }),
+      'ERR_ENCRYPTION_CONTEXT',
+      new RegExp(`required key "${key}"`),
+    )
+    assert.not.match(error.message, /undefined/)
+  }
+  const asked = new SpyKeyring()
+  await rejects(decrypt(asked, result, { encryptionContext: { c: '1' } }), 'ERR_ENCRYPTION_CONTEXT')
+  assert.is(asked.materials.length, 0, 'no keyring is asked for a message that cannot be accepted')
+})
+
+test('text that no message survives is named as what it looks like', async () => {
+  const { result } = await encrypt(keyring, 'x')
+  await rejects(decrypt(keyring, result.toString('base64')), 'ERR_UNSUPPORTED_FORMAT', /base64/)
+  assert.is((await decrypt(keyring, result.toString('base64'), { encoding: 'base64' })).plaintext.toString(), 'x')
+  assert.is((await decrypt(keyring, result.toString('hex'), { encoding: 'hex' })).plaintext.toString(), 'x')
+})
+
+test('the error of a message that no key opens says which keys it is for and what each said', async () => {
+  const { result } = await encrypt(keyring, 'x')
+  const another = aesKeyring({ unencryptedMasterKey: bytes(32, 99) })
+  const tried = (await rejects(decrypt(another, result), 'ERR_NO_DATA_KEY', /tests:aes/)) as SealwaxError
+  assert.match(tried.message, /raw AES key "tests\/aes" could not open/)
+  assert.is(tried.errors?.length, 1)
+  const stranger = aesKeyring({ keyName: 'other' })
+  const untried = (await rejects(decrypt(stranger, result), 'ERR_NO_DATA_KEY', /tests:aes/)) as SealwaxError
+  assert.match(untried.message, /none of them belongs to this keyring/)
+  assert.equal(untried.errors, [])
+})
+
+test('plaintextLength bounds streams only', async () => {
+  const stream = async function* () {
+    yield Buffer.from('ab')
+    yield Buffer.from('c')
+  }
+  await encrypt(keyring, 'abc', { plaintextLength: 1 })
+  await encrypt(keyring, stream(), { plaintextLength: 3 })
+  await rejects(encrypt(keyring, stream(), { plaintextLength: 2 }), 'ERR_LIMIT_EXCEEDED', /plaintextLength/)
+})
+
+test('maxEncryptedDataKeys holds for writing and reading', async () => {
+  const two = new MultiKeyringNode({ generator: keyring, children: [keyring] })
+  const one = buildClient({ maxEncryptedDataKeys: 1 })
+  await rejects(one.encrypt(two, 'x'), 'ERR_LIMIT_EXCEEDED', /maxEncryptedDataKeys exceeded. 2 > 1/)
+  const { result } = await encrypt(two, 'x')
+  await rejects(one.decrypt(two, result), 'ERR_LIMIT_EXCEEDED', /maxEncryptedDataKeys exceeded. 2 > 1/)
+  await buildClient({ maxEncryptedDataKeys: 2 }).decrypt(two, result)
+})
+
+function deferred() {
+  let open = () => {}
+  const promise = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { promise, open }
+}
+
+/** Starts an operation, waits until its keyring is asked, runs `meanwhile`, lets the keyring go on. */
+async function whileBusy<T>(start: (spy: KeyringNode) => Promise<T>, meanwhile: () => void): Promise<T> {
+  const spy = new SpyKeyring()
+  const [asked, go] = [deferred(), deferred()]
+  spy.after = () => {
+    asked.open()
+    return go.promise
+  }
+  const running = start(spy)
+  await asked.promise
+  meanwhile()
+  go.open()
+  return await running
+}
+
+function transfer(memory: ArrayBuffer): void {
+  structuredClone(memory, { transfer: [memory] })
+}
+
+/** The same bytes in memory that can be resized; the view follows its size. */
+function resizable(content: Uint8Array, maxByteLength = content.length): Uint8Array {
+  const view = new Uint8Array(new ResizableBuffer(content.length, { maxByteLength }))
+  view.set(content)
+  return view
+}
+
+test.run()

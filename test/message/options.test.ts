@@ -1,0 +1,211 @@
+import { test } from 'uvu'
+import {
+  AlgorithmSuiteIdentifier,
+  buildClient,
+  buildDecrypt,
+  buildEncrypt,
+  type SealwaxErrorCode,
+} from '../../src/index'
+import { rejects, throws } from '../support/expect'
+import { aesKeyring } from '../support/keys'
+
+type Expected = typeof TypeError | typeof RangeError | SealwaxErrorCode
+type Row = [value: unknown, expected: Expected, message: RegExp]
+
+const { encrypt, decrypt } = buildClient()
+const keyring = aesKeyring()
+
+const NOT_OBJECTS: Row[] = [null, 5, true, [], ['a'], () => {}, new Map([['a', 'b']]), Promise.resolve({})].map(
+  (value) => [value, TypeError, /must be an object, got/],
+)
+
+const CLIENT: Row[] = [
+  ...NOT_OBJECTS,
+  ['', TypeError, /"commitmentPolicy"/],
+  ['REQUIRE', TypeError, /"commitmentPolicy"/],
+  ['toString', TypeError, /"commitmentPolicy"/],
+  [{ commitmentPolicy: 'REQUIRE' }, TypeError, /"commitmentPolicy"/],
+  [{ commitmentPolicy: null }, TypeError, /"commitmentPolicy"/],
+  [{ commitmentPolicy: ['REQUIRE_ENCRYPT_REQUIRE_DECRYPT'] }, TypeError, /"commitmentPolicy"/],
+  [{ policy: 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT' }, TypeError, /unknown option "policy" of buildClient/],
+  [{ commitmentpolicy: 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT' }, TypeError, /unknown option "commitmentpolicy"/],
+  [{ maxEncryptedDataKeys: 0 }, RangeError, /maxEncryptedDataKeys.*got 0/],
+  [{ maxEncryptedDataKeys: -1 }, RangeError, /maxEncryptedDataKeys.*got -1/],
+  [{ maxEncryptedDataKeys: 1.5 }, RangeError, /"maxEncryptedDataKeys".*got 1.5/],
+  [{ maxEncryptedDataKeys: Number.NaN }, RangeError, /"maxEncryptedDataKeys".*got NaN/],
+  [{ maxEncryptedDataKeys: Infinity }, RangeError, /"maxEncryptedDataKeys".*got Infinity/],
+  [{ maxEncryptedDataKeys: '1' }, TypeError, /"maxEncryptedDataKeys".*got "1"/],
+  [{ maxEncryptedDataKeys: true }, TypeError, /"maxEncryptedDataKeys".*got true/],
+  [{ maxEncryptedDataKeys: null }, TypeError, /"maxEncryptedDataKeys".*got null/],
+]
+
+const CONTEXT: Row[] = [
+  ...[
+    null,
+    'a=b',
+    5,
+    [],
+    [['a', 'b']],
+    new Map([['a', 'b']]),
+    new Set(['a']),
+    Promise.resolve({ a: 'b' }),
+    () => {},
+  ].map(
+    (encryptionContext): Row => [
+      { encryptionContext },
+      TypeError,
+      /"encryptionContext" must be an object of strings, got/,
+    ],
+  ),
+  ...[5, null, undefined, true, {}, ['b'], Buffer.from('b'), Symbol('b')].map(
+    (a): Row => [{ encryptionContext: { a } }, TypeError, /"encryptionContext" must hold strings, got .* for key "a"/],
+  ),
+  [{ encryptionContext: { 'aws-crypto-public-key': 'x' } }, 'ERR_ENCRYPTION_CONTEXT', /aws-crypto-public-key/],
+]
+
+const SHARED: Row[] = [
+  ...NOT_OBJECTS,
+  ...CONTEXT,
+  [{ encoding: 'utf-9' }, TypeError, /"encoding".*utf-9/],
+  [{ encoding: 5 }, TypeError, /"encoding".*number/],
+  [{ encoding: null }, TypeError, /"encoding"/],
+  [{ signal: {} }, TypeError, /"signal"/],
+  [{ signal: null }, TypeError, /"signal"/],
+  [{ signal: new AbortController() }, TypeError, /"signal"/],
+]
+
+const ENCRYPT: Row[] = [
+  ...SHARED,
+  ['base64', TypeError, /must be an object/],
+  [{ maxBodySize: 5 }, TypeError, /unknown option "maxBodySize" of encrypt/],
+  [{ framelength: 5 }, TypeError, /unknown option "framelength" of encrypt/],
+  [{ encryptionContext: { '\ud800': 'v' } }, TypeError, /lone surrogate/],
+  [{ encryptionContext: { k: '\udc00' } }, TypeError, /lone surrogate/],
+  [{ encryptionContext: { k: 'v'.repeat(65530) } }, 'ERR_LIMIT_EXCEEDED', /at most 65535 fit/],
+  ...[0, -1, 2 ** 32, 1.5, Number.NaN, Infinity].map(
+    (frameLength): Row => [{ frameLength }, RangeError, new RegExp(`"frameLength".*got ${frameLength}`)],
+  ),
+  ...['4096', null, 4096n, {}, [4096]].map(
+    (frameLength): Row => [{ frameLength }, TypeError, /"frameLength" must be a number/],
+  ),
+  ...[-1, 0.5, 2 ** 53, Number.NaN].map(
+    (plaintextLength): Row => [
+      { plaintextLength },
+      RangeError,
+      new RegExp(`"plaintextLength".*got ${plaintextLength}`),
+    ],
+  ),
+  ...['5', null, 5n].map(
+    (plaintextLength): Row => [{ plaintextLength }, TypeError, /"plaintextLength" must be a number/],
+  ),
+  ...[0, 1, 0x0579, 0x6700, 1.5, Number.NaN, null, '1400', 'ALG_AES256_GCM_IV12_TAG16', { id: 0x0578 }].map(
+    (suiteId): Row => [{ suiteId }, RangeError, /"suiteId" must be one of .*1400, got/],
+  ),
+  [{ suiteId: AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16 }, 'ERR_COMMITMENT_POLICY', /120/],
+]
+
+const DECRYPT: Row[] = [
+  ...SHARED,
+  [{ frameLength: 5 }, TypeError, /unknown option "frameLength" of decrypt/],
+  [{ maxbodysize: 5 }, TypeError, /unknown option "maxbodysize" of decrypt/],
+  ...[-1, 0.5, 2 ** 53, Number.NaN, Infinity].map(
+    (maxBodySize): Row => [{ maxBodySize }, RangeError, new RegExp(`"maxBodySize".*got ${maxBodySize}`)],
+  ),
+  ...['5', null, 5n, {}].map((maxBodySize): Row => [{ maxBodySize }, TypeError, /"maxBodySize" must be a number/]),
+]
+
+const CMMS: unknown[] = [
+  undefined,
+  null,
+  5,
+  'keyring',
+  {},
+  [],
+  () => {},
+  { getEncryptionMaterials() {} },
+  { onEncrypt() {} },
+]
+
+const SOURCES: unknown[] = [
+  undefined,
+  null,
+  5,
+  5n,
+  true,
+  {},
+  [1, 2, 3],
+  { length: 3, 0: 1 },
+  new ArrayBuffer(8),
+  new DataView(new ArrayBuffer(8)),
+  new Uint16Array(4),
+  Promise.resolve(Buffer.of(1)),
+  new Proxy(new Uint8Array(3), {}),
+  Object.create(Uint8Array.prototype),
+]
+
+for (const [i, [value, expected, message]] of CLIENT.entries()) {
+  test(`buildClient refuses ${label(value)} (${i})`, () => {
+    for (const build of [buildClient, buildEncrypt, buildDecrypt])
+      throws(() => build(value as never), expected, message)
+  })
+}
+
+for (const [i, [value, expected, message]] of ENCRYPT.entries()) {
+  test(`encrypt refuses ${label(value)} (${i})`, async () => {
+    await rejects(encrypt(keyring, 'x', value as never), expected, message)
+  })
+}
+
+for (const [i, [value, expected, message]] of DECRYPT.entries()) {
+  test(`decrypt refuses ${label(value)} (${i})`, async () => {
+    const { result } = await encrypt(keyring, 'x')
+    await rejects(decrypt(keyring, result, value as never), expected, message)
+  })
+}
+
+for (const [i, value] of CMMS.entries()) {
+  test(`neither takes ${label(value)} for a keyring (${i})`, async () => {
+    const message = /a keyring or cryptographic materials manager is needed, got/
+    await rejects(encrypt(value as never, 'x'), TypeError, message)
+    await rejects(decrypt(value as never, Buffer.of(2)), TypeError, message)
+  })
+}
+
+for (const [i, value] of SOURCES.entries()) {
+  test(`neither takes ${label(value)} for bytes (${i})`, async () => {
+    await rejects(encrypt(keyring, value as never), TypeError, /^Unsupported plaintext.*got/)
+    await rejects(decrypt(keyring, value as never), TypeError, /^Unsupported ciphertext format.*got/)
+  })
+}
+
+test('a stream of something else than bytes or text is refused', async () => {
+  const numbers = async function* () {
+    yield 5
+  }
+  await rejects(encrypt(keyring, numbers() as never), TypeError, /A stream must give bytes or strings, it gave 5/)
+  await rejects(decrypt(keyring, numbers() as never), TypeError, /A stream must give bytes or strings, it gave 5/)
+})
+
+test('an option that is undefined is as good as none', async () => {
+  const none = undefined as never
+  const encryptOptions = {
+    suiteId: none,
+    encryptionContext: none,
+    frameLength: none,
+    plaintextLength: none,
+    signal: none,
+  }
+  const { result } = await encrypt(keyring, 'x', encryptOptions)
+  await decrypt(keyring, result, { encryptionContext: none, maxBodySize: none, encoding: none, signal: none })
+})
+
+function label(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return String(value)
+  try {
+    return JSON.stringify(value, (_, part) => (typeof part === 'object' ? part : String(part).slice(0, 30)))
+  } catch {
+    return Object.prototype.toString.call(value)
+  }
+}
+
+test.run()
