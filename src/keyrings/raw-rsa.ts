@@ -1,6 +1,6 @@
 import { constants, createPrivateKey, createPublicKey, KeyObject, privateDecrypt, publicEncrypt } from 'node:crypto'
-import { wipe } from '../bytes'
-import { EncryptedDataKey } from '../encrypted-data-key'
+import { equalBytes, utf8, wipe } from '../bytes'
+import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
@@ -85,9 +85,12 @@ export class RawRsaKeyringNode extends KeyringNode {
     const { keyNamespace, keyName } = this
     const key = this.#privateKey
     if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'No private key defined in constructor.  Decrypt disabled.')
+    const name = utf8(keyName)
     for (const edk of encryptedDataKeys) {
-      if (edk.providerId !== keyNamespace || edk.providerInfo !== keyName) continue
-      const dataKey = this.#unwrap(key, edk.encryptedDataKey, material.suite.keyLengthBytes)
+      // By bytes: as text, all that is not UTF-8 looks alike.
+      const { rawInfo, encryptedDataKey } = bytesOf(edk)
+      if (edk.providerId !== keyNamespace || !equalBytes(rawInfo, name)) continue
+      const dataKey = this.#unwrap(key, encryptedDataKey, material.suite.keyLengthBytes)
       if (dataKey instanceof Error) {
         material.addFailure(dataKey)
         continue
