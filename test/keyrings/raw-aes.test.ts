@@ -1,0 +1,138 @@
+import { createDecipheriv } from 'node:crypto'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  buildClient,
+  EncryptedDataKey,
+  KeyringTraceFlag,
+  NodeDecryptionMaterial,
+  NodeEncryptionMaterial,
+  RawAesKeyringNode,
+} from '../../src/index'
+import { dataKeyOf } from '../../src/materials/materials'
+import { getSuite } from '../../src/suites'
+import { rejects, throws } from '../support/expect'
+import { aesKeyring, bytes } from '../support/keys'
+
+const SUITE = getSuite(0x0478)
+const input = { keyNamespace: 'n', keyName: 'k', unencryptedMasterKey: bytes(32), wrappingSuite: 0x78 }
+
+const WRONG: [Record<string, unknown>, typeof TypeError | typeof RangeError, RegExp][] = [
+  [{ keyNamespace: undefined }, TypeError, /"keyNamespace"/],
+  [{ keyNamespace: '' }, RangeError, /"keyNamespace"/],
+  [{ keyNamespace: 5 }, TypeError, /"keyNamespace"/],
+  [{ keyName: undefined }, TypeError, /"keyName"/],
+  [{ keyName: '' }, RangeError, /"keyName"/],
+  [{ keyName: Buffer.from('k') }, TypeError, /"keyName"/],
+  [{ keyName: '\ud800' }, TypeError, /lone surrogate/],
+  [{ wrappingSuite: undefined }, RangeError, /"wrappingSuite" must be one of 20, 70, 120/],
+  [{ wrappingSuite: 0x0178 }, RangeError, /"wrappingSuite".*got 376/],
+  [{ wrappingSuite: 'AES256_GCM_IV12_TAG16_NO_PADDING' }, RangeError, /"wrappingSuite"/],
+  [{ wrappingSuite: 0x14 }, RangeError, /"unencryptedMasterKey" must be 16 bytes, got 32/],
+  [{ unencryptedMasterKey: undefined }, TypeError, /"unencryptedMasterKey"/],
+  [{ unencryptedMasterKey: 'k'.repeat(32) }, TypeError, /"unencryptedMasterKey".*got a string$/],
+  [{ unencryptedMasterKey: new ArrayBuffer(32) }, TypeError, /"unencryptedMasterKey"/],
+  [{ unencryptedMasterKey: new Uint16Array(16) }, TypeError, /"unencryptedMasterKey"/],
+  [{ unencryptedMasterKey: bytes(31) }, RangeError, /"unencryptedMasterKey" must be 32 bytes, got 31/],
+  [{ unencryptedMasterKey: bytes(33) }, RangeError, /"unencryptedMasterKey" must be 32 bytes, got 33/],
+  [{ unencryptedMasterKey: new Uint8Array(0) }, RangeError, /"unencryptedMasterKey" must be 32 bytes, got 0/],
+  [{ unencryptedMasterKey: new Uint8Array(32) }, RangeError, /"unencryptedMasterKey" is all zeros/],
+  [{ utf8Sorting: 'true' }, TypeError, /"utf8Sorting"/],
+  [{ utf8Sorting: null }, TypeError, /"utf8Sorting"/],
+  [{ utf8sorting: true }, TypeError, /unknown option "utf8sorting"/],
+]
+
+for (const [i, [change, expected, message]] of WRONG.entries()) {
+  test(`refuses ${Object.keys(change)[0]} (${i})`, () => {
+    throws(() => new RawAesKeyringNode({ ...input, ...change } as never), expected, message)
+  })
+}
+
+test('refuses to be made of nothing', () => {
+  for (const none of [undefined, null, 'k', []]) throws(() => new RawAesKeyringNode(none as never), TypeError)
+})
+
+test('copies the key and leaves the caller its own', async () => {
+  const whole = bytes(64)
+  const mine = whole.subarray(16, 48)
+  const keyring = aesKeyring({ unencryptedMasterKey: mine })
+  assert.equal(whole, bytes(64))
+  const { result } = await buildClient().encrypt(keyring, 'x')
+  mine.fill(0)
+  assert.is((await buildClient().decrypt(keyring, result)).plaintext.toString(), 'x')
+})
+
+test('wraps as the specification says', async () => {
+  const context = { b: '2', a: '1' }
+  const material = await aesKeyring({ keyName: 'näme' }).onEncrypt(new NodeEncryptionMaterial(SUITE, context))
+  const [edk] = material.encryptedDataKeys
+  const name = Buffer.from('näme')
+  const info = Buffer.from(edk!.rawInfo)
+  assert.is(edk!.providerId, 'tests')
+  assert.is(info.length, name.length + 20)
+  assert.equal(info.subarray(0, name.length + 8), Buffer.concat([name, Buffer.from('000000800000000c', 'hex')]))
+  const wrapped = edk!.encryptedDataKey
+  const opening = createDecipheriv('aes-256-gcm', bytes(32), info.subarray(-12), { authTagLength: 16 })
+  opening.setAAD(Buffer.from('\0\x02\0\x01a\0\x011\0\x01b\0\x012', 'latin1')).setAuthTag(wrapped.subarray(32))
+  const dataKey = Buffer.concat([opening.update(wrapped.subarray(0, 32)), opening.final()])
+  assert.equal(dataKey, Buffer.from(dataKeyOf(material)))
+  const generated = { keyNamespace: 'tests', keyName: 'näme', flags: KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY }
+  assert.equal(material.keyringTrace[0], generated)
+  assert.is(material.keyringTrace[1]!.flags, KeyringTraceFlag.ENCRYPT_FLAGS)
+})
+
+test('wraps a data key that is there already, and each with an IV of its own', async () => {
+  const material = new NodeEncryptionMaterial(SUITE, {})
+  material.setUnencryptedDataKey(bytes(32, 9), { keyNamespace: 'n', keyName: 'k', flags: 1 })
+  const keyring = aesKeyring()
+  for (let i = 0; i < 50; i++) await keyring.onEncrypt(material)
+  assert.equal(Uint8Array.from(dataKeyOf(material)), bytes(32, 9))
+  const ivs = material.encryptedDataKeys.map(({ rawInfo }) => Buffer.from(rawInfo.subarray(-12)).toString('hex'))
+  assert.is(new Set(ivs).size, 50)
+  for (const edk of material.encryptedDataKeys) {
+    const opened = await keyring.onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [edk])
+    assert.equal(Uint8Array.from(dataKeyOf(opened)), bytes(32, 9))
+  }
+})
+
+const NAMES: [writes: string, reads: string][] = [
+  ['ab', 'a'],
+  ['a', 'ab'],
+  ['a', 'A'],
+  ['\u00e9', 'e\u0301'],
+]
+for (const [writes, reads] of NAMES) {
+  test(`"${reads}" does not take the keys of "${writes}" for its own`, async () => {
+    const { encryptedDataKeys } = await aesKeyring({ keyName: writes }).onEncrypt(new NodeEncryptionMaterial(SUITE, {}))
+    const material = await aesKeyring({ keyName: reads }).onDecrypt(
+      new NodeDecryptionMaterial(SUITE, {}),
+      encryptedDataKeys,
+    )
+    assert.not.ok(material.hasValidKey())
+    assert.is(material.failures.length, 0, 'it was not even tried')
+  })
+}
+
+test('a key that does not open is a failure on record, and the next is tried', async () => {
+  const wrapped = (keyring: RawAesKeyringNode) => keyring.onEncrypt(new NodeEncryptionMaterial(SUITE, {}))
+  const others = (await wrapped(aesKeyring({ unencryptedMasterKey: bytes(32, 5) }))).encryptedDataKeys
+  const mine = (await wrapped(aesKeyring())).encryptedDataKeys
+  const short = new EncryptedDataKey({ ...fields(mine[0]!), encryptedDataKey: bytes(20) })
+  const material = await aesKeyring().onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [...others, short, ...mine])
+  assert.ok(material.hasValidKey())
+  assert.is(material.failures.length, 2)
+})
+
+test('a keyring that was disposed of is of no more use', async () => {
+  const keyring = aesKeyring()
+  const { result } = await buildClient().encrypt(keyring, 'x')
+  keyring.dispose()
+  await rejects(buildClient().encrypt(keyring, 'x'), 'ERR_WRAPPING_KEY', /disposed/)
+  await rejects(buildClient().decrypt(keyring, result), 'ERR_WRAPPING_KEY', /disposed/)
+})
+
+function fields({ providerId, providerInfo, rawInfo, encryptedDataKey }: EncryptedDataKey) {
+  return { providerId, providerInfo, rawInfo, encryptedDataKey }
+}
+
+test.run()
