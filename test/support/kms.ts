@@ -20,7 +20,7 @@ interface Input {
   CiphertextBlob?: Uint8Array
 }
 
-interface Answer {
+export interface Answer {
   KeyId?: unknown
   Plaintext?: unknown
   CiphertextBlob?: unknown
@@ -40,7 +40,7 @@ export interface Call {
 export class FakeKms {
   readonly calls: Call[] = []
   /** The very arrays that were handed out and in as plaintext, and what was in them. */
-  readonly plaintexts: { readonly array: Uint8Array; readonly hex: string }[] = []
+  readonly handedOut: { readonly array: Uint8Array; readonly hex: string }[] = []
   readonly aliases = new Map<string, string>()
   /** What becomes of an answer. Default: nothing. */
   intercept: (call: Call, answer: Answer) => Answer | Promise<Answer> = (_, answer) => answer
@@ -51,7 +51,8 @@ export class FakeKms {
     const method = (operation: Operation) => async (input: Input, options?: { abortSignal?: AbortSignal }) => {
       const call = { region: at, operation, input, signal: options?.abortSignal }
       this.calls.push(call)
-      return await this.intercept(call, this.#answer(call))
+      this.#see(input)
+      return this.#see(await this.intercept(call, this.#answer(call)))
     }
     return {
       config: { region: at },
@@ -70,7 +71,6 @@ export class FakeKms {
     const arn = this.#resolve(region, input.KeyId)
     if (operation !== 'decrypt') {
       const plaintext = operation === 'encrypt' ? input.Plaintext! : randomBytes(input.NumberOfBytes!)
-      this.#seen(plaintext)
       const blob = {
         key: materialOf(arn),
         context: input.EncryptionContext,
@@ -85,7 +85,6 @@ export class FakeKms {
       throw sdkError('InvalidCiphertextException', 400)
     }
     const Plaintext = Buffer.from(blob.plaintext, 'hex')
-    this.#seen(Plaintext)
     return { KeyId: arn, Plaintext }
   }
 
@@ -98,8 +97,10 @@ export class FakeKms {
     return arn
   }
 
-  #seen(array: Uint8Array): void {
-    this.plaintexts.push({ array, hex: hex(array) })
+  #see<T extends Answer>(holder: T): T {
+    const array = holder?.Plaintext
+    if (array instanceof Uint8Array) this.handedOut.push({ array, hex: hex(array) })
+    return holder
   }
 }
 
