@@ -9,7 +9,8 @@
         "native/gcm.cc",
         "native/hkdf.cc",
         "native/pool.cc",
-        "native/random.cc"
+        "native/random.cc",
+        "native/segments.cc"
       ],
       # OpenSSL is the running Node's own: its headers lie beside Node's, its symbols are Node's. Nothing is linked.
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],

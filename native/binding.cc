@@ -8,10 +8,10 @@
 #include <cmath>
 
 #include "frames.h"
-#include "gcm.h"
 #include "hkdf.h"
 #include "pool.h"
 #include "random.h"
+#include "segments.h"
 
 namespace sealwax {
 namespace {
@@ -79,18 +79,33 @@ Status seal(Arguments& from) {
   const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), plaintext = from.bytes();
   const MutableSpan out = from.bytes();
   if (from.status != Status::ok) return from.status;
-  if (!isKeyLength(key.length)) return Status::invalid;
   if (overlap(key, out)) return Status::overlapping;
-  return Gcm(Gcm::Direction::seal, key).seal(iv, aad, plaintext, out);
+  return sealMessage(key, iv, aad, plaintext, out);
 }
 
 Status open(Arguments& from) {
   const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), sealed = from.bytes();
   const MutableSpan out = from.bytes();
   if (from.status != Status::ok) return from.status;
-  if (!isKeyLength(key.length)) return Status::invalid;
   if (overlap(key, out)) return Status::overlapping;
-  return Gcm(Gcm::Direction::open, key).open(iv, aad, sealed, out);
+  return openMessage(key, iv, aad, sealed, out);
+}
+
+// key, iv, first block, input, output where there is one, hash
+template <SegmentWork work>
+Status segment(Arguments& from) {
+  const Span key = from.bytes(), iv = from.bytes();
+  const uint64_t firstBlock = from.integer();
+  const Span input = from.bytes();
+  const MutableSpan out = work == SegmentWork::hash ? MutableSpan{} : from.bytes();
+  const MutableSpan hash = from.bytes();
+  return from.status == Status::ok ? runSegment(work, key, iv, firstBlock, input, out, hash) : from.status;
+}
+
+Status combine(Arguments& from) {
+  const Span key = from.bytes(), iv = from.bytes(), aad = from.bytes(), table = from.bytes();
+  const MutableSpan tag = from.bytes();
+  return from.status == Status::ok ? combineSegments(key, iv, aad, table, tag) : from.status;
 }
 
 FrameRun frameRun(Arguments& from) {
@@ -142,8 +157,7 @@ Status force(Arguments& from) {
   const uint64_t threads = from.integer(), grain = from.integer();
   if (from.status != Status::ok) return from.status;
   if (threads > kMaxThreads) return Status::invalid;
-  Pool::instance().force(static_cast<unsigned>(threads));
-  forceGrain(grain);
+  Pool::instance().force(static_cast<unsigned>(threads), grain);
   return Status::ok;
 }
 
@@ -182,6 +196,10 @@ void define(Napi::Env env, Napi::Object exports, const char* name) {
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<seal>(env, exports, "seal");
   define<open>(env, exports, "open");
+  define<segment<SegmentWork::seal>>(env, exports, "sealSegment");
+  define<segment<SegmentWork::open>>(env, exports, "openSegment");
+  define<segment<SegmentWork::hash>>(env, exports, "hashSegment");
+  define<combine>(env, exports, "combineSegments");
   define<sealRun>(env, exports, "sealFrames");
   define<openRun>(env, exports, "openFrames");
   define<derive>(env, exports, "hkdf");

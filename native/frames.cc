@@ -28,8 +28,6 @@ constexpr uint64_t kGrain = 64 << 10;
 // AVX-512 core 500 KiB: with 4 KiB frames two threads overtake one between 256 and 512 KiB (bench/engine.ts).
 constexpr uint64_t kShare = 256 << 10;
 
-std::atomic<uint64_t> forcedGrain{0};
-
 void putUint32(uint8_t* to, uint64_t value) {
   for (int i = 0; i < 4; i++) to[i] = static_cast<uint8_t>(value >> (24 - 8 * i));
 }
@@ -68,7 +66,7 @@ constexpr char kFinalContent[] = "AWSKMSEncryptionClient Final Frame";
 class Pieces {
  public:
   Pieces(uint64_t frames, uint64_t frameLength) : frames_(frames) {
-    const uint64_t forced = forcedGrain.load(std::memory_order_relaxed);
+    const uint64_t forced = Pool::instance().forcedGrain();
     const uint64_t cost = frameLength + kFrameCost;
     step_ = std::max<uint64_t>(1, forced != 0 ? forced / frameLength : kGrain / cost);
     const uint64_t pieces = (frames + step_ - 1) / step_;
@@ -222,10 +220,6 @@ OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out) {
     return {opened, Status::finalFrame};
   }
   return {opened, status};
-}
-
-void forceGrain(size_t bytes) {
-  forcedGrain = bytes;
 }
 
 }  // namespace sealwax

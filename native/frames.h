@@ -28,7 +28,4 @@ Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan o
 // expected. The same answer for every number of threads; what follows the opened frames in `out` is wiped or untouched.
 OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out);
 
-// For tests: cut the work of a run into pieces of so many bytes, however few; 0 goes back to what pays.
-void forceGrain(size_t bytes);
-
 }  // namespace sealwax

@@ -30,35 +30,50 @@ const EVP_CIPHER* cipherFor(size_t keyLength) {
 
 }  // namespace
 
-Gcm::Gcm(Direction direction, Span key) : direction_(direction) {
+Gcm::Gcm(Direction direction, Span key, size_t ivLength) : direction_(direction), ivLength_(ivLength) {
   EVP_CIPHER_CTX* const context = context_.get();
   const EVP_CIPHER* const cipher = cipherFor(key.length);
   if (context == nullptr || cipher == nullptr) return;
   // The IV length goes in before key and IV: OpenSSL before 3.0.12 applied it late (CVE-2023-5363).
   const int seals = direction == Direction::seal ? 1 : 0;
   keyed_ = EVP_CipherInit_ex2(context, cipher, nullptr, nullptr, seals, nullptr) == 1 &&
-           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_IVLEN, kIvLength, nullptr) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_IVLEN, static_cast<int>(ivLength), nullptr) == 1 &&
            EVP_CipherInit_ex2(context, nullptr, key.data, nullptr, -1, nullptr) == 1;
 }
 
 Status Gcm::seal(Span iv, Span aad, Span plaintext, MutableSpan out) {
-  if (direction_ != Direction::seal || iv.length != kIvLength || plaintext.length > kMaxGcmLength ||
+  if (direction_ != Direction::seal || iv.length != ivLength_ || plaintext.length > kMaxGcmLength ||
       out.length != plaintext.length + kTagLength) {
     return Status::invalid;
   }
   if (overlap(plaintext, out) || overlap(aad, out) || overlap(iv, out)) return Status::overlapping;
-  uint8_t* const tag = out.data + plaintext.length;
-  int none = 0;
-  const bool sealed = start(iv, aad) && update(plaintext, out.data) &&
-                      EVP_EncryptFinal_ex(context_.get(), tag, &none) == 1 && none == 0 &&
-                      EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, kTagLength, tag) == 1;
-  if (sealed) return Status::ok;
+  if (sealDetached(iv, aad, plaintext, out.data, out.data + plaintext.length)) return Status::ok;
   wipe(out);
   return Status::failed;
 }
 
+bool Gcm::sealDetached(Span iv, Span aad, Span plaintext, uint8_t* out, uint8_t* tag) {
+  return start(iv, aad) && update(plaintext, out) && computedTag(tag);
+}
+
+bool Gcm::decryptUnverified(Span iv, Span ciphertext, uint8_t* out, uint8_t* tag) {
+  // OpenSSL tells the tag it computed to a sealer only. Turning the context round, with neither key nor IV, changes
+  // nothing but who asks. A second pass over the ciphertext would be the other way.
+  constexpr int kSeal = 1, kOpen = 0;
+  EVP_CIPHER_CTX* const context = context_.get();
+  return start(iv, {}) && update(ciphertext, out) &&
+         EVP_CipherInit_ex2(context, nullptr, nullptr, nullptr, kSeal, nullptr) == 1 && computedTag(tag) &&
+         EVP_CipherInit_ex2(context, nullptr, nullptr, nullptr, kOpen, nullptr) == 1;
+}
+
+bool Gcm::computedTag(uint8_t* tag) {
+  int none = 0;
+  return EVP_CipherFinal_ex(context_.get(), tag, &none) == 1 && none == 0 &&
+         EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, kTagLength, tag) == 1;
+}
+
 Status Gcm::open(Span iv, Span aad, Span sealed, MutableSpan out) {
-  if (direction_ != Direction::open || iv.length != kIvLength || sealed.length < kTagLength ||
+  if (direction_ != Direction::open || iv.length != ivLength_ || sealed.length < kTagLength ||
       sealed.length - kTagLength > kMaxGcmLength || out.length != sealed.length - kTagLength) {
     return Status::invalid;
   }

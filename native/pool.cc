@@ -85,8 +85,9 @@ unsigned Pool::threads() {
   return forced_ != 0 ? forced_ : available_;
 }
 
-void Pool::force(unsigned threads) {
+void Pool::force(unsigned threads, size_t grain) {
   const std::lock_guard lock(mutex_);
+  forcedGrain_ = grain;
   forced_ = std::min(threads, kMaxThreads);
 }
 

@@ -1,5 +1,7 @@
 #pragma once
+#include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -20,8 +22,12 @@ class Pool {
   // How many threads one run can use, the calling one included.
   unsigned threads();
 
-  // For tests: how many threads to use whatever the machine has; 0 goes back to what it has.
-  void force(unsigned threads);
+  // For tests: how many threads to use whatever the machine has, and how many bytes a piece of work is, however few; 0
+  // goes back to what the machine has and what pays.
+  void force(unsigned threads, size_t grain = 0);
+
+  // The forced bytes of a piece, or 0.
+  size_t forcedGrain() const { return forcedGrain_.load(std::memory_order_relaxed); }
 
   // Runs `work` on this thread and, as they come free, on up to `helpers` others. All have returned when this returns.
   // `work` takes its share from a common counter, so it does not matter how many come, and it must not throw.
@@ -40,6 +46,7 @@ class Pool {
   std::condition_variable finished_;
   std::deque<Job*> jobs_;
   unsigned forced_ = 0;
+  std::atomic<size_t> forcedGrain_{0};
   unsigned started_ = 0;
 };
 

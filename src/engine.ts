@@ -9,5 +9,6 @@ export type {
   HashName,
   HkdfOutput,
   OpenedFrames,
+  SegmentHash,
 } from './engine/engine'
 export { getEngine } from './engine/engine'

@@ -23,8 +23,7 @@ int main() {
   Bytes first;
   for (const unsigned threads : {1, 2, 3, 7, 16}) {
     for (const size_t grain : {1, 250, 100000}) {
-      Pool::instance().force(threads);
-      forceGrain(grain);
+      Pool::instance().force(threads, grain);
       Bytes sealed(plaintext.size() + kFrames * kRegularFrameOverhead + kFinalFrameOverhead);
       check(sealFrames(run, view(plaintext), true, span(sealed)) == Status::ok, "seals");
       if (first.empty()) first = sealed;

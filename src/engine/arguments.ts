@@ -8,9 +8,12 @@ import {
   TAG_LENGTH,
 } from '../format/frame'
 import { checkBytes, checkInteger, checkOneOf, describe } from '../options'
-import type { FrameRun, HashName, HkdfOutput } from './engine'
+import type { FrameRun, HashName, HkdfOutput, SegmentHash } from './engine'
 
 export const HASH_LENGTHS: Readonly<Record<HashName, number>> = { sha256: 32, sha384: 48, sha512: 64 }
+
+/** Bytes of an AES block. */
+export const BLOCK_LENGTH = 16
 
 /** The most random bytes in one call: node:crypto's limit. */
 const MAX_RANDOM_LENGTH = 2 ** 31 - 1
@@ -53,6 +56,53 @@ export function checkOpen(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, seal
     throw new RangeError(`"sealed" must be ${TAG_LENGTH} to ${MAX_GCM_LENGTH + TAG_LENGTH} bytes, got ${sealed.length}`)
   }
   checkLength(out, 'out', sealed.length - TAG_LENGTH)
+}
+
+/** `out` is missing where nothing is written. */
+export function checkSegment(
+  key: Uint8Array,
+  iv: Uint8Array,
+  blockOffset: number,
+  name: 'plaintext' | 'ciphertext',
+  input: Uint8Array,
+  out?: Uint8Array,
+): void {
+  checkKeyAndIv(key, iv)
+  checkInteger(blockOffset, 'blockOffset', 0, MAX_GCM_LENGTH / BLOCK_LENGTH)
+  checkLive(input, name)
+  const end = blockOffset * BLOCK_LENGTH + input.length
+  if (end > MAX_GCM_LENGTH) throw new RangeError(`"${name}" must end at byte ${MAX_GCM_LENGTH} at most, got ${end}`)
+  if (out) checkLength(out, 'out', input.length)
+}
+
+/** Checks the segments of a whole message and returns them in order. */
+export function checkSegments(
+  key: Uint8Array,
+  iv: Uint8Array,
+  aad: Uint8Array,
+  segments: readonly SegmentHash[],
+): SegmentHash[] {
+  checkKeyAndIv(key, iv)
+  checkLive(aad, 'aad')
+  for (const { blockOffset, length, hash } of segments) {
+    checkInteger(blockOffset, 'blockOffset', 0, MAX_GCM_LENGTH / BLOCK_LENGTH)
+    checkInteger(length, 'length', 0, MAX_GCM_LENGTH)
+    checkLength(hash, 'hash', BLOCK_LENGTH)
+  }
+  // An empty one lies before what starts at its place.
+  const inOrder = [...segments].sort((a, b) => a.blockOffset - b.blockOffset || a.length - b.length)
+  let end = 0
+  for (const { blockOffset, length } of inOrder) {
+    const start = blockOffset * BLOCK_LENGTH
+    if (start !== end) throw new RangeError(`"segments" must adjoin: one starts at byte ${start}, not at ${end}`)
+    end += length
+  }
+  if (end > MAX_GCM_LENGTH) throw new RangeError(`"segments" must be at most ${MAX_GCM_LENGTH} bytes, got ${end}`)
+  return inOrder
+}
+
+export function checkTag(tag: Uint8Array): void {
+  checkLength(tag, 'tag', TAG_LENGTH)
 }
 
 export function checkSealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {

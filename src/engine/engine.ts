@@ -58,6 +58,18 @@ export interface OpenedFrames {
 }
 
 /**
+ * What the tag of an AES-GCM message needs to know of one of its segments. `hash`, 16 bytes, is a secret like the key:
+ * whoever has it can forge. Wipe it when the tag is made; never log it, and encrypt it where it must be stored.
+ */
+export interface SegmentHash {
+  /** Where the segment starts, in blocks of 16 bytes. */
+  readonly blockOffset: number
+  /** Bytes; only the last segment of a message may end inside a block. */
+  readonly length: number
+  readonly hash: Uint8Array
+}
+
+/**
  * Everything that runs AES-GCM. Two backends implement it, byte for byte alike: the addon and node:crypto.
  *
  * All calls are synchronous: large ones use every core, and the calling thread works along. While a call runs no
@@ -97,6 +109,46 @@ export interface Engine {
    * Returns false, with `out` wiped, when the tag is wrong.
    */
   open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean
+
+  /**
+   * Seals one segment of the AES-GCM message under `key` and `iv`: the bytes of the plaintext from block `blockOffset` on.
+   * The segments of a message can come in any order; `out` (plaintext.length) receives the very bytes that {@link seal}
+   * would give, and {@link combineSegments} its tag. At most 2^36 - 32 bytes in all.
+   *
+   * A position of a message seals ONE plaintext: to seal other bytes at the same key, IV and block gives both away. What
+   * is sent again must be the ciphertext of the first time.
+   */
+  sealSegment(key: Uint8Array, iv: Uint8Array, blockOffset: number, plaintext: Uint8Array, out: Uint8Array): SegmentHash
+
+  /**
+   * Decrypts one segment into `out` (ciphertext.length), which is NOT authentic yet: release nothing before
+   * {@link verifySegments} has said so of all segments, and wipe everything when it does not.
+   */
+  openSegment(
+    key: Uint8Array,
+    iv: Uint8Array,
+    blockOffset: number,
+    ciphertext: Uint8Array,
+    out: Uint8Array,
+  ): SegmentHash
+
+  /** The hash of a segment's ciphertext, as {@link sealSegment} and {@link openSegment} give it. */
+  hashSegment(key: Uint8Array, iv: Uint8Array, blockOffset: number, ciphertext: Uint8Array): SegmentHash
+
+  /**
+   * The 16-byte tag of a message from all its segments, in any order. Throws `RangeError` where they overlap, leave a gap, or
+   * one that is not the last ends inside a block.
+   */
+  combineSegments(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, segments: readonly SegmentHash[]): Uint8Array
+
+  /** Whether `tag` is the tag of a message, from all its segments; compared in constant time. */
+  verifySegments(
+    key: Uint8Array,
+    iv: Uint8Array,
+    aad: Uint8Array,
+    segments: readonly SegmentHash[],
+    tag: Uint8Array,
+  ): boolean
 
   /**
    * Seals a run of message frames, header fields included (message-body.md "Framed Data").

@@ -1,18 +1,33 @@
+import { timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { allocateSecret } from '../bytes'
+import { allocateSecret, ByteWriter, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
+import { TAG_LENGTH } from '../format/frame'
 import {
+  BLOCK_LENGTH,
   checkHkdf,
   checkOpen,
   checkOpenFrames,
   checkRandomLength,
   checkSeal,
   checkSealFrames,
+  checkSegment,
+  checkSegments,
+  checkTag,
   overlapping,
   sharedMemory,
 } from './arguments'
-import type { Engine, EngineInfo, FrameRun, FramesStatus, HashName, HkdfOutput, OpenedFrames } from './engine'
+import type {
+  Engine,
+  EngineInfo,
+  FrameRun,
+  FramesStatus,
+  HashName,
+  HkdfOutput,
+  OpenedFrames,
+  SegmentHash,
+} from './engine'
 import { selfTest } from './self-test'
 
 /** `native/binding.cc`. Calls answer with a status of `native/status.h`. */
@@ -27,6 +42,11 @@ export interface Binding {
   hkdf(hash: number, key: Uint8Array, salt: Uint8Array, ...infosAndOutputs: Uint8Array[]): number
   seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): number
   open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): number
+  sealSegment: RunSegment
+  openSegment: RunSegment
+  hashSegment(key: Uint8Array, iv: Uint8Array, blockOffset: number, ciphertext: Uint8Array, hash: Uint8Array): number
+  /** `table` holds u64 length || 16-byte hash for each segment, in order. */
+  combineSegments(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, table: Uint8Array, tag: Uint8Array): number
   sealFrames(
     key: Uint8Array,
     messageId: Uint8Array,
@@ -48,6 +68,15 @@ export interface Binding {
   /** For tests: how many threads share a run, in pieces of how many bytes; 0 for what the machine has and what pays. */
   force(threads: number, grain: number): number
 }
+
+type RunSegment = (
+  key: Uint8Array,
+  iv: Uint8Array,
+  blockOffset: number,
+  input: Uint8Array,
+  out: Uint8Array,
+  hash: Uint8Array,
+) => number
 
 /** The addon as an engine, or why there is none. */
 export type LoadedNative =
@@ -140,6 +169,61 @@ export class NativeEngine implements Engine {
     if (status === UNAUTHENTIC) return false
     check(status)
     return true
+  }
+
+  sealSegment(
+    key: Uint8Array,
+    iv: Uint8Array,
+    blockOffset: number,
+    plaintext: Uint8Array,
+    out: Uint8Array,
+  ): SegmentHash {
+    checkSegment(key, iv, blockOffset, 'plaintext', plaintext, out)
+    const hash = allocateSecret(BLOCK_LENGTH)
+    check(this.binding.sealSegment(key, iv, blockOffset, plaintext, out, hash))
+    return { blockOffset, length: plaintext.length, hash }
+  }
+
+  openSegment(
+    key: Uint8Array,
+    iv: Uint8Array,
+    blockOffset: number,
+    ciphertext: Uint8Array,
+    out: Uint8Array,
+  ): SegmentHash {
+    checkSegment(key, iv, blockOffset, 'ciphertext', ciphertext, out)
+    const hash = allocateSecret(BLOCK_LENGTH)
+    check(this.binding.openSegment(key, iv, blockOffset, ciphertext, out, hash))
+    return { blockOffset, length: ciphertext.length, hash }
+  }
+
+  hashSegment(key: Uint8Array, iv: Uint8Array, blockOffset: number, ciphertext: Uint8Array): SegmentHash {
+    checkSegment(key, iv, blockOffset, 'ciphertext', ciphertext)
+    const hash = allocateSecret(BLOCK_LENGTH)
+    check(this.binding.hashSegment(key, iv, blockOffset, ciphertext, hash))
+    return { blockOffset, length: ciphertext.length, hash }
+  }
+
+  combineSegments(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, segments: readonly SegmentHash[]): Uint8Array {
+    const inOrder = checkSegments(key, iv, aad, segments)
+    const table = new ByteWriter(inOrder.length * (8 + BLOCK_LENGTH))
+    for (const { length, hash } of inOrder) table.u64(length).put(hash)
+    const tag = allocateSecret(TAG_LENGTH)
+    const status = this.binding.combineSegments(key, iv, aad, table.bytes, tag)
+    wipe(table.bytes)
+    check(status)
+    return tag
+  }
+
+  verifySegments(
+    key: Uint8Array,
+    iv: Uint8Array,
+    aad: Uint8Array,
+    segments: readonly SegmentHash[],
+    tag: Uint8Array,
+  ): boolean {
+    checkTag(tag)
+    return timingSafeEqual(this.combineSegments(key, iv, aad, segments), tag)
   }
 
   sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {

@@ -1,4 +1,4 @@
-import { constants, createCipheriv, createDecipheriv, hkdfSync, randomFillSync } from 'node:crypto'
+import { constants, createCipheriv, createDecipheriv, hkdfSync, randomFillSync, timingSafeEqual } from 'node:crypto'
 import { allocateSecret } from '../bytes'
 import {
   bodyAad,
@@ -16,10 +16,14 @@ import {
   checkRandomLength,
   checkSeal,
   checkSealFrames,
+  checkSegment,
+  checkSegments,
+  checkTag,
   overlapping,
   sharedMemory,
 } from './arguments'
-import type { Engine, EngineInfo, FrameRun, HashName, HkdfOutput, OpenedFrames } from './engine'
+import type { Engine, EngineInfo, FrameRun, HashName, HkdfOutput, OpenedFrames, SegmentHash } from './engine'
+import { combine, cryptSegment, hashBytes } from './segments'
 
 /** The engine over node:crypto: what runs where the addon cannot, and the oracle of its tests. */
 export class NodeEngine implements Engine {
@@ -74,6 +78,55 @@ export class NodeEngine implements Engine {
     checkOpen(key, iv, aad, sealed, out)
     checkMemory(out, key, iv, aad, sealed)
     return open(key, iv, aad, sealed, out)
+  }
+
+  sealSegment(
+    key: Uint8Array,
+    iv: Uint8Array,
+    blockOffset: number,
+    plaintext: Uint8Array,
+    out: Uint8Array,
+  ): SegmentHash {
+    checkSegment(key, iv, blockOffset, 'plaintext', plaintext, out)
+    checkMemory(out, key, iv, plaintext)
+    cryptSegment(key, iv, blockOffset, plaintext, out)
+    return { blockOffset, length: out.length, hash: hashBytes(key, out) }
+  }
+
+  openSegment(
+    key: Uint8Array,
+    iv: Uint8Array,
+    blockOffset: number,
+    ciphertext: Uint8Array,
+    out: Uint8Array,
+  ): SegmentHash {
+    checkSegment(key, iv, blockOffset, 'ciphertext', ciphertext, out)
+    checkMemory(out, key, iv, ciphertext)
+    cryptSegment(key, iv, blockOffset, ciphertext, out)
+    return { blockOffset, length: out.length, hash: hashBytes(key, ciphertext) }
+  }
+
+  hashSegment(key: Uint8Array, iv: Uint8Array, blockOffset: number, ciphertext: Uint8Array): SegmentHash {
+    checkSegment(key, iv, blockOffset, 'ciphertext', ciphertext)
+    refuseShared(key, iv, ciphertext)
+    return { blockOffset, length: ciphertext.length, hash: hashBytes(key, ciphertext) }
+  }
+
+  combineSegments(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, segments: readonly SegmentHash[]): Uint8Array {
+    const inOrder = checkSegments(key, iv, aad, segments)
+    refuseShared(key, iv, aad)
+    return combine(key, iv, aad, inOrder)
+  }
+
+  verifySegments(
+    key: Uint8Array,
+    iv: Uint8Array,
+    aad: Uint8Array,
+    segments: readonly SegmentHash[],
+    tag: Uint8Array,
+  ): boolean {
+    checkTag(tag)
+    return timingSafeEqual(this.combineSegments(key, iv, aad, segments), tag)
   }
 
   sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {

@@ -14,6 +14,15 @@ export function selfTest(engine: Engine): string | undefined {
   sealed[0]! ^= 1
   if (engine.open(KEY, IV, AAD, sealed, opened) || opened.some(Boolean)) return 'AES-GCM opens what is not authentic'
 
+  const ciphertext = SEALED.subarray(0, PLAINTEXT.length)
+  const segments = [
+    engine.sealSegment(KEY, IV, 2, PLAINTEXT.subarray(32), sealed.subarray(32, PLAINTEXT.length)),
+    engine.openSegment(KEY, IV, 0, ciphertext.subarray(0, 32), opened.subarray(0, 32)),
+  ]
+  sealed.set(engine.combineSegments(KEY, IV, AAD, segments), PLAINTEXT.length)
+  if (!equalBytes(sealed.subarray(32), SEALED.subarray(32))) return 'segments are sealed wrongly'
+  if (!equalBytes(opened.subarray(0, 32), PLAINTEXT.subarray(0, 32))) return 'segments are opened wrongly'
+
   const run = { key: KEY, messageId: KEY, frameLength: 24, firstSequenceNumber: 1 }
   const frames = new Uint8Array(FRAMES.length)
   engine.sealFrames(run, PLAINTEXT, true, frames)

@@ -48,6 +48,8 @@ if (process.argv[2] === 'child') {
     assert.is(wrong({}), undefined)
     assert.match(wrong({ seal: () => {} })!, /seals/)
     assert.match(wrong({ open: () => true })!, /opens/)
+    assert.match(wrong({ combineSegments: () => new Uint8Array(16) })!, /segments are sealed/)
+    assert.match(wrong({ openSegment: nodeEngine.hashSegment.bind(nodeEngine) })!, /segments are opened/)
     assert.match(wrong({ sealFrames: () => {} })!, /frames/)
     assert.match(wrong({ openFrames: () => ({ count: 2, status: 'ok' }) })!, /frames/)
     assert.match(wrong({ hkdf: () => new Uint8Array(42) })!, /HKDF/)
@@ -69,7 +71,17 @@ if (process.argv[2] === 'child') {
 
 /** The node engine as a plain object, so that single methods can be replaced. */
 function nodeProxy(): object {
-  const methods = ['seal', 'open', 'sealFrames', 'openFrames', 'hkdf', 'randomBytes'] as const
+  const methods = [
+    'seal',
+    'open',
+    'sealSegment',
+    'openSegment',
+    'combineSegments',
+    'sealFrames',
+    'openFrames',
+    'hkdf',
+    'randomBytes',
+  ] as const
   return Object.fromEntries(
     methods.map((name) => [name, (nodeEngine[name] as (...all: unknown[]) => unknown).bind(nodeEngine)]),
   )

@@ -1,0 +1,106 @@
+#include "segments.h"
+
+#include <algorithm>
+
+#include "check.h"
+#include "pool.h"
+
+using namespace sealwax;
+
+namespace {
+
+Bytes pattern(size_t length) {
+  Bytes bytes(length);
+  for (size_t i = 0; i < length; i++) bytes[i] = static_cast<uint8_t>(i * 31 + (i >> 8));
+  return bytes;
+}
+
+void putUint64(Bytes& to, uint64_t value) {
+  for (int i = 56; i >= 0; i -= 8) to.push_back(static_cast<uint8_t>(value >> i));
+}
+
+// Seals in segments of so many blocks, from the last to the first; returns ciphertext and tag.
+Bytes inSegments(Span key, Span iv, Span aad, const Bytes& plaintext, size_t blocks) {
+  const size_t step = blocks * 16;
+  Bytes sealed(plaintext.size() + 16), table;
+  std::vector<Bytes> hashes((plaintext.size() + step - 1) / step, Bytes(16));
+  for (size_t i = hashes.size(); i-- > 0;) {
+    const size_t length = std::min(step, plaintext.size() - i * step);
+    const Span part = view(plaintext).sub(i * step, length);
+    const MutableSpan out = span(sealed).sub(i * step, length);
+    check(runSegment(SegmentWork::seal, key, iv, i * blocks, part, out, span(hashes[i])) == Status::ok, "seals");
+    Bytes hash(16), opened(length);
+    check(runSegment(SegmentWork::hash, key, iv, i * blocks, out, {}, span(hash)) == Status::ok, "hashes");
+    check(hash == hashes[i], "the hash of the ciphertext is the segment's");
+    check(runSegment(SegmentWork::open, key, iv, i * blocks, out, span(opened), span(hash)) == Status::ok, "opens");
+    check(hash == hashes[i] && std::equal(opened.begin(), opened.end(), part.data), "opens to the same");
+  }
+  for (size_t i = 0; i < hashes.size(); i++) {
+    putUint64(table, std::min(step, plaintext.size() - i * step));
+    table.insert(table.end(), hashes[i].begin(), hashes[i].end());
+  }
+  const MutableSpan tag = span(sealed).sub(plaintext.size(), 16);
+  check(combineSegments(key, iv, aad, view(table), tag) == Status::ok, "combines");
+  return sealed;
+}
+
+}  // namespace
+
+int main() {
+  const Bytes iv = pattern(12);
+  for (const size_t keyLength : {16, 24, 32}) {
+    const Bytes key = pattern(keyLength);
+    for (const size_t length : {0, 1, 15, 16, 17, 31, 32, 33, 257, 1000, 4096, 5001}) {
+      const Bytes plaintext = pattern(length), aad = pattern(length % 37);
+      Bytes expected(length + 16);
+      Pool::instance().force(1);
+      check(sealMessage(view(key), view(iv), view(aad), view(plaintext), span(expected)) == Status::ok, "seals");
+      for (const size_t blocks : {1, 2, 3, 100}) {
+        check(inSegments(view(key), view(iv), view(aad), plaintext, blocks) == expected, "segments are the message");
+      }
+      for (const unsigned threads : {2, 3, 16}) {
+        Pool::instance().force(threads, 1);
+        Bytes sealed(length + 16), opened(length);
+        check(sealMessage(view(key), view(iv), view(aad), view(plaintext), span(sealed)) == Status::ok, "seals");
+        check(sealed == expected, "the same bytes for every number of threads");
+        check(openMessage(view(key), view(iv), view(aad), view(sealed), span(opened)) == Status::ok, "opens");
+        check(opened == plaintext, "to the same plaintext");
+        for (const size_t place : {size_t{0}, length / 2, length, length + 15}) {
+          sealed[place] ^= 4;
+          opened.assign(length, 1);
+          check(openMessage(view(key), view(iv), view(aad), view(sealed), span(opened)) == Status::unauthentic,
+                "refuses a changed byte");
+          check(allZero(opened), "wipes the output");
+          sealed[place] ^= 4;
+        }
+      }
+    }
+  }
+
+  const Bytes key = pattern(32), aad;
+  Bytes block = pattern(16), out(16), hash(16), tag(16);
+  const auto seal = [&](uint64_t firstBlock) {
+    return runSegment(SegmentWork::seal, view(key), view(iv), firstBlock, view(block), span(out), span(hash));
+  };
+  constexpr uint64_t kLastBlock = 0xfffffffd;
+  check(seal(kLastBlock) == Status::ok, "the last counter is 2^32 - 1");
+  check(seal(kLastBlock + 1) == Status::invalid && seal(~uint64_t{0}) == Status::invalid, "and there is none after it");
+  check(runSegment(SegmentWork::seal, view(key), view(iv), 0, view(block), span(block), span(hash)) ==
+            Status::overlapping,
+        "refuses in place");
+
+  Bytes table;
+  for (const uint64_t length : {17, 16}) {
+    putUint64(table, length);
+    table.insert(table.end(), hash.begin(), hash.end());
+  }
+  check(combineSegments(view(key), view(iv), view(aad), view(table), span(tag)) == Status::invalid,
+        "only the last segment ends inside a block");
+  std::fill_n(table.begin(), 8, 0xf0);
+  check(combineSegments(view(key), view(iv), view(aad), view(table), span(tag)) == Status::invalid, "refuses too much");
+  table.pop_back();
+  check(combineSegments(view(key), view(iv), view(aad), view(table), span(tag)) == Status::invalid,
+        "refuses part rows");
+  checkNoErrorLeft();
+  return 0;
+}
