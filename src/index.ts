@@ -11,6 +11,27 @@ export type { EncryptionContext } from './encryption-context'
 export { SealwaxError, type SealwaxErrorCode } from './errors'
 export type { MessageHeader, MessageHeaderV1, MessageHeaderV2 } from './format/message-header'
 export {
+  BranchKeyStoreNode,
+  BranchKeyStoreNode as BranchKeyStore,
+  type BranchKeyStoreNodeInput,
+  type CreateKeyInput,
+  type CreateKeyOutput,
+  isIBranchKeyStoreNode,
+  type KeyStoreInfoOutput,
+  type VersionKeyInput,
+} from './keyrings/branch-key-store'
+export {
+  type Discovery,
+  type KMSMultiRegionKey,
+  type KMSSingleRegionKey,
+  type KmsConfig,
+  KmsKeyConfig,
+  type MrDiscovery,
+  type RegionalKmsConfig,
+} from './keyrings/branch-key-store-config'
+export type { IBranchKeyStorage, WritableBranchKeyStorage } from './keyrings/branch-key-store-dynamodb'
+export type { EncryptedHierarchicalKey } from './keyrings/branch-key-store-record'
+export {
   KmsKeyringNode,
   KmsKeyringNode as KmsKeyring,
   type KmsKeyringNodeInput,
@@ -27,6 +48,13 @@ export {
   type KmsNodeClientSupplier,
   limitRegions,
 } from './keyrings/kms-clients'
+export {
+  type BranchKeyIdSupplier,
+  type IKmsHierarchicalKeyRingNode,
+  KmsHierarchicalKeyRingNode,
+  KmsHierarchicalKeyRingNode as KmsHierarchicalKeyring,
+  type KmsHierarchicalKeyRingNodeInput,
+} from './keyrings/kms-hierarchical'
 export {
   AwsKmsMrkAwareSymmetricDiscoveryKeyringNode,
   AwsKmsMrkAwareSymmetricDiscoveryKeyringNode as AwsKmsMrkAwareSymmetricDiscoveryKeyring,
@@ -59,6 +87,7 @@ export {
   RawRsaKeyringNode as RawRsaKeyring,
   type RawRsaKeyringNodeInput,
 } from './keyrings/raw-rsa'
+export type { NodeBranchKeyMaterial } from './materials/branch-key-material'
 export {
   type CachingMaterialsManagerInput,
   NodeCachingMaterialsManager,
