@@ -101,6 +101,8 @@ abstract class MessageStream extends Duplex {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     this.release()
+    // Else Node would go on giving what is buffered until the next tick.
+    this.pause()
     callback(error)
     // Node leaves it to the stream to answer the writer that still waits, and with it those in the queue.
     this.#settle(error)
