@@ -1,0 +1,68 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { useEngine } from '../../src/engine/engine'
+import { loadNative } from '../../src/engine/native'
+import { nodeEngine } from '../../src/engine/node'
+import { type OpenedObject, openObject, type S3DecryptOptions, type SealwaxErrorCode } from '../../src/s3'
+import { rejects } from '../support/expect'
+import { S3_VECTOR_FILES, S3_VECTORS, s3VectorKeyring, s3Vectors } from '../support/s3-vectors'
+import type { Vector } from '../vectors/s3/cases/case'
+import { FILES, serialize } from '../vectors/s3/generate'
+
+for (const engine of [loadNative().engine!, nodeEngine]) {
+  for (const file of S3_VECTOR_FILES) {
+    for (const vector of s3Vectors(file)) {
+      test(`${engine.info().backend}, ${file}: ${vector.description}`, async () => {
+        useEngine(engine)
+        if ('error' in vector.expect) return void (await rejects(open(vector), vector.expect.error as SealwaxErrorCode))
+        assert.equal(summary(await open(vector)), vector.expect)
+      })
+    }
+  }
+}
+
+test('everything that fails cryptographically fails with the same words', async () => {
+  const messages = new Set<string>()
+  for (const vector of s3Vectors('unauthentic')) {
+    if ('error' in vector.expect && vector.expect.error !== 'ERR_AUTHENTICATION_FAILED') continue
+    messages.add((await rejects(open(vector), 'ERR_AUTHENTICATION_FAILED')).message)
+  }
+  assert.is(messages.size, 1)
+})
+
+test('there are enough vectors, and no two of a file are described alike', () => {
+  const all = S3_VECTOR_FILES.flatMap(s3Vectors)
+  assert.ok(all.length >= 400)
+  assert.ok(all.filter(({ expect }) => 'error' in expect).length >= 300)
+  for (const file of S3_VECTOR_FILES) {
+    const vectors = s3Vectors(file)
+    assert.is(new Set(vectors.map(({ description }) => description)).size, vectors.length)
+  }
+})
+
+test('the files are what the generator writes', () => {
+  for (const [name, content] of Object.entries(FILES)) {
+    assert.ok(readFileSync(join(S3_VECTORS, name), 'utf8') === serialize(content), `${name} is up to date`)
+  }
+})
+
+function open({ keyring, options, metadata, body, instructionFile }: Vector): Promise<OpenedObject> {
+  const file = instructionFile === undefined ? undefined : Buffer.from(instructionFile, 'base64')
+  const object = { metadata, body: Buffer.from(body, 'base64'), instructionFile: file }
+  return openObject(object, s3VectorKeyring(keyring), options as S3DecryptOptions)
+}
+
+function summary({ plaintext, formatVersion, wrapAlgorithm, materialDescription }: OpenedObject) {
+  return {
+    sha256: createHash('sha256').update(plaintext).digest('hex'),
+    length: plaintext.length,
+    formatVersion,
+    wrapAlgorithm,
+    materialDescription: Object.fromEntries(Object.entries(materialDescription)),
+  }
+}
+
+test.run()
