@@ -1,0 +1,133 @@
+import { createSecretKey, generateKeyPairSync } from 'node:crypto'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  EncryptedDataKey,
+  KeyringTraceFlag,
+  NodeDecryptionMaterial,
+  NodeEncryptionMaterial,
+  unwrapDataKey,
+} from '../../src/index'
+import { dataKeyOf } from '../../src/materials/materials'
+import { SignatureKey, VerificationKey } from '../../src/materials/signature'
+import { getSuite } from '../../src/suites'
+import { throws } from '../support/expect'
+import { bytes } from '../support/keys'
+
+const UNSIGNED = getSuite(0x0478)
+const SIGNED = getSuite(0x0578)
+const GENERATED = { keyNamespace: 'n', keyName: 'k', flags: KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY }
+const DECRYPTED = { keyNamespace: 'n', keyName: 'k', flags: KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY }
+const EDK = new EncryptedDataKey({ providerId: 'n', providerInfo: 'k', encryptedDataKey: bytes(3) })
+const KINDS = [
+  { name: 'encryption', make: () => new NodeEncryptionMaterial(UNSIGNED, { a: '1' }), trace: GENERATED },
+  { name: 'decryption', make: () => new NodeDecryptionMaterial(UNSIGNED, { a: '1' }), trace: DECRYPTED },
+]
+
+for (const { name, make, trace } of KINDS) {
+  test(`${name} materials copy the data key in, hold it once, and wipe it`, () => {
+    const material = make()
+    const mine = bytes(32)
+    assert.not.ok(material.hasValidKey())
+    throws(() => material.getUnencryptedDataKey(), 'ERR_INVALID_MATERIALS', /has not been set/)
+    assert.is(material.setUnencryptedDataKey(mine, { ...trace }), material)
+    assert.equal(mine, bytes(32), "the caller's bytes stay")
+    mine.fill(0)
+    assert.equal(new Uint8Array(material.getUnencryptedDataKey().export()), bytes(32))
+    throws(() => material.setUnencryptedDataKey(bytes(32), trace), 'ERR_INVALID_MATERIALS', /already been set/)
+    const held = dataKeyOf(material)
+    material.zeroUnencryptedDataKey()
+    assert.equal(held, new Uint8Array(32))
+    assert.not.ok(material.hasUnencryptedDataKey)
+    throws(() => material.getUnencryptedDataKey(), 'ERR_INVALID_MATERIALS', /zeroed/)
+    throws(() => material.setUnencryptedDataKey(bytes(32), trace), 'ERR_INVALID_MATERIALS', /already been set/)
+  })
+
+  test(`${name} materials take a KeyObject`, () => {
+    const material = make().setUnencryptedDataKey(createSecretKey(bytes(32)), trace)
+    assert.equal(Uint8Array.from(dataKeyOf(material)), bytes(32))
+  })
+
+  test(`${name} materials refuse a data key that is not the suite's, and what is none`, () => {
+    for (const length of [0, 16, 31, 33, 64]) {
+      throws(() => make().setUnencryptedDataKey(bytes(length), trace), 'ERR_INVALID_MATERIALS', /Key length/)
+    }
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
+    for (const none of [undefined, null, 'k'.repeat(32), new ArrayBuffer(32), [1], publicKey]) {
+      throws(() => make().setUnencryptedDataKey(none as never, trace), TypeError)
+    }
+  })
+
+  test(`${name} materials refuse a trace that does not say what was done`, () => {
+    const wrong = trace === GENERATED ? DECRYPTED : GENERATED
+    const traces = [
+      undefined,
+      null,
+      {},
+      { ...trace, keyName: '' },
+      { ...trace, keyNamespace: '' },
+      wrong,
+      { ...trace, flags: 0 },
+    ]
+    for (const each of [...traces, { ...trace, flags: trace.flags | wrong.flags }]) {
+      throws(() => make().setUnencryptedDataKey(bytes(32), each as never), 'ERR_INVALID_MATERIALS')
+    }
+  })
+
+  test(`${name} materials are frozen, with a frozen copy of the context without prototype`, () => {
+    const material = make()
+    assert.ok(Object.isFrozen(material) && Object.isFrozen(material.encryptionContext))
+    assert.is(Object.getPrototypeOf(material.encryptionContext), null)
+    assert.throws(() => Object.assign(material, { suite: SIGNED }), TypeError)
+  })
+}
+
+test('materials need a suite and a context', () => {
+  for (const Material of [NodeEncryptionMaterial, NodeDecryptionMaterial]) {
+    throws(() => new Material({ ...UNSIGNED } as never, {}), TypeError)
+    throws(() => new Material(UNSIGNED, null as never), TypeError)
+    throws(() => new Material(UNSIGNED, 'a' as never), TypeError)
+  }
+})
+
+test('a wrapped key is added after the data key, with flags that say so', () => {
+  const material = new NodeEncryptionMaterial(UNSIGNED, {})
+  throws(() => material.addEncryptedDataKey(EDK, 2), 'ERR_INVALID_MATERIALS', /not set/)
+  material.setUnencryptedDataKey(bytes(32), GENERATED)
+  throws(() => material.addEncryptedDataKey({ ...EDK } as never, 2), TypeError)
+  for (const flags of [0, 1, 4, 8, 16, 2 | 1, 2 | 4, 2 | 16]) {
+    throws(() => material.addEncryptedDataKey(EDK, flags), 'ERR_INVALID_MATERIALS')
+  }
+  material.addEncryptedDataKey(EDK, 2).addEncryptedDataKey(EDK, 2 | 8)
+  material.encryptedDataKeys.pop()
+  assert.is(material.encryptedDataKeys.length, 2)
+})
+
+test('signing keys go with signed suites, of their curve, once', () => {
+  const p384 = SignatureKey.generate('secp384r1')
+  const p256 = SignatureKey.generate('prime256v1')
+  const verification = VerificationKey.parse('secp384r1', Buffer.from(p384.compressPoint).toString('base64'))
+  assert.is(new NodeEncryptionMaterial(UNSIGNED, {}).signatureKey, undefined)
+  throws(
+    () => new NodeEncryptionMaterial(UNSIGNED, {}).setSignatureKey(p384),
+    'ERR_INVALID_MATERIALS',
+    /does not support/,
+  )
+  throws(() => new NodeDecryptionMaterial(UNSIGNED, {}).setVerificationKey(verification), 'ERR_INVALID_MATERIALS')
+  const material = new NodeEncryptionMaterial(SIGNED, {})
+  throws(() => material.signatureKey, 'ERR_INVALID_MATERIALS', /missing/)
+  throws(() => new NodeDecryptionMaterial(SIGNED, {}).verificationKey, 'ERR_INVALID_MATERIALS', /missing/)
+  throws(() => material.setSignatureKey(p256), 'ERR_INVALID_MATERIALS', /curve/)
+  throws(() => material.setSignatureKey(verification as never), TypeError)
+  assert.is(material.setSignatureKey(p384).signatureKey, p384)
+  throws(() => material.setSignatureKey(p384), 'ERR_INVALID_MATERIALS', /already/)
+})
+
+test('unwrapDataKey gives bytes as they are and a copy of a KeyObject', () => {
+  const key = bytes(16)
+  assert.is(unwrapDataKey(key), key)
+  assert.equal(Uint8Array.from(unwrapDataKey(createSecretKey(key))), key)
+  for (const none of ['k', null, undefined, 5, {}]) throws(() => unwrapDataKey(none as never), TypeError)
+})
+
+test.run()

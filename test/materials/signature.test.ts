@@ -1,0 +1,99 @@
+import { createECDH, createPublicKey, verify } from 'node:crypto'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { createSigner, createVerifier, SignatureKey, VerificationKey } from '../../src/materials/signature'
+import { getSuite } from '../../src/suites'
+import { throws } from '../support/expect'
+
+const CURVES = [
+  { curve: 'prime256v1', suite: getSuite(0x0214), length: 33, hash: 'sha256', longest: 72 },
+  { curve: 'secp384r1', suite: getSuite(0x0578), length: 49, hash: 'sha384', longest: 104 },
+] as const
+
+for (const { curve, suite, length, hash, longest } of CURVES) {
+  test(`${curve}: a public key travels as its compressed point`, () => {
+    const signs = new Set<number>()
+    for (let i = 0; i < 40; i++) {
+      const key = SignatureKey.generate(curve)
+      signs.add(key.compressPoint[0]!)
+      assert.is(key.compressPoint.length, length)
+      const parsed = VerificationKey.parse(curve, Buffer.from(key.compressPoint).toString('base64'))
+      assert.ok(parsed.publicKey.equals(createPublicKey(key.privateKey.export({ format: 'pem', type: 'pkcs8' }))))
+    }
+    assert.equal([...signs].sort(), [2, 3])
+  })
+
+  test(`${curve}: signs and verifies in pieces, as anybody does in one`, () => {
+    for (let i = 0; i < 40; i++) {
+      const key = SignatureKey.generate(curve)
+      const signer = createSigner(suite, key)
+      for (const piece of ['one ', 'two']) signer.update(Buffer.from(piece))
+      const signature = signer.sign()
+      assert.ok(signature.length <= longest)
+      const verification = VerificationKey.parse(curve, Buffer.from(key.compressPoint).toString('base64'))
+      assert.ok(verify(hash, Buffer.from('one two'), verification.publicKey, signature))
+      const attempt = (text: string, bytes = signature) => {
+        const verifier = createVerifier(suite, verification)
+        verifier.update(Buffer.from(text))
+        return verifier.verify(bytes)
+      }
+      assert.ok(attempt('one two'))
+      assert.not.ok(attempt('one twp'))
+      for (const wrong of [new Uint8Array(0), Uint8Array.of(0x30), signature.subarray(1), new Uint8Array(200)]) {
+        assert.not.ok(attempt('one two', wrong))
+      }
+    }
+  })
+
+  test(`${curve}: anything but a compressed point of the curve is refused`, () => {
+    const pair = createECDH(curve)
+    pair.generateKeys()
+    const point = pair.getPublicKey(null, 'compressed') as unknown as Buffer
+    const other = createECDH(curve === 'prime256v1' ? 'secp384r1' : 'prime256v1')
+    other.generateKeys()
+    const wrong: Buffer[] = [
+      pair.getPublicKey(),
+      pair.getPublicKey(null, 'hybrid') as unknown as Buffer,
+      other.getPublicKey(null, 'compressed') as unknown as Buffer,
+      point.subarray(1),
+      Buffer.concat([point, Buffer.of(0)]),
+      ...[0, 1, 4, 5, 6, 7, 0xff].map((prefix) => Buffer.concat([Buffer.of(prefix), point.subarray(1)])),
+      Buffer.concat([Buffer.of(2), Buffer.alloc(length - 1, 0xff)]),
+      Buffer.alloc(length),
+      Buffer.alloc(1),
+      Buffer.alloc(0),
+      Buffer.alloc(100_000, 2),
+    ]
+    const texts = wrong.map((bytes) => bytes.toString('base64'))
+    const base64 = point.toString('base64')
+    for (const text of [
+      ...texts,
+      ` ${base64}`,
+      `${base64}\n`,
+      `${base64}=`,
+      point.toString('hex'),
+      'ä',
+      '\0',
+      '__proto__',
+    ]) {
+      throws(() => VerificationKey.parse(curve, text), 'ERR_MESSAGE_MALFORMED', /public key is not a point/)
+    }
+  })
+
+  test(`${curve}: half of all x have no point`, () => {
+    let refused = 0
+    for (let x = 1; x <= 60; x++) {
+      const point = Buffer.alloc(length)
+      point[0] = 2
+      point[length - 1] = x
+      try {
+        VerificationKey.parse(curve, point.toString('base64'))
+      } catch {
+        refused++
+      }
+    }
+    assert.ok(refused > 10 && refused < 50, `${refused} of 60`)
+  })
+}
+
+test.run()
