@@ -2,7 +2,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { KEYRINGS } from './cases/case'
-import { format, instructionFiles, policy, unauthentic } from './cases/refused'
+import { format } from './cases/format'
+import { instructionFiles } from './cases/instruction-files'
+import { policy } from './cases/policy'
+import { unauthentic } from './cases/unauthentic'
 import { valid } from './cases/valid'
 
 /** Each file's content, by its name. */
