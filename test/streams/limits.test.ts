@@ -1,0 +1,132 @@
+/** Limits are enforced as the bytes pass, not when everything is there. */
+import type { Duplex } from 'node:stream'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { framesLength } from '../../src/format/frame'
+import { parseHeader } from '../../src/format/message-header'
+import { rejects } from '../support/expect'
+import { aesKeyring, bytes } from '../support/keys'
+import { drive } from './drive'
+import { checkCode, client, nextTurn, suiteOf } from './subject'
+
+const plaintext = Buffer.from(bytes(500))
+const write = (stream: Duplex, chunk: Uint8Array) => new Promise((resolve) => stream.write(chunk, resolve))
+const seal = async (signed: boolean, frameLength: number) =>
+  (await client.encrypt(aesKeyring(), plaintext, { suiteId: suiteOf(signed), frameLength })).result
+const ignore = () => {}
+
+test('plaintextLength: exactly that much passes', async () => {
+  for (const frameLength of [1, 100, 500, 4096]) {
+    const stream = client.encryptStream(aesKeyring(), { plaintextLength: 500, frameLength })
+    const message = await drive(stream, [plaintext.subarray(0, 333), plaintext.subarray(333)])
+    assert.equal((await client.decrypt(aesKeyring(), message)).plaintext, plaintext)
+  }
+})
+
+test('plaintextLength: one byte more fails at once, and less is well', async () => {
+  const stream = client.encryptStream(aesKeyring(), { plaintextLength: 499 })
+  stream.on('error', ignore)
+  assert.not(await write(stream, plaintext.subarray(0, 499)))
+  checkCode(await write(stream, plaintext.subarray(499)), 'ERR_LIMIT_EXCEEDED')
+  assert.ok(stream.destroyed)
+  const longer = client.encryptStream(aesKeyring(), { plaintextLength: 501 })
+  const message = await drive(longer, [plaintext])
+  assert.equal((await client.decrypt(aesKeyring(), message)).plaintext, plaintext)
+})
+
+test('plaintextLength: it is given to the materials manager, and no option is written to', async () => {
+  const op = Object.freeze({ plaintextLength: 500 })
+  for (let i = 0; i < 2; i++) await drive(client.encryptStream(aesKeyring(), op), [plaintext])
+})
+
+for (const signed of [false, true]) {
+  const name = signed ? 'signed' : 'unsigned'
+
+  test(`maxBodySize, ${name}: refuses the first frame that is longer, when its start is there`, async () => {
+    const message = await seal(signed, 100)
+    const { headerLength } = layout(message, 100)
+    const stream = client.decryptStream(aesKeyring(), { maxBodySize: 99 })
+    stream.on('error', ignore).resume()
+    assert.not(await write(stream, message.subarray(0, headerLength + 3)))
+    checkCode(await write(stream, message.subarray(headerLength + 3, headerLength + 4)), 'ERR_LIMIT_EXCEEDED')
+    const allowed = client.decryptStream(aesKeyring(), { maxBodySize: 100 })
+    assert.equal(await drive(allowed, [message]), plaintext)
+  })
+
+  test(`maxBodySize, ${name}: of the final frame, its own length counts`, async () => {
+    const message = await seal(signed, 4096)
+    const { headerLength } = layout(message, 4096)
+    const stream = client.decryptStream(aesKeyring(), { maxBodySize: 499 })
+    stream.on('error', ignore).resume()
+    checkCode(await write(stream, message.subarray(0, headerLength + 24)), 'ERR_LIMIT_EXCEEDED')
+    assert.equal(await drive(client.decryptStream(aesKeyring(), { maxBodySize: 500 }), [message]), plaintext)
+  })
+
+  test(`${name}: the first byte after the end fails`, async () => {
+    const message = await seal(signed, 100)
+    const stream = client.decryptStream(aesKeyring())
+    stream.on('error', ignore).resume()
+    assert.not(await write(stream, message))
+    checkCode(await write(stream, Buffer.alloc(1)), 'ERR_TRAILING_DATA')
+    const joined = client.decryptStream(aesKeyring())
+    await rejects(drive(joined, [Buffer.concat([message, Buffer.alloc(1)])]), 'ERR_TRAILING_DATA')
+  })
+
+  test(`${name}: what is released when`, async () => {
+    const message = await seal(signed, 200)
+    const { headerLength, bodyLength } = layout(message, 200)
+    const stream = client.decryptStream(aesKeyring())
+    let given = 0
+    let ended = false
+    stream.on('data', (piece: Buffer) => {
+      given += piece.length
+    })
+    stream.on('end', () => {
+      ended = true
+    })
+    const after = async (from: number, to: number) => {
+      await write(stream, message.subarray(from, to))
+      await nextTurn()
+      return given
+    }
+    const second = headerLength + 2 * 232
+    assert.is(await after(0, headerLength + 231), 0)
+    assert.is(await after(headerLength + 231, headerLength + 232), 200)
+    assert.is(await after(headerLength + 232, second), 400)
+    const bodyEnd = headerLength + bodyLength
+    assert.is(await after(second, bodyEnd - 1), 400)
+    assert.is(await after(bodyEnd - 1, bodyEnd), signed ? 400 : 500)
+    if (signed) assert.is(await after(bodyEnd, message.length), 400, 'the last frame waits for the end of input')
+    assert.not(ended)
+    stream.end()
+    await new Promise((resolve) => stream.on('close', resolve))
+    assert.is(given, 500)
+    assert.ok(ended)
+  })
+}
+
+test('a wrong signature releases no part of the last frame', async () => {
+  const message = await seal(true, 200)
+  message[message.length - 1]! ^= 1
+  const stream = client.decryptStream(aesKeyring())
+  let given = 0
+  stream.on('data', (piece: Buffer) => {
+    given += piece.length
+  })
+  await rejects(drive(stream, [message]), 'ERR_AUTHENTICATION_FAILED')
+  assert.is(given, 0, 'not even the frames that came in the same chunk')
+})
+
+test('decryptUnsignedMessageStream refuses signed messages before a keyring is asked', async () => {
+  const message = await seal(true, 200)
+  await rejects(drive(client.decryptUnsignedMessageStream(aesKeyring()), [message]), 'ERR_SIGNATURE_POLICY')
+  const unsigned = await seal(false, 200)
+  assert.equal(await drive(client.decryptUnsignedMessageStream(aesKeyring()), [unsigned]), plaintext)
+})
+
+/** Where the parts of a message of the 500 bytes lie. */
+function layout(message: Buffer, frameLength: number) {
+  return { headerLength: parseHeader(message).bytes.length, bodyLength: framesLength(500, frameLength, true) }
+}
+
+test.run()
