@@ -1,30 +1,128 @@
+import { basename } from 'node:path'
 import type { Command } from 'commander'
-import { withoutSuffix } from './encrypt'
-import { transformFile } from './io'
+import { AlgorithmSuite, type MessageHeader, SealwaxError } from '../index'
+import { SUFFIX, withoutSuffix } from './encrypt'
+import { orInterrupted, UsageError } from './errors'
+import { type Io, into, type Source, transfer, transformFile } from './io'
 import { toKeyring } from './keys'
-import { addCommonOptions, type CommonOptions, clientOf, contextOf } from './options'
+import { addCommonOptions, type CommonOptions, clientOf, collect, contextOf } from './options'
+import { type Sink, writeAll } from './sink'
+import { type TreeWork, transformTree, treeTarget } from './tree'
+
+interface DecryptOptions extends CommonOptions {
+  releasePlaintextBeforeSignatureIsVerified?: true
+}
 
 /** `sealwax decrypt` */
 export function addDecrypt(program: Command, signal: AbortSignal): void {
   const command = program
     .command('decrypt')
-    .summary('decrypt a file')
+    .summary('decrypt files')
     .description(
-      'Decrypts a message to <input> without .sealed, or to --output. Writes nothing unless all is authentic.',
+      'Decrypts a message to <input> without .sealed, or to --output. A file appears only if all is authentic.',
     )
-    .argument('<input>', 'message to decrypt; - for standard input')
+    .argument('<input>', 'message to decrypt; - for standard input; a folder with --recursive')
   addCommonOptions(command, 'pair that the message must have')
     .option('--rsa-private-key <file>', 'RSA private key in PEM, without a passphrase')
-    .action(async (input: string, options: CommonOptions) => {
-      const path = options.output ?? withoutSuffix(input)
-      const keyring = await toKeyring(options)
-      const client = clientOf(options)
-      const op = { encryptionContext: contextOf(options), signal }
-      const work = {
-        label: 'decrypting',
-        expansion: 1,
-        run: async (bytes: Uint8Array) => (await client.decrypt(keyring, bytes, op)).plaintext,
-      }
-      await transformFile(input, { path, force: options.force === true, secret: true }, work, signal)
-    })
+    .option('--discovery', 'decrypt with whatever AWS KMS key the message names')
+    .option('--discovery-account <id>', 'only with keys of this AWS account; may be given several times', collect)
+    .option('--discovery-partition <name>', 'only with keys of this AWS partition', 'aws')
+    .option(
+      '--release-plaintext-before-signature-is-verified',
+      'write a signed message to standard output as it comes, whatever its signature turns out to be',
+    )
+    .action((input: string, options: DecryptOptions) => orInterrupted(decrypt(input, options, signal), signal))
 }
+
+async function decrypt(input: string, options: DecryptOptions, signal: AbortSignal): Promise<void> {
+  const tree = treeTarget(input, options)
+  if (tree) return await transformTree(input, tree, await decrypting(options, signal), signal)
+  const target = { path: options.output ?? plaintextPath(input), force: options.force === true }
+  await transformFile(input, target, await decrypting(options, signal), signal)
+}
+
+function plaintextPath(input: string): string {
+  if (input === '-') return '-'
+  if (withoutSuffix(Buffer.from(basename(input)))) return input.slice(0, -SUFFIX.length)
+  throw new UsageError(`the input's name does not end in ${SUFFIX}: name the output with --output`)
+}
+
+async function decrypting(options: DecryptOptions, signal: AbortSignal): Promise<TreeWork> {
+  const keyring = await toKeyring(options)
+  const client = clientOf(options)
+  const op = { encryptionContext: contextOf(options), signal }
+  const open = () => client.decryptStream(keyring, op)
+  const early = options.releasePlaintextBeforeSignatureIsVerified === true
+  return {
+    label: 'decrypting',
+    secret: true,
+    rename: withoutSuffix,
+    run: (source, sink, io) =>
+      sink.immediate && !early ? release(source, sink, open, io) : transfer(source, open(), into(sink), io),
+  }
+}
+
+/**
+ * Decrypts to where nothing can be taken back. Frames of an unsigned message are authentic one by one, and go out as they
+ * come; those of a signed message only when its signature is verified, which is at its end: a file is read twice.
+ */
+async function release(source: Source, sink: Sink, open: () => DecryptStream, io: Io): Promise<void> {
+  const twice = source.fd !== undefined
+  const held = new HeldPlaintext(source.name)
+  let signed = false
+  const stream = open().once('MessageHeader', ({ suiteId }: MessageHeader) => {
+    signed = new AlgorithmSuite(suiteId).signatureCurve !== undefined
+    if (signed && twice) io.progress.phase('verifying', source.length)
+  })
+  try {
+    await transfer(
+      source,
+      stream,
+      async (pieces) => {
+        for await (const piece of pieces) {
+          if (!signed) await writeAll(sink, piece)
+          else if (!twice) held.add(piece)
+        }
+      },
+      io,
+    )
+    source.checkUnchanged()
+    for (const piece of held.pieces) await writeAll(sink, piece)
+  } finally {
+    held.wipe()
+  }
+  if (!signed || !twice) return
+  io.progress.phase('decrypting', source.length)
+  await transfer(source, open(), into(sink), io)
+}
+
+type DecryptStream = ReturnType<ReturnType<typeof clientOf>['decryptStream']>
+
+/** Plaintext that waits for its signature in memory, where the input cannot be read twice. */
+class HeldPlaintext {
+  readonly pieces: Uint8Array[] = []
+  readonly #from: string
+  #length = 0
+
+  constructor(from: string) {
+    this.#from = from
+  }
+
+  add(piece: Uint8Array): void {
+    this.pieces.push(piece)
+    this.#length += piece.length
+    if (this.#length <= MAX_HELD_LENGTH) return
+    throw new SealwaxError(
+      'ERR_LIMIT_EXCEEDED',
+      `${this.#from} holds a signed message of more than ${MAX_HELD_LENGTH / 2 ** 20} MiB, too much to keep until its ` +
+        'signature is verified: decrypt it from a file, which can be read twice, or to a file with --output, ' +
+        'or accept what --release-plaintext-before-signature-is-verified means',
+    )
+  }
+
+  wipe(): void {
+    for (const piece of this.pieces) piece.fill(0)
+  }
+}
+
+const MAX_HELD_LENGTH = 64 * 1024 * 1024

@@ -1,49 +1,59 @@
 import type { Command } from 'commander'
 import type { AlgorithmSuiteIdentifier } from '../index'
-import { UsageError } from './errors'
-import { transformFile } from './io'
+import { orInterrupted, UsageError } from './errors'
+import { into, transfer, transformFile } from './io'
 import { toKeyring } from './keys'
-import { addCommonOptions, type CommonOptions, clientOf, contextOf, parseCount, parseSuite } from './options'
+import { addCommonOptions, type CommonOptions, clientOf, contextOf, parseLength, parseSuite } from './options'
+import { type TreeWork, transformTree, treeTarget } from './tree'
 
 interface EncryptOptions extends CommonOptions {
   suite?: AlgorithmSuiteIdentifier
-  frameLength: number
+  frameLength?: number
 }
-
-const SUFFIX = '.sealed'
-/** Bytes that the format adds to a frame. */
-const FRAME_OVERHEAD = 32
 
 /** `sealwax encrypt` */
 export function addEncrypt(program: Command, signal: AbortSignal): void {
   const command = program
     .command('encrypt')
-    .summary('encrypt a file')
+    .summary('encrypt files')
     .description('Encrypts a file as one message, to <input>.sealed unless --output says otherwise.')
-    .argument('<input>', 'file to encrypt; - for standard input')
+    .argument('<input>', 'file to encrypt; - for standard input; a folder with --recursive')
   addCommonOptions(command, 'public pair that is authenticated with the message')
     .option('--rsa-public-key <file>', 'RSA public key in PEM')
     .option('--suite <suite>', 'algorithm suite, such as 0x0478 for one that does not sign', parseSuite)
-    .option('--frame-length <bytes>', 'plaintext bytes in a frame', parseCount(1, 2 ** 32 - 1), 4096)
-    .action(async (input: string, options: EncryptOptions) => {
-      const { suite, frameLength } = options
-      const path = options.output ?? (input === '-' ? '-' : input + SUFFIX)
-      if (path === '-' && process.stdout.isTTY) throw new UsageError('a message is not for terminals: use --output')
-      const keyring = await toKeyring(options)
-      const client = clientOf(options)
-      const op = { ...(suite && { suiteId: suite }), encryptionContext: contextOf(options), frameLength, signal }
-      const work = {
-        label: 'encrypting',
-        expansion: 1 + FRAME_OVERHEAD / frameLength,
-        run: async (bytes: Uint8Array) => (await client.encrypt(keyring, bytes, op)).result,
-      }
-      await transformFile(input, { path, force: options.force === true, secret: false }, work, signal)
-    })
+    .option('--frame-length <bytes>', 'plaintext bytes in a frame, such as 4096 (the default) or 1MiB', parseLength)
+    .action((input: string, options: EncryptOptions) => orInterrupted(encrypt(input, options, signal), signal))
 }
 
-/** The name of the plaintext's file: `input` without the suffix. */
-export function withoutSuffix(input: string): string {
-  if (input === '-') return '-'
-  if (input.endsWith(SUFFIX) && !/(^|[/\\])\.sealed$/.test(input)) return input.slice(0, -SUFFIX.length)
-  throw new UsageError(`the input's name does not end in ${SUFFIX}: name the output with --output`)
+async function encrypt(input: string, options: EncryptOptions, signal: AbortSignal): Promise<void> {
+  const tree = treeTarget(input, options)
+  if (tree) return await transformTree(input, tree, await encrypting(options, signal), signal)
+  const path = options.output ?? (input === '-' ? '-' : input + SUFFIX)
+  if (path === '-' && process.stdout.isTTY) throw new UsageError('a message is not for terminals: use --output')
+  const target = { path, force: options.force === true }
+  await transformFile(input, target, await encrypting(options, signal), signal)
 }
+
+async function encrypting(options: EncryptOptions, signal: AbortSignal): Promise<TreeWork> {
+  const { suite: suiteId, frameLength } = options
+  const keyring = await toKeyring(options)
+  const client = clientOf(options)
+  const encryptionContext = contextOf(options)
+  const op = { encryptionContext, signal, ...(suiteId && { suiteId }), ...(frameLength && { frameLength }) }
+  return {
+    label: 'encrypting',
+    secret: false,
+    rename: (name) => Buffer.concat([name, Buffer.from(SUFFIX)]),
+    run: (source, sink, io) => transfer(source, client.encryptStream(keyring, op), into(sink), io),
+  }
+}
+
+/** The name of the plaintext's file, or `undefined` where nothing that can be a name is left without the suffix. */
+export function withoutSuffix(name: Buffer): Buffer | undefined {
+  const plain = name.subarray(0, -SUFFIX.length)
+  if (!name.subarray(plain.length).equals(Buffer.from(SUFFIX))) return undefined
+  return ['', '.', '..'].includes(plain.toString('latin1')) ? undefined : plain
+}
+
+/** What is added to the name of an encrypted file. */
+export const SUFFIX = '.sealed'

@@ -5,6 +5,16 @@ import { SealwaxError, type SealwaxErrorCode } from '../index'
 /** The command line asks for something that cannot be: exit code 2. */
 export class UsageError extends Error {}
 
+/** Some files of a folder failed. */
+export class TreeError extends Error {
+  readonly exitCode: number
+
+  constructor(message: string, exitCode: number) {
+    super(message)
+    this.exitCode = exitCode
+  }
+}
+
 /** docs/cli.md "Exit codes"; signals add their own, 128 and their number. */
 const FAILED = 1
 const USAGE = 2
@@ -24,6 +34,7 @@ const REFUSALS: readonly SealwaxErrorCode[] = [
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE
   if (error instanceof UsageError) return USAGE
+  if (error instanceof TreeError) return error.exitCode
   return error instanceof SealwaxError && REFUSALS.includes(error.code) ? REFUSED : FAILED
 }
 
@@ -31,7 +42,11 @@ export function exitCodeOf(error: unknown): number {
 export function messageOf(error: unknown): string | undefined {
   if (error instanceof CommanderError) return undefined
   if (error instanceof UsageError) return `${printable(error.message)} (add --help for the options)`
-  if (error instanceof SealwaxError) return `${printable(error.message)} [${error.code}]`
+  if (error instanceof TreeError) return error.message
+  if (error instanceof SealwaxError) {
+    const attempts = (error.errors ?? []).map(({ message }) => `\n  ${printable(message)}`)
+    return `${printable(error.message)} [${error.code}]${attempts.join('')}`
+  }
   return `this should not happen, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`
 }
 
@@ -49,6 +64,23 @@ export async function naming<T>(name: string, doing: string, action: () => T | P
 
 export function fileError(message: string, cause?: unknown): SealwaxError {
   return new SealwaxError('ERR_FILE', message, cause === undefined ? {} : { cause })
+}
+
+/** The result of `promise`, or a rejection as soon as the signal says so: a pipe may keep a read or write waiting for ever. */
+export async function orInterrupted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted()
+  const interruption = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+  return await Promise.race([promise, interruption])
+}
+
+/** A path as the file system has it: its bytes, where they need not be UTF-8. */
+export type Path = string | Buffer
+
+/** A path for people. */
+export function nameOf(path: Path): string {
+  return quote(path.toString())
 }
 
 /** Text from outside, in quotes. */

@@ -1,9 +1,10 @@
+import { constants } from 'node:buffer'
 import { read } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Command } from 'commander'
 import { type EncryptedDataKey, type MessageOutline, outlineMessage, SealwaxError } from '../index'
-import { naming, quote } from './errors'
-import { maxInputLength, openSource, readSource } from './io'
+import { naming, orInterrupted, quote } from './errors'
+import { openSource, type Source } from './io'
 import { print } from './sink'
 
 /** `sealwax inspect` */
@@ -15,7 +16,7 @@ export function addInspect(program: Command, signal: AbortSignal): void {
     .argument('<input>', 'message to inspect; - for standard input')
     .option('--json', 'as JSON', false)
     .action(async (input: string, { json }: { json: boolean }) => {
-      const outline = await outlineOf(input, signal)
+      const outline = await orInterrupted(outlineOf(input), signal)
       await print(json ? JSON.stringify(toJson(outline), null, 2) : toText(outline), signal)
       if (!outline.body) {
         throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the message does not end where its frames say')
@@ -24,16 +25,31 @@ export function addInspect(program: Command, signal: AbortSignal): void {
 }
 
 /** Of a file only the ends are read. */
-async function outlineOf(input: string, signal: AbortSignal): Promise<MessageOutline> {
+async function outlineOf(input: string): Promise<MessageOutline> {
   const source = await openSource(input)
   try {
     const { name, fd, stats } = source
-    if (fd === undefined) return await outlineMessage(await readSource(source, maxInputLength(1), signal))
+    if (fd === undefined) return await outlineMessage(await readAll(source))
     const read = (offset: number, length: number) => readRange(fd, offset, length)
     return await naming(name, 'read', () => outlineMessage({ length: stats.size, read }))
   } finally {
     source.close()
   }
+}
+
+/** What comes through a pipe, as far as it fits into memory. */
+async function readAll(source: Source): Promise<Uint8Array> {
+  const maxLength = Math.min(constants.MAX_LENGTH, process.availableMemory() / 2)
+  const chunks: Buffer[] = []
+  let length = 0
+  await naming(source.name, 'read', async () => {
+    for await (const chunk of source.read() as AsyncIterable<Buffer>) {
+      length += chunk.length
+      if (length > maxLength) throw new SealwaxError('ERR_LIMIT_EXCEEDED', `${source.name} does not fit into memory`)
+      chunks.push(chunk)
+    }
+  })
+  return Buffer.concat(chunks)
 }
 
 async function readRange(fd: number, offset: number, length: number): Promise<Uint8Array> {

@@ -1,38 +1,81 @@
-import { constants } from 'node:buffer'
-import { closeSync, createReadStream, fstatSync, openSync, read, type Stats, statSync } from 'node:fs'
-import { addAbortSignal } from 'node:stream'
-import { promisify } from 'node:util'
-import { SealwaxError } from '../index'
-import { fileError, naming, quote } from './errors'
+import { closeSync, constants, createReadStream, fstatSync, openSync, read, type Stats, statSync } from 'node:fs'
+import type { Duplex, Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { fileError, nameOf, naming, type Path } from './errors'
 import { openProgress, type Progress } from './progress'
-import { openSink, type Sink, type Target, writeTo } from './sink'
+import { openSink, type Sink, type Target, writeAll } from './sink'
 
-/** What {@link transformFile} does with the bytes. */
+/** What goes along with every transfer. */
+export interface Io {
+  readonly signal: AbortSignal
+  readonly progress: Progress
+}
+
+/** What becomes of an input: its bytes go through some stream into `sink`. */
 export interface Work {
   /** What the progress bar calls it. */
   readonly label: string
-  /** Bytes of output for a byte of input, about; not less than 1. */
-  readonly expansion: number
-  run(bytes: Uint8Array): Promise<Uint8Array>
+  /** Whether only the owner may read the output. */
+  readonly secret: boolean
+  run(source: Source, sink: Sink, io: Io): Promise<void>
 }
 
-/** Reads all of the file `input` (`-` for standard input) and writes what `work` makes of it: all of it, or nothing. */
-export async function transformFile(input: string, target: Target, work: Work, signal: AbortSignal): Promise<void> {
-  const source = await openSource(input)
-  let sink: Sink | undefined
-  let progress: Progress | undefined
+/** Does `work` from the file `input` (`-` for standard input) to the target: all of it, or nothing has its name. */
+export async function transformFile(
+  input: string,
+  target: Omit<Target, 'secret'>,
+  work: Work,
+  signal: AbortSignal,
+): Promise<void> {
+  const progress = await openProgress(target.path)
   try {
-    sink = await openSink(target, source.stats)
-    progress = await openProgress(target)
-    const bytes = await readSource(source, maxInputLength(work.expansion), signal, progress)
-    progress.phase(work.label, bytes.length)
-    const result = await work.run(bytes)
-    progress.phase('writing', result.length)
-    await writeTo(sink, result, signal, progress)
+    const source = await openSource(input)
+    progress.phase(work.label, source.length)
+    await transformSource(source, target, work, { signal, progress })
   } finally {
-    progress?.stop()
+    progress.stop()
+  }
+}
+
+/** The same from a source, which it closes. */
+export async function transformSource(
+  source: Source,
+  target: Omit<Target, 'secret'>,
+  work: Work,
+  io: Io,
+): Promise<void> {
+  let sink: Sink | undefined
+  try {
+    sink = await openSink({ ...target, secret: work.secret }, source.stats)
+    await work.run(source, sink, io)
+    source.checkUnchanged()
+    io.signal.throwIfAborted()
+    await sink.commit()
+  } finally {
     sink?.discard()
     source.close()
+  }
+}
+
+/** Sends all bytes of `source` through `transform`; `consume` takes what comes out, at its own pace. */
+export async function transfer(
+  source: Source,
+  transform: Duplex,
+  consume: (pieces: AsyncIterable<Uint8Array>) => Promise<void>,
+  { signal, progress }: Io,
+): Promise<void> {
+  await naming(source.name, 'read', async () => {
+    const input = source.read()
+    const done = pipeline(input, transform, consume, { signal })
+    input.on('data', (chunk: Uint8Array) => progress.add(chunk.length))
+    await done
+  })
+}
+
+/** A consumer that writes to `sink`. */
+export function into(sink: Sink): (pieces: AsyncIterable<Uint8Array>) => Promise<void> {
+  return async (pieces) => {
+    for await (const piece of pieces) await writeAll(sink, piece)
   }
 }
 
@@ -40,76 +83,62 @@ export async function transformFile(input: string, target: Target, work: Work, s
 export interface Source {
   /** For people. */
   readonly name: string
-  readonly path: string
   readonly stats: Stats
-  /** Of a file that can be read anywhere; pipes, devices and standard input are streams. */
+  /** Of a file that can be read anywhere and more than once; pipes, devices and standard input are streams. */
   readonly fd: number | undefined
+  /** Bytes, where that is known. */
+  readonly length: number | undefined
+  /** All bytes from the start; of what has no `fd`, once. */
+  read(): Readable
+  /** Throws `ERR_FILE` where the file is not what it was when it was opened. */
+  checkUnchanged(): void
   close(): void
 }
 
-export async function openSource(path: string): Promise<Source> {
-  if (path === '-') return { name: 'standard input', path, stats: fstatSync(0), fd: undefined, close: () => {} }
-  const name = quote(path)
+export async function openSource(path: Path): Promise<Source> {
+  if (path === '-') return streamSource('standard input', fstatSync(0), () => process.stdin)
+  const name = nameOf(path)
   return await naming(name, 'read', () => {
     const stats = statSync(path)
     if (stats.isDirectory()) throw fileError(`cannot read ${name}: it is a directory`)
     // Pipes and devices have no length, and files of /proc say 0.
-    if (!stats.isFile() || stats.size === 0) return { name, path, stats, fd: undefined, close: () => {} }
-    const fd = openSync(path, 'r')
-    return { name, path, stats: fstatSync(fd), fd, close: () => closeSync(fd) }
+    if (stats.isFile() && stats.size > 0) return fileSource(path, openSync(path, 'r'))
+    return streamSource(name, stats, () => createReadStream(path, { highWaterMark: CHUNK_LENGTH }))
   })
 }
 
-/** All bytes of `source`. Throws `ERR_LIMIT_EXCEEDED` for more than `maxLength`, before reading where it can tell. */
-export async function readSource(
-  source: Source,
-  maxLength: number,
-  signal: AbortSignal,
-  progress?: Progress,
-): Promise<Uint8Array> {
-  const { name, stats, fd } = source
-  if (fd === undefined) return await readStream(source, maxLength, signal)
-  if (stats.size > maxLength) throw tooLarge(name, maxLength)
-  progress?.phase('reading', stats.size)
-  const bytes = Buffer.allocUnsafeSlow(stats.size)
-  for (let offset = 0; offset < bytes.length; ) {
-    signal.throwIfAborted()
-    const { bytesRead } = await naming(name, 'read', () => readAt(fd, bytes, offset))
-    if (bytesRead === 0) break
-    offset += bytesRead
-    progress?.add(bytesRead)
+/** Follows no symbolic link, and waits for no pipe. */
+export async function openRegularFile(path: Path): Promise<Source> {
+  const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants
+  return await naming(nameOf(path), 'read', () => fileSource(path, openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)))
+}
+
+function fileSource(path: Path, fd: number): Source {
+  const name = nameOf(path)
+  const stats = fstatSync(fd)
+  const { size, mtimeMs } = stats
+  const range = { fd, fs: LEFT_OPEN, start: 0, ...(size > 0 && { end: size - 1 }), highWaterMark: CHUNK_LENGTH }
+  const source: Source = {
+    name,
+    stats,
+    fd,
+    length: size,
+    read: () => createReadStream(path, range),
+    checkUnchanged() {
+      const now = fstatSync(fd)
+      if (now.size !== size || now.mtimeMs !== mtimeMs) throw fileError(`${name} changed while it was read`)
+    },
+    close: () => closeSync(fd),
   }
-  const now = fstatSync(fd)
-  if (now.size !== stats.size || now.mtimeMs !== stats.mtimeMs) throw fileError(`${name} changed while it was read`)
-  return bytes
+  if (stats.isFile()) return source
+  source.close()
+  throw fileError(`cannot read ${name}: it is not a regular file`)
 }
 
-/** How long an input can be that is held in memory together with its output. */
-export function maxInputLength(expansion: number): number {
-  return Math.floor(Math.min(constants.MAX_LENGTH / expansion, process.availableMemory() / (1 + expansion)))
+function streamSource(name: string, stats: Stats, read: () => Readable): Source {
+  return { name, stats, fd: undefined, length: undefined, read, checkUnchanged: () => {}, close: () => {} }
 }
 
-async function readStream({ name, path }: Source, maxLength: number, signal: AbortSignal): Promise<Uint8Array> {
-  const stream = addAbortSignal(signal, path === '-' ? process.stdin : createReadStream(path))
-  const chunks: Uint8Array[] = []
-  let length = 0
-  await naming(name, 'read', async () => {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      length += chunk.length
-      if (length > maxLength) throw tooLarge(name, maxLength)
-      chunks.push(chunk)
-    }
-  })
-  return Buffer.concat(chunks)
-}
-
-function readAt(fd: number, bytes: Uint8Array, offset: number) {
-  return promisify(read)(fd, bytes, offset, Math.min(CHUNK_LENGTH, bytes.length - offset), offset)
-}
-
-function tooLarge(name: string, maxLength: number): SealwaxError {
-  const mebibytes = Math.floor(maxLength / 2 ** 20)
-  return new SealwaxError('ERR_LIMIT_EXCEEDED', `${name} is too large: at most ${mebibytes} MiB fit into memory here`)
-}
-
-const CHUNK_LENGTH = 4 * 1024 * 1024
+/** What a stream reads with: a file may be read twice, and is closed by its source. */
+const LEFT_OPEN = { read, close: (_: number, done: () => void) => done() }
+const CHUNK_LENGTH = 1024 * 1024

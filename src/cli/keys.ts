@@ -1,10 +1,20 @@
 /**
- * Wrapping keys, from files only: never from arguments or the environment, which other programs can see.
+ * Wrapping keys: of AWS KMS, or from files; never from arguments or the environment, which other programs can see.
  *
  * A key file is JSON: { "version": 1, "namespace": "…", "name": "…", "key": "base64 of 16, 24 or 32 bytes" }
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { type Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, SealwaxError } from '../index'
+import {
+  cacheClients,
+  getClient,
+  type Keyring,
+  KMS,
+  KmsKeyring,
+  MultiKeyring,
+  RawAesKeyring,
+  RawRsaKeyring,
+  SealwaxError,
+} from '../index'
 import { fileError, naming, quote, UsageError } from './errors'
 
 export interface KeyOptions {
@@ -13,6 +23,11 @@ export interface KeyOptions {
   rsaPrivateKey?: string
   namespace?: string
   name?: string
+  wrappingKey?: string[]
+  kmsEndpoint?: string
+  discovery?: true
+  discoveryAccount?: string[]
+  discoveryPartition?: string
   oaepHash: 'sha1' | 'sha256' | 'sha384' | 'sha512'
 }
 
@@ -27,8 +42,9 @@ export async function toKeyring(options: KeyOptions): Promise<Keyring> {
   const keyrings: Keyring[] = []
   for (const path of options.key ?? []) keyrings.push(await readKeyFile(path))
   if (options.rsaPublicKey ?? options.rsaPrivateKey) keyrings.push(await toRsaKeyring(options))
+  if (options.wrappingKey ?? options.discovery) keyrings.push(toKmsKeyring(options))
   const [generator, ...children] = keyrings
-  if (!generator) throw new UsageError('no key given: name a key file with --key, or an RSA key')
+  if (!generator) throw new UsageError('no key given: name a key file with --key, a KMS key, or an RSA key')
   return children.length === 0 ? generator : new MultiKeyring({ generator, children })
 }
 
@@ -89,6 +105,30 @@ function parseJson(bytes: Buffer): unknown {
   }
 }
 
+/** Region, credentials and retries are the business of the AWS SDK. */
+function toKmsKeyring(options: KeyOptions): Keyring {
+  const { wrappingKey = [], kmsEndpoint, discovery, discoveryAccount, discoveryPartition = 'aws' } = options
+  const [generatorKeyId, ...keyIds] = wrappingKey
+  if (discovery && generatorKeyId !== undefined) {
+    throw new UsageError('--discovery asks for no particular key: leave out --wrapping-key')
+  }
+  const clientProvider = kmsEndpoint === undefined ? {} : { clientProvider: clientsAt(kmsEndpoint) }
+  const filter = discoveryAccount && { accountIDs: discoveryAccount, partition: discoveryPartition }
+  const keys = discovery ? { discovery, ...(filter && { discoveryFilter: filter }) } : { generatorKeyId, keyIds }
+  try {
+    return new KmsKeyring({ ...keys, ...clientProvider })
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+}
+
+function clientsAt(endpoint: string) {
+  if (!/^https?:$/.test(URL.canParse(endpoint) ? new URL(endpoint).protocol : '')) {
+    throw new UsageError(`--kms-endpoint must be a URL such as https://kms.example, not ${quote(endpoint)}`)
+  }
+  return cacheClients(getClient(KMS, { endpoint, customUserAgent: 'Sealwax' }))
+}
+
 async function toRsaKeyring(options: KeyOptions): Promise<RawRsaKeyring> {
   const { rsaPublicKey, rsaPrivateKey, namespace, name, oaepHash } = options
   if (namespace === undefined || name === undefined) {
@@ -118,7 +158,7 @@ function badKey(path: string, problem: string): SealwaxError {
 }
 
 /** The bytes of a file that only its owner, the user, can read. The caller wipes them. */
-async function readSecret(path: string): Promise<Buffer> {
+export async function readSecret(path: string): Promise<Buffer> {
   return await readKey(path, ({ uid, mode }) => {
     if (process.platform === 'win32') return
     if (uid !== process.geteuid!()) throw fileError(`the key file ${quote(path)} belongs to another user`)

@@ -8,19 +8,20 @@ import { exitCodeOf, messageOf } from './errors'
 import { addInfo } from './info'
 import { addInspect } from './inspect'
 import { addKeygen } from './keygen'
+import { addKms } from './kms'
 import { removeTemporaries } from './sink'
 
-const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const
 
 void main(process.argv)
 
 async function main(argv: readonly string[]): Promise<void> {
   const abort = new AbortController()
-  let interrupted = 0
-  for (const [signal, code] of Object.entries(SIGNALS)) {
+  let interruption: NodeJS.Signals | undefined
+  for (const signal of SIGNALS) {
     // Once: a second one ends the process at once, which has nothing left to clean up by then.
     process.once(signal, () => {
-      interrupted = code
+      interruption = signal
       removeTemporaries()
       abort.abort()
     })
@@ -31,12 +32,20 @@ async function main(argv: readonly string[]): Promise<void> {
   try {
     await programOf(abort.signal).parseAsync(argv)
   } catch (error) {
-    code = interrupted || exitCodeOf(error)
-    const message = interrupted ? 'interrupted' : messageOf(error)
+    code = exitCodeOf(error)
+    const message = interruption ? 'interrupted' : messageOf(error)
     if (message !== undefined) process.stderr.write(`sealwax: ${message}\n`)
+    if (interruption) end(interruption)
   }
   // Standard input may still be open, and would keep the process waiting.
   process.exit(code)
+}
+
+/** As the signal would have: an ordinary exit waits for every write under way, also to a pipe that nobody reads. */
+function end(signal: NodeJS.Signals): void {
+  removeTemporaries()
+  process.removeAllListeners(signal)
+  process.kill(process.pid, signal)
 }
 
 function programOf(signal: AbortSignal): Command {
@@ -50,6 +59,7 @@ function programOf(signal: AbortSignal): Command {
   addEncrypt(program, signal)
   addDecrypt(program, signal)
   addInspect(program, signal)
+  addKms(program, signal)
   addInfo(program, version, signal)
   return program
 }

@@ -9,15 +9,23 @@ export interface CommonOptions extends KeyOptions {
   encryptionContext?: ReadonlyMap<string, string>
   commitmentPolicy: string
   maxEncryptedDataKeys?: number
+  recursive?: true
+  skipExisting?: true
 }
 
+/** The format's limit. */
+const MAX_FRAME_LENGTH = 2 ** 32 - 1
 const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerCase().replaceAll('_', '-'))
 
 export function addCommonOptions(command: Command, contextHelp: string): Command {
   return command
     .option('-o, --output <file>', 'where to write; - for standard output')
     .option('-f, --force', 'replace an existing output file')
+    .option('-r, --recursive', 'all files below the folder <input>, into the folder --output')
+    .option('--skip-existing', 'with --recursive: leave out files that have their output already')
     .option('-k, --key <file>', 'key file made by keygen; may be given several times', collect)
+    .option('--wrapping-key <arn>', 'AWS KMS key; may be given several times', collect)
+    .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
     .option('-c, --encryption-context <key=value>', `${contextHelp}; may be given several times`, addPair)
     .addOption(
       new Option('--commitment-policy <policy>', 'which suites to write and read')
@@ -55,6 +63,14 @@ export function parseCount(min: number, max: number): (text: string) => number {
   }
 }
 
+/** Bytes in an option: 4096, 64KiB, 1MiB. */
+export function parseLength(text: string): number {
+  const [, digits = '', unit = ''] = /^(\d{1,10})([KMG]iB)?$/.exec(text) ?? []
+  const value = digits === '' ? NaN : Number(digits) * 1024 ** ['', 'KiB', 'MiB', 'GiB'].indexOf(unit)
+  if (value >= 1 && value <= MAX_FRAME_LENGTH) return value
+  throw new InvalidArgumentError(`It must be from 1 to ${MAX_FRAME_LENGTH} bytes, such as 4096, 64KiB or 1MiB.`)
+}
+
 /** A suite by name or number, such as 0x0478. */
 export function parseSuite(text: string): AlgorithmSuiteIdentifier {
   const named = AlgorithmSuiteIdentifier[text as keyof typeof AlgorithmSuiteIdentifier]
@@ -64,7 +80,8 @@ export function parseSuite(text: string): AlgorithmSuiteIdentifier {
   throw new InvalidArgumentError('It must be the number (0x0478) or the name of an algorithm suite.')
 }
 
-function collect(text: string, previous: readonly string[] = []): string[] {
+/** All values of an option that may be given several times. */
+export function collect(text: string, previous: readonly string[] = []): string[] {
   return [...previous, text]
 }
 

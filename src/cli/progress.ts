@@ -1,9 +1,9 @@
-import type { Target } from './sink'
+import type { Path } from './errors'
 
 /** A bar on the terminal, or nothing at all. */
 export interface Progress {
-  /** Starts over with something else of `total` bytes. */
-  phase(label: string, total: number): void
+  /** Starts over with something else, of `total` bytes where that is known. */
+  phase(label: string, total: number | undefined): void
   /** So many bytes more are done. */
   add(bytes: number): void
   /** Takes the bar away. */
@@ -13,23 +13,33 @@ export interface Progress {
 const SILENT: Progress = { phase: () => {}, add: () => {}, stop: () => {} }
 
 /** A bar on standard error where that is a terminal, and the output does not go to it too. */
-export async function openProgress(target: Target): Promise<Progress> {
-  if (!process.stderr.isTTY || (target.path === '-' && process.stdout.isTTY)) return SILENT
+export async function openProgress(output: Path): Promise<Progress> {
+  if (!process.stderr.isTTY || (output === '-' && process.stdout.isTTY)) return SILENT
   const { SingleBar } = await import('cli-progress')
-  const bar = new SingleBar({
-    format: '{label} [{bar}] {percentage}% of {size}',
-    stream: process.stderr,
-    barsize: 30,
-    clearOnComplete: true,
-    // Signals are for main.ts.
-    gracefulExit: false,
-  })
+  let bar: InstanceType<typeof SingleBar> | undefined
+  let done = 0
   return {
     phase(label, total) {
-      bar.stop()
-      bar.start(total, 0, { label: label.padEnd(10), size: `${(total / 2 ** 20).toFixed(1)} MiB` })
+      bar?.stop()
+      done = 0
+      bar = new SingleBar({
+        format: total === undefined ? '{label} {done}' : '{label} [{bar}] {percentage}% of {size}',
+        stream: process.stderr,
+        barsize: 30,
+        clearOnComplete: true,
+        // Signals are for main.ts.
+        gracefulExit: false,
+      })
+      bar.start(total ?? 0, 0, { label: label.padEnd(10), size: mebibytes(total ?? 0), done: mebibytes(0) })
     },
-    add: (bytes) => bar.increment(bytes),
-    stop: () => bar.stop(),
+    add(bytes) {
+      done += bytes
+      bar?.update(done, { done: mebibytes(done) })
+    },
+    stop: () => bar?.stop(),
   }
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`
 }

@@ -7,7 +7,6 @@ import {
   fchmodSync,
   fstatSync,
   fsync,
-  fsyncSync,
   linkSync,
   lstatSync,
   open,
@@ -18,16 +17,15 @@ import {
   statSync,
   write,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, sep } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { getEngine } from '../engine'
-import { fileError, naming, printable, quote } from './errors'
-import type { Progress } from './progress'
+import { fileError, nameOf, naming, type Path, printable } from './errors'
 
 export interface Target {
   /** `-` for standard output. */
-  readonly path: string
+  readonly path: Path
   /** Whether an existing file may be replaced. */
   readonly force: boolean
   /** Only the owner may read the file; otherwise what the umask says. */
@@ -39,6 +37,8 @@ export interface Sink {
   /** For people. */
   readonly name: string
   readonly fd: number
+  /** Whether what is written can be read by others at once: there is no taking it back. */
+  readonly immediate: boolean
   /** Gives the complete output its name. */
   commit(): Promise<void>
   /** Closes, and removes what was not committed. */
@@ -49,7 +49,9 @@ export interface Sink {
 export async function writeOutput(target: Target, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
   const sink = await openSink(target)
   try {
-    await writeTo(sink, bytes, signal)
+    await writeAll(sink, bytes)
+    signal.throwIfAborted()
+    await sink.commit()
   } finally {
     sink.discard()
   }
@@ -67,9 +69,9 @@ export async function openSink(target: Target, source?: Stats): Promise<Sink> {
   if (path === '-') {
     const name = 'standard output'
     if (source && sameFile(source, fstatSync(1))) throw fileError(`${name} is the input file itself`)
-    return { name, fd: 1, commit: async () => {}, discard: () => {} }
+    return { name, fd: 1, immediate: true, commit: async () => {}, discard: () => {} }
   }
-  const name = quote(path)
+  const name = nameOf(path)
   return await naming(name, 'write', async () => {
     const existing = statSync(path, { throwIfNoEntry: false })
     if (existing?.isDirectory()) throw fileError(`cannot write ${name}: it is a directory`)
@@ -80,17 +82,10 @@ export async function openSink(target: Target, source?: Stats): Promise<Sink> {
   })
 }
 
-/** Writes all of `bytes` and commits. */
-export async function writeTo(sink: Sink, bytes: Uint8Array, signal: AbortSignal, progress?: Progress): Promise<void> {
-  await naming(sink.name, 'write', async () => {
-    for (let offset = 0; offset < bytes.length; ) {
-      signal.throwIfAborted()
-      const written = await writeSome(sink.fd, bytes.subarray(offset, offset + CHUNK_LENGTH))
-      offset += written
-      progress?.add(written)
-    }
-    signal.throwIfAborted()
-    await sink.commit()
+/** Writes all of `bytes`. */
+export async function writeAll({ name, fd }: Sink, bytes: Uint8Array): Promise<void> {
+  await naming(name, 'write', async () => {
+    for (let offset = 0; offset < bytes.length; ) offset += await writeSome(fd, bytes.subarray(offset))
   })
 }
 
@@ -100,30 +95,34 @@ export function removeTemporaries(): void {
   temporaries.clear()
 }
 
-const temporaries = new Set<string>()
+const temporaries = new Set<Path>()
 
 /** Pipes and devices are written as they are: no file can take their place. */
-async function openDevice(path: string, name: string): Promise<Sink> {
+async function openDevice(path: Path, name: string): Promise<Sink> {
   const fd = await promisify(open)(path, 'w')
-  return { name, fd, commit: async () => {}, discard: () => closeSync(fd) }
+  return { name, fd, immediate: true, commit: async () => {}, discard: () => closeSync(fd) }
 }
 
 function openTemporary({ path, force, secret }: Target, name: string): Sink {
   const random = Buffer.from(getEngine().randomBytes(8)).toString('hex')
-  const temporary = join(dirname(path), `.sealwax-${random}.tmp`)
+  const temporary = siblingOf(path, `.sealwax-${random}.tmp`)
   const fd = openSync(temporary, 'wx', secret ? 0o600 : 0o666)
   temporaries.add(temporary)
   return {
     name,
     fd,
-    async commit() {
-      if (secret) fchmodSync(fd, 0o600)
-      await promisify(fsync)(fd)
-      if (force) renameSync(temporary, path)
-      else putNew(temporary, path, name)
-      temporaries.delete(temporary)
-      syncFolder(dirname(path))
-    },
+    immediate: false,
+    commit: () =>
+      naming(name, 'write', async () => {
+        if (secret) fchmodSync(fd, 0o600)
+        await promisify(fsync)(fd)
+        // A signal has removed it.
+        if (!temporaries.has(temporary)) return
+        if (force) renameSync(temporary, path)
+        else putNew(temporary, path, name)
+        temporaries.delete(temporary)
+        await syncFolder(siblingOf(path, '.'))
+      }),
     discard() {
       closeSync(fd)
       if (temporaries.delete(temporary)) rmSync(temporary, { force: true })
@@ -131,8 +130,14 @@ function openTemporary({ path, force, secret }: Target, name: string): Sink {
   }
 }
 
+/** The path of `name` in the folder of `path`. */
+function siblingOf(path: Path, name: string): Path {
+  if (typeof path === 'string') return join(dirname(path), name)
+  return Buffer.concat([path.subarray(0, path.lastIndexOf(sep) + 1), Buffer.from(name)])
+}
+
 /** Unlike a rename, a link never takes the name from a file that came up meanwhile. */
-function putNew(temporary: string, path: string, name: string): void {
+function putNew(temporary: Path, path: Path, name: string): void {
   try {
     linkSync(temporary, path)
     rmSync(temporary)
@@ -146,15 +151,11 @@ function putNew(temporary: string, path: string, name: string): void {
 }
 
 /** Puts the new name on the disk; the file is complete even where a file system cannot do that. */
-function syncFolder(folder: string): void {
+async function syncFolder(folder: Path): Promise<void> {
   if (process.platform === 'win32') return
-  const fd = openSync(folder, 'r')
-  try {
-    fsyncSync(fd)
-  } catch {
-  } finally {
-    closeSync(fd)
-  }
+  const fd = await promisify(open)(folder, 'r')
+  await promisify(fsync)(fd).catch(() => {})
+  closeSync(fd)
 }
 
 async function writeSome(fd: number, bytes: Uint8Array): Promise<number> {
@@ -176,5 +177,3 @@ function sameFile(a: Stats, b: Stats): boolean {
 function alreadyThere(name: string): Error {
   return fileError(`${name} exists already: --force replaces it`)
 }
-
-const CHUNK_LENGTH = 1024 * 1024

@@ -1,6 +1,6 @@
 import { type SpawnOptions, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
@@ -40,8 +40,10 @@ export function startProgram(program: string, args: readonly string[], options: 
   child.stdin?.on('error', () => {})
   const done = new Promise<Result>((resolve, reject) => {
     child.once('error', reject)
-    child.once('close', (code) => {
+    child.once('close', (status, signal) => {
       printed.push(...stdout, ...stderr)
+      // As a shell has it.
+      const code = signal ? 128 + constants.signals[signal] : status
       resolve({ code, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() })
     })
   })
