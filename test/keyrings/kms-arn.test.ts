@@ -57,7 +57,7 @@ test('accepts every way to name a key', () => {
 
 test('refuses everything else with the option and the value', () => {
   for (const text of MALFORMED_ARNS)
-    throws(() => checkKeyId(text, 'keyIds'), RangeError, /^Malformed arn\. "keyIds" .* got ".*/)
+    throws(() => checkKeyId(text, 'keyIds'), RangeError, /^Malformed arn\. "keyIds" .* got /)
   for (const text of MALFORMED_NAMES)
     throws(() => checkKeyId(text, 'keyIds'), RangeError, /^Malformed resource\. "keyIds" /)
   for (const value of [undefined, null, 5, {}, [KEY]]) throws(() => checkKeyId(value, 'keyIds'), TypeError, /"keyIds"/)
