@@ -40,7 +40,8 @@ export async function callService<T extends object>(
       reject(keyServiceError(`${what} gave no answer within ${Math.ceil(timeout)} ms`))
       abort.abort()
     }, timeout)
-    send({ abortSignal: abort.signal })
+    const sent = (async () => await send({ abortSignal: abort.signal }))()
+    sent
       .then(
         (answer) => (abort.signal.aborted ? wipePlaintext(answer) : resolve(answer)),
         (error: unknown) => {

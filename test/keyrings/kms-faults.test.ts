@@ -12,6 +12,7 @@ import {
   NodeEncryptionMaterial,
   SealwaxError,
 } from '../../src/index'
+import { callService } from '../../src/keyrings/kms-calls'
 import { dataKeyOf } from '../../src/materials/materials'
 import { rejects } from '../support/expect'
 import { aesKeyring } from '../support/keys'
@@ -290,6 +291,16 @@ test('no timer outlives its call', async () => {
     throw new Error('down')
   }
   await rejects(seal(keyring), 'ERR_KEY_SERVICE')
+  assert.is(timers(), before)
+})
+
+test('a call that cannot even begin fails like others, and leaves no timer', async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+  const before = timers()
+  const sending = () => {
+    throw new Error('at once')
+  }
+  await rejects(callService('the call', sending), 'ERR_KEY_SERVICE', /^the call failed: Error: at once$/)
   assert.is(timers(), before)
 })
 
