@@ -5,6 +5,8 @@
       "sources": [
         "native/binding.cc",
         "native/cpus.cc",
+        "native/digest.cc",
+        "native/ecdsa.cc",
         "native/frames.cc",
         "native/gcm.cc",
         "native/hkdf.cc",

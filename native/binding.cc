@@ -6,7 +6,11 @@
 #include <openssl/crypto.h>
 
 #include <cmath>
+#include <memory>
+#include <new>
 
+#include "digest.h"
+#include "ecdsa.h"
 #include "frames.h"
 #include "hkdf.h"
 #include "pool.h"
@@ -16,8 +20,11 @@
 namespace sealwax {
 namespace {
 
-constexpr size_t kMaxArguments = 7;
+constexpr size_t kMaxArguments = 8;
 constexpr double kMaxSafeInteger = 9007199254740991.0;
+
+// Tells our hashes from other objects.
+constexpr napi_type_tag kHashTag = {0x6f1c7c0e2f0a4d5b, 0x9b7d3a51c4e86f20};
 
 // The arguments of one call, taken in order. After the first that is not what is expected, all are empty and `status`
 // says why.
@@ -44,6 +51,21 @@ class Arguments {
       return fail(Status::notBytes), MutableSpan{};
     }
     return {static_cast<uint8_t*>(data), data == nullptr ? 0 : length};
+  }
+
+  // A hash that `createHash` made, or null where the argument is missing or undefined.
+  Digest* hash() {
+    if (!more()) return nullptr;
+    const napi_value value = values_[next_++];
+    napi_valuetype type = napi_undefined;
+    if (napi_typeof(env_, value, &type) == napi_ok && type == napi_undefined) return nullptr;
+    bool ours = false;
+    void* digest = nullptr;
+    if (type != napi_object || napi_check_object_type_tag(env_, value, &kHashTag, &ours) != napi_ok || !ours ||
+        napi_unwrap(env_, value, &digest) != napi_ok) {
+      fail(Status::invalid);
+    }
+    return static_cast<Digest*>(digest);
   }
 
   uint64_t integer() {
@@ -119,7 +141,8 @@ Status sealRun(Arguments& from) {
   const Span plaintext = from.bytes();
   const bool final = from.integer() != 0;
   const MutableSpan out = from.bytes();
-  return from.status == Status::ok ? sealFrames(run, plaintext, final, out) : from.status;
+  Digest* const digest = from.hash();
+  return from.status == Status::ok ? sealFrames(run, plaintext, final, out, digest) : from.status;
 }
 
 // 16 times the number of frames, plus the status.
@@ -127,8 +150,9 @@ double openRun(Arguments& from) {
   const FrameRun run = frameRun(from);
   const Span body = from.bytes();
   const MutableSpan out = from.bytes();
+  Digest* const digest = from.hash();
   if (from.status != Status::ok) return number(from.status);
-  const OpenedFrames opened = openFrames(run, body, out);
+  const OpenedFrames opened = openFrames(run, body, out, digest);
   return static_cast<double>(opened.count) * 16 + number(opened.status);
 }
 
@@ -145,6 +169,42 @@ Status derive(Arguments& from) {
   if (from.status != Status::ok) return from.status;
   if (hash > static_cast<uint64_t>(Hash::sha512)) return Status::invalid;
   return hkdf(static_cast<Hash>(hash), key, salt, outputs, count);
+}
+
+Status updateHash(Arguments& from) {
+  Digest* const digest = from.hash();
+  const Span bytes = from.bytes();
+  if (from.status != Status::ok) return from.status;
+  if (digest == nullptr) return Status::invalid;
+  return digest->update(bytes) ? Status::ok : Status::failed;
+}
+
+Status finishHash(Arguments& from) {
+  Digest* const digest = from.hash();
+  const MutableSpan out = from.bytes();
+  if (from.status != Status::ok) return from.status;
+  if (digest == nullptr || out.length != digest->length()) return Status::invalid;
+  return digest->finish(out.data) ? Status::ok : Status::failed;
+}
+
+// 16 times the length of the signature, plus the status.
+double sign(Arguments& from) {
+  const uint64_t curve = from.integer();
+  const Span scalar = from.bytes(), digest = from.bytes();
+  const MutableSpan signature = from.bytes();
+  if (from.status != Status::ok) return number(from.status);
+  if (curve > static_cast<uint64_t>(Curve::p384)) return number(Status::invalid);
+  size_t length = 0;
+  const Status status = signDigest(static_cast<Curve>(curve), scalar, digest, signature, length);
+  return static_cast<double>(length) * 16 + number(status);
+}
+
+Status verify(Arguments& from) {
+  const uint64_t curve = from.integer();
+  const Span point = from.bytes(), digest = from.bytes(), signature = from.bytes();
+  if (from.status != Status::ok) return from.status;
+  if (curve > static_cast<uint64_t>(Curve::p384)) return Status::invalid;
+  return verifyDigest(static_cast<Curve>(curve), point, digest, signature);
 }
 
 Status random(Arguments& from) {
@@ -185,28 +245,49 @@ napi_value call(napi_env env, napi_callback_info info) {
   return result;
 }
 
-template <auto entry>
-void define(Napi::Env env, Napi::Object exports, const char* name) {
+// An object that owns a running hash; undefined where there is none to be had.
+napi_value createHash(napi_env env, napi_callback_info info) {
+  napi_value object = nullptr;
+  Arguments arguments(env, info);
+  const uint64_t hash = arguments.integer();
+  if (arguments.status != Status::ok || hash > static_cast<uint64_t>(Hash::sha512)) return nullptr;
+  const auto release = [](napi_env, void* digest, void*) { delete static_cast<Digest*>(digest); };
+  std::unique_ptr<Digest> digest(new (std::nothrow) Digest(static_cast<Hash>(hash)));
+  if (!digest || napi_create_object(env, &object) != napi_ok ||
+      napi_type_tag_object(env, object, &kHashTag) != napi_ok ||
+      napi_wrap(env, object, digest.get(), release, nullptr, nullptr) != napi_ok) {
+    return nullptr;
+  }
+  digest.release();
+  return object;
+}
+
+void define(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
   napi_value function;
-  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call<entry>, nullptr, &function) == napi_ok) {
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok) {
     exports.Set(name, function);
   }
 }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
-  define<seal>(env, exports, "seal");
-  define<open>(env, exports, "open");
-  define<segment<SegmentWork::seal>>(env, exports, "sealSegment");
-  define<segment<SegmentWork::open>>(env, exports, "openSegment");
-  define<segment<SegmentWork::hash>>(env, exports, "hashSegment");
-  define<combine>(env, exports, "combineSegments");
-  define<sealRun>(env, exports, "sealFrames");
-  define<openRun>(env, exports, "openFrames");
-  define<derive>(env, exports, "hkdf");
-  define<random>(env, exports, "randomBytes");
-  define<force>(env, exports, "force");
-  define<threads>(env, exports, "threads");
-  define<cpuGenerators>(env, exports, "cpuGenerators");
+  define(env, exports, "seal", call<seal>);
+  define(env, exports, "open", call<open>);
+  define(env, exports, "sealSegment", call<segment<SegmentWork::seal>>);
+  define(env, exports, "openSegment", call<segment<SegmentWork::open>>);
+  define(env, exports, "hashSegment", call<segment<SegmentWork::hash>>);
+  define(env, exports, "combineSegments", call<combine>);
+  define(env, exports, "sealFrames", call<sealRun>);
+  define(env, exports, "openFrames", call<openRun>);
+  define(env, exports, "hkdf", call<derive>);
+  define(env, exports, "updateHash", call<updateHash>);
+  define(env, exports, "finishHash", call<finishHash>);
+  define(env, exports, "signDigest", call<sign>);
+  define(env, exports, "verifyDigest", call<verify>);
+  define(env, exports, "createHash", createHash);
+  define(env, exports, "randomBytes", call<random>);
+  define(env, exports, "force", call<force>);
+  define(env, exports, "threads", call<threads>);
+  define(env, exports, "cpuGenerators", call<cpuGenerators>);
   exports.Set("openssl", OpenSSL_version(OPENSSL_VERSION));
   const char* const settings = OPENSSL_info(OPENSSL_INFO_CPU_SETTINGS);
   exports.Set("cpuSettings", settings == nullptr ? "" : settings);

@@ -10,6 +10,8 @@ namespace sealwax {
 struct EvpFree {
   void operator()(EVP_CIPHER_CTX* context) const noexcept { EVP_CIPHER_CTX_free(context); }
   void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
+  void operator()(EVP_PKEY_CTX* context) const noexcept { EVP_PKEY_CTX_free(context); }
+  void operator()(EVP_PKEY* key) const noexcept { EVP_PKEY_free(key); }
 };
 template <class Context>
 using EvpOwner = std::unique_ptr<Context, EvpFree>;

@@ -7,6 +7,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <thread>
 
 #include "gcm.h"
 #include "pool.h"
@@ -65,32 +69,82 @@ constexpr char kFinalContent[] = "AWSKMSEncryptionClient Final Frame";
 // Hands out the frames of a run in ascending pieces, to any number of threads.
 class Pieces {
  public:
-  Pieces(uint64_t frames, uint64_t frameLength) : frames_(frames) {
+  Pieces(uint64_t frames, uint64_t frameLength, bool followed) : frames_(frames), followed_(followed) {
     const uint64_t forced = Pool::instance().forcedGrain();
     const uint64_t cost = frameLength + kFrameCost;
     step_ = std::max<uint64_t>(1, forced != 0 ? forced / frameLength : kGrain / cost);
     const uint64_t pieces = (frames + step_ - 1) / step_;
     shares_ = forced != 0 ? pieces : std::min(pieces, frames * cost / kShare);
+    if (followed) done_.reset(new std::atomic<bool>[pieces]());
   }
 
-  // How many threads are of help besides the calling one.
+  // How many threads are of help besides the calling one. To follow is a share of work too.
   unsigned helpers() const {
-    if (shares_ < 2) return 0;
-    return static_cast<unsigned>(std::min<uint64_t>(Pool::instance().threads(), shares_) - 1);
+    const uint64_t shares = shares_ == 0 ? 0 : shares_ + (followed_ ? 1 : 0);
+    if (shares < 2) return 0;
+    return static_cast<unsigned>(std::min<uint64_t>(Pool::instance().threads(), shares) - 1);
   }
 
   bool take(uint64_t& from, uint64_t& to) {
     from = next_.fetch_add(step_, std::memory_order_relaxed);
+    return bounds(from, to);
+  }
+
+  // Where the piece from `from` on ends; false after the last.
+  bool bounds(uint64_t from, uint64_t& to) const {
     to = std::min(from + step_, frames_);
     return from < frames_;
   }
 
+  void setDone(uint64_t from) {
+    if (done_) done_[from / step_].store(true, std::memory_order_release);
+  }
+  bool done(uint64_t from) const { return done_[from / step_].load(std::memory_order_acquire); }
+
  private:
   const uint64_t frames_;
+  const bool followed_;
   uint64_t step_;
   uint64_t shares_;
+  std::unique_ptr<std::atomic<bool>[]> done_;
   std::atomic<uint64_t> next_{0};
 };
+
+// Called for each piece in order, when it is done; false ends it.
+using Follow = std::function<bool(uint64_t from, uint64_t to)>;
+
+// Has all pieces worked on, by a `Worker(job)` on each thread. One thread follows, where there is something to, and
+// works like the others while the next piece is not done. A piece that was taken is always done some time, and pieces
+// are taken in order: so `follow` comes to the first one that failed.
+template <class Worker, class Job>
+void runPieces(Pieces& pieces, Job& job, const Follow& follow) {
+  std::atomic<bool> followed{!follow};
+  Pool::instance().run(pieces.helpers(), [&] {
+    std::optional<Worker> worker;
+    const auto workOn = [&] {
+      uint64_t from, to;
+      if (!pieces.take(from, to)) return false;
+      if (!worker) worker.emplace(job);
+      const bool more = worker->run(from, to);
+      pieces.setDone(from);
+      return more;
+    };
+    if (followed.exchange(true)) {
+      while (workOn()) {
+      }
+      return;
+    }
+    uint64_t from = 0, to;
+    while (pieces.bounds(from, to)) {
+      if (pieces.done(from)) {
+        if (!follow(from, to)) return;
+        from = to;
+      } else if (!workOn()) {
+        std::this_thread::yield();
+      }
+    }
+  });
+}
 
 bool valid(const FrameRun& run) {
   const size_t id = run.messageId.length;
@@ -132,27 +186,37 @@ class FirstFailure {
   std::atomic<uint64_t> packed_;
 };
 
-}  // namespace
+struct SealJob {
+  const FrameRun& run;
+  Span plaintext;
+  MutableSpan out;
+  std::atomic<bool> failed{false};
+};
 
-Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan out) {
-  if (!valid(run)) return Status::invalid;
-  const uint64_t regular = plaintext.length / run.frameLength;
-  const size_t rest = plaintext.length % run.frameLength;
-  const uint64_t frames = regular + (final ? 1 : 0);
-  if (!final && rest != 0) return Status::invalid;
-  // The last number there is must be a final frame's: in place of a regular one's it would be the final marker.
-  if (run.firstSequenceNumber + regular > kMaxUint32) return Status::invalid;
-  if (out.length != plaintext.length + regular * kRegularFrameOverhead + (final ? kFinalFrameOverhead : 0)) {
-    return Status::invalid;
+class SealWorker {
+ public:
+  explicit SealWorker(SealJob& job)
+      : job_(job),
+        gcm_(Gcm::Direction::seal, job.run.key),
+        regularAad_(job.run.messageId, kRegularContent),
+        finalAad_(job.run.messageId, kFinalContent) {}
+
+  bool run(uint64_t from, uint64_t to) {
+    for (uint64_t frame = from; frame < to && !job_.failed; frame++) {
+      if (sealFrame(frame) != Status::ok) job_.failed = true;
+    }
+    return !job_.failed;
   }
-  if (overlapsInput(run, plaintext, out)) return Status::overlapping;
 
-  const auto sealFrame = [&](Gcm& gcm, FrameAad& aad, uint64_t frame) {
-    const uint64_t sequenceNumber = run.firstSequenceNumber + frame;
-    const bool last = frame == regular;
-    const size_t content = last ? rest : run.frameLength;
+ private:
+  // The frame after all regular ones is the final one.
+  Status sealFrame(uint64_t frame) {
+    const auto& [key, messageId, frameLength, firstSequenceNumber] = job_.run;
+    const uint64_t sequenceNumber = firstSequenceNumber + frame;
+    const bool last = frame == job_.plaintext.length / frameLength;
+    const size_t content = last ? job_.plaintext.length % frameLength : frameLength;
     const size_t headerLength = last ? kFinalHeaderLength : kRegularHeaderLength;
-    uint8_t* const header = out.data + frame * (run.frameLength + kRegularFrameOverhead);
+    uint8_t* const header = job_.out.data + frame * (frameLength + kRegularFrameOverhead);
     uint8_t* const iv = header + (last ? 8 : 4);
     if (last) {
       std::memcpy(header, kFinalMarker, 4);
@@ -160,55 +224,100 @@ Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan o
     }
     putUint32(iv - 4, sequenceNumber);
     putIv(iv, sequenceNumber);
-    return gcm.seal({iv, kIvLength}, aad.of(sequenceNumber, content), plaintext.sub(frame * run.frameLength, content),
-                    {header + headerLength, content + kTagLength});
-  };
+    return gcm_.seal({iv, kIvLength}, (last ? finalAad_ : regularAad_).of(sequenceNumber, content),
+                     job_.plaintext.sub(frame * frameLength, content), {header + headerLength, content + kTagLength});
+  }
 
-  Pieces pieces(frames, run.frameLength);
-  std::atomic<bool> failed{false};
-  Pool::instance().run(pieces.helpers(), [&] {
-    uint64_t from, to;
-    if (!pieces.take(from, to)) return;
-    Gcm gcm(Gcm::Direction::seal, run.key);
-    FrameAad regularAad(run.messageId, kRegularContent);
-    FrameAad finalAad(run.messageId, kFinalContent);
-    do {
-      for (uint64_t frame = from; frame < to && !failed; frame++) {
-        if (sealFrame(gcm, frame == regular ? finalAad : regularAad, frame) != Status::ok) failed = true;
-      }
-    } while (!failed && pieces.take(from, to));
-  });
-  if (!failed) return Status::ok;
+  SealJob& job_;
+  Gcm gcm_;
+  FrameAad regularAad_;
+  FrameAad finalAad_;
+};
+
+struct OpenJob {
+  const FrameRun& run;
+  Span body;
+  MutableSpan out;
+  FirstFailure failure;
+};
+
+class OpenWorker {
+ public:
+  explicit OpenWorker(OpenJob& job)
+      : job_(job), gcm_(Gcm::Direction::open, job.run.key), aad_(job.run.messageId, kRegularContent) {}
+
+  bool run(uint64_t from, uint64_t to) {
+    const uint64_t frameLength = job_.run.frameLength, frameBytes = frameLength + kRegularFrameOverhead;
+    // Frames after a failure need no opening; those before it do, as one of them may fail too.
+    for (uint64_t frame = from; frame < to && frame < job_.failure.frame(); frame++) {
+      const Status status =
+          openFrame(gcm_, aad_, job_.run.firstSequenceNumber + frame, job_.body.sub(frame * frameBytes, frameBytes),
+                    job_.out.sub(frame * frameLength, frameLength));
+      if (status != Status::ok) job_.failure.report(frame, status);
+    }
+    return from < job_.failure.frame();
+  }
+
+ private:
+  OpenJob& job_;
+  Gcm gcm_;
+  FrameAad aad_;
+};
+
+}  // namespace
+
+Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan out, Digest* digest) {
+  if (!valid(run)) return Status::invalid;
+  const uint64_t regular = plaintext.length / run.frameLength;
+  if (!final && plaintext.length % run.frameLength != 0) return Status::invalid;
+  // The last number there is must be a final frame's: in place of a regular one's it would be the final marker.
+  if (run.firstSequenceNumber + regular > kMaxUint32) return Status::invalid;
+  if (out.length != plaintext.length + regular * kRegularFrameOverhead + (final ? kFinalFrameOverhead : 0)) {
+    return Status::invalid;
+  }
+  if (overlapsInput(run, plaintext, out)) return Status::overlapping;
+
+  const uint64_t frames = regular + (final ? 1 : 0);
+  Pieces pieces(frames, run.frameLength, digest != nullptr);
+  SealJob job{run, plaintext, out};
+  Follow follow;
+  if (digest != nullptr) {
+    follow = [&](uint64_t from, uint64_t to) {
+      const uint64_t frameBytes = run.frameLength + kRegularFrameOverhead;
+      const size_t start = from * frameBytes, end = to == frames ? out.length : to * frameBytes;
+      if (!job.failed && !digest->update(out.sub(start, end - start))) job.failed = true;
+      return !job.failed;
+    };
+  }
+  runPieces<SealWorker>(pieces, job, follow);
+  if (!job.failed) return Status::ok;
   wipe(out);
   return Status::failed;
 }
 
-OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out) {
+OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest* digest) {
   if (!valid(run)) return {0, Status::invalid};
   if (overlapsInput(run, body, out)) return {0, Status::overlapping};
   const size_t frameBytes = run.frameLength + kRegularFrameOverhead;
   const uint64_t frames = std::min(body.length / frameBytes, out.length / run.frameLength);
 
-  Pieces pieces(frames, run.frameLength);
-  FirstFailure failure(frames);
-  Pool::instance().run(pieces.helpers(), [&] {
-    uint64_t from, to;
-    if (!pieces.take(from, to)) return;
-    Gcm gcm(Gcm::Direction::open, run.key);
-    FrameAad aad(run.messageId, kRegularContent);
-    do {
-      // Frames after a failure need no opening; those before it do, as one of them may fail too.
-      for (uint64_t frame = from; frame < to && frame < failure.frame(); frame++) {
-        const Status status =
-            openFrame(gcm, aad, run.firstSequenceNumber + frame, body.sub(frame * frameBytes, frameBytes),
-                      out.sub(frame * run.frameLength, run.frameLength));
-        if (status != Status::ok) failure.report(frame, status);
+  Pieces pieces(frames, run.frameLength, digest != nullptr);
+  OpenJob job{run, body, out, FirstFailure(frames)};
+  Follow follow;
+  if (digest != nullptr) {
+    follow = [&](uint64_t from, uint64_t to) {
+      const uint64_t end = std::min(to, job.failure.frame());
+      if (!digest->update(body.sub(from * frameBytes, (end - from) * frameBytes))) {
+        job.failure.report(from, Status::failed);
+        return false;
       }
-    } while (from < failure.frame() && pieces.take(from, to));
-  });
+      return end == to;
+    };
+  }
+  runPieces<OpenWorker>(pieces, job, follow);
 
-  const uint64_t opened = failure.frame();
-  const Status status = failure.status();
+  const uint64_t opened = job.failure.frame();
+  const Status status = job.failure.status();
   wipe(out.sub(opened * run.frameLength, (frames - opened) * run.frameLength));
   if (status == Status::failed || status == Status::overlapping || status == Status::invalid) {
     wipe(out.sub(0, opened * run.frameLength));

@@ -1,4 +1,5 @@
 #pragma once
+#include "digest.h"
 #include "span.h"
 #include "status.h"
 
@@ -22,10 +23,12 @@ struct OpenedFrames {
 };
 
 // Seals `plaintext` into `out`, which is exactly as long as the frames. `out` is wiped when something fails.
-Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan out);
+// `digest`, where there is one, takes in `out` while later frames are being sealed.
+Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan out, Digest* digest = nullptr);
 
 // Opens the complete regular frames at the start of `body`, as many as fit `out`, up to the first that is not the one
 // expected. The same answer for every number of threads; what follows the opened frames in `out` is wiped or untouched.
-OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out);
+// `digest`, where there is one, takes in the opened frames, whole.
+OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest* digest = nullptr);
 
 }  // namespace sealwax

@@ -1,10 +1,9 @@
 #pragma once
+#include "digest.h"
 #include "span.h"
 #include "status.h"
 
 namespace sealwax {
-
-enum class Hash { sha256 = 0, sha384 = 1, sha512 = 2 };
 
 struct HkdfOutput {
   Span info;

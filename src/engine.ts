@@ -6,9 +6,13 @@ export type {
   EngineInfo,
   FrameRun,
   FramesStatus,
+  Hash,
   HashName,
   HkdfOutput,
   OpenedFrames,
+  RunningHash,
   SegmentHash,
+  Signer,
+  Verifier,
 } from './engine/engine'
 export { getEngine } from './engine/engine'

@@ -13,6 +13,16 @@ constexpr size_t kFrameBytes = kFrameLength + kRegularFrameOverhead;
 
 }  // namespace
 
+namespace {
+
+Bytes finished(Digest& digest) {
+  Bytes out(digest.length());
+  check(digest.finish(out.data()), "finishes");
+  return out;
+}
+
+}  // namespace
+
 int main() {
   const Bytes key(32, 1);
   const Bytes messageId(32, 2);
@@ -34,10 +44,24 @@ int main() {
       check(all.count == kFrames && all.status == Status::finalFrame, "opens up to the final frame");
       check(std::equal(opened.begin(), opened.end(), plaintext.begin()), "to the same plaintext");
 
+      Digest whole(Hash::sha384), followed(Hash::sha384), opening(Hash::sha384);
+      Bytes again(sealed.size());
+      check(sealFrames(run, view(plaintext), true, span(again), &followed) == Status::ok && again == sealed,
+            "the same bytes with a hash that follows");
+      check(openFrames(run, view(sealed), span(opened), &opening).count == kFrames, "opens with a hash that follows");
+      check(whole.update(view(sealed)), "hashes");
+      check(opening.update(view(sealed).sub(kFrames * kFrameBytes, sealed.size() - kFrames * kFrameBytes)), "hashes");
+      const Bytes expected = finished(whole);
+      check(finished(followed) == expected, "follows what is sealed");
+      check(finished(opening) == expected, "follows what is opened");
+
       // Two broken frames: the earlier one counts.
       sealed[30 * kFrameBytes + 20] ^= 1;
       sealed[40 * kFrameBytes + 3] ^= 1;
-      const OpenedFrames some = openFrames(run, view(sealed), span(opened));
+      Digest before(Hash::sha384), start(Hash::sha384);
+      const OpenedFrames some = openFrames(run, view(sealed), span(opened), &before);
+      check(start.update(view(sealed).sub(0, 30 * kFrameBytes)), "hashes");
+      check(finished(before) == finished(start), "follows to the first broken frame");
       check(some.count == 30 && some.status == Status::unauthentic, "stops at the first broken frame");
       check(allZero(opened, 30 * kFrameLength), "wipes the rest");
     }

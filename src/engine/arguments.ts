@@ -22,8 +22,12 @@ export function checkRandomLength(length: number): void {
   checkInteger(length, 'length', 0, MAX_RANDOM_LENGTH)
 }
 
-export function checkHkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, ...outputs: HkdfOutput[]): void {
+export function checkHash(hash: HashName): void {
   checkOneOf(hash, 'hash', ['sha256', 'sha384', 'sha512'])
+}
+
+export function checkHkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, ...outputs: HkdfOutput[]): void {
+  checkHash(hash)
   checkLive(key, 'key')
   checkLive(salt, 'salt')
   for (const { info, length } of outputs) {
@@ -165,7 +169,7 @@ function checkLength(bytes: Uint8Array, name: string, length: number): void {
 }
 
 /** Refuses a view whose memory was transferred or shrunk away: it has no length, but it is not an empty message. */
-function checkLive(bytes: Uint8Array, name: string): void {
+export function checkLive(bytes: Uint8Array, name: string): void {
   checkBytes(bytes, name)
   // Any method of the prototype throws a TypeError then.
   if (bytes.length === 0) Uint8Array.prototype.at.call(bytes, 0)

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { loadNative } from './native'
 import { NodeEngine } from './node'
 
@@ -69,6 +70,28 @@ export interface SegmentHash {
   readonly hash: Uint8Array
 }
 
+/** A hash of bytes that come piece by piece. {@link Engine.sealFrames} and {@link Engine.openFrames} can feed it. */
+export interface RunningHash {
+  update(bytes: Uint8Array): void
+}
+
+export interface Hash extends RunningHash {
+  /** Ends it: nothing can follow. */
+  digest(): Uint8Array
+}
+
+/** Signs all bytes it was fed, with ECDSA. */
+export interface Signer extends RunningHash {
+  /** The DER signature, whose length varies by a few bytes. Nothing can follow. */
+  sign(): Uint8Array
+}
+
+/** Verifies an ECDSA signature of all bytes it was fed. */
+export interface Verifier extends RunningHash {
+  /** Whether the signature is theirs, in its one DER form. Nothing can follow. */
+  verify(signature: Uint8Array): boolean
+}
+
 /**
  * Everything that runs AES-GCM. Two backends implement it, byte for byte alike: the addon and node:crypto.
  *
@@ -100,6 +123,14 @@ export interface Engine {
     first: HkdfOutput,
     second: HkdfOutput,
   ): [first: Uint8Array, second: Uint8Array]
+
+  createHash(hash: HashName): Hash
+
+  /** ECDSA with a private key of P-256 or P-384. */
+  createSigner(hash: HashName, privateKey: KeyObject): Signer
+
+  /** ECDSA with a public key of P-256 or P-384. */
+  createVerifier(hash: HashName, publicKey: KeyObject): Verifier
 
   /** One AES-GCM seal: `out` (plaintext.length + 16 bytes) receives ciphertext and tag. At most 2^36 - 32 bytes. */
   seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void
@@ -155,14 +186,18 @@ export interface Engine {
    * Without `final`, `plaintext` is a whole number of frames. With it, the frames are followed by the final one, which
    * holds the remainder, possibly nothing. `out` is exactly as long as the frames. Throws `RangeError` when the
    * sequence number would pass 2^32 - 1, which only a final frame may have: elsewhere it would read as the final mark.
+   *
+   * `hash`, of this engine, is fed `out`, while later frames are being sealed: it takes the time of the slower of both.
    */
-  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void
+  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array, hash?: RunningHash): void
 
   /**
    * Opens the complete regular frames at the start of `body`, at most as many as fit `out`. Stops before the first frame
    * that is not the expected regular one, and says why; the answer does not depend on the number of threads.
+   *
+   * `hash`, of this engine, is fed the opened frames, headers and tags included, while later frames are being opened.
    */
-  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames
+  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array, hash?: RunningHash): OpenedFrames
 }
 
 let chosen: Engine | undefined

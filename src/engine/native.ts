@@ -1,11 +1,11 @@
-import { timingSafeEqual } from 'node:crypto'
+import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { allocateSecret, ByteWriter, wipe } from '../bytes'
-import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import {
   BLOCK_LENGTH,
+  checkHash,
   checkHkdf,
   checkOpen,
   checkOpenFrames,
@@ -15,68 +15,24 @@ import {
   checkSegment,
   checkSegments,
   checkTag,
-  overlapping,
-  sharedMemory,
 } from './arguments'
+import { type Binding, check, HASHES, UNAUTHENTIC } from './binding'
 import type {
   Engine,
   EngineInfo,
   FrameRun,
   FramesStatus,
+  Hash,
   HashName,
   HkdfOutput,
   OpenedFrames,
+  RunningHash,
   SegmentHash,
+  Signer,
+  Verifier,
 } from './engine'
+import { handleOf, NativeHash, NativeSigner, NativeVerifier } from './native-hash'
 import { selfTest } from './self-test'
-
-/** `native/binding.cc`. Calls answer with a status of `native/status.h`. */
-export interface Binding {
-  readonly openssl: string
-  /** How OpenSSL describes the CPU it found. */
-  readonly cpuSettings: string
-  /** 1 for RDSEED, 2 for RDRAND. */
-  cpuGenerators(): number
-  threads(): number
-  randomBytes(out: Uint8Array): number
-  hkdf(hash: number, key: Uint8Array, salt: Uint8Array, ...infosAndOutputs: Uint8Array[]): number
-  seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): number
-  open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): number
-  sealSegment: RunSegment
-  openSegment: RunSegment
-  hashSegment(key: Uint8Array, iv: Uint8Array, blockOffset: number, ciphertext: Uint8Array, hash: Uint8Array): number
-  /** `table` holds u64 length || 16-byte hash for each segment, in order. */
-  combineSegments(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, table: Uint8Array, tag: Uint8Array): number
-  sealFrames(
-    key: Uint8Array,
-    messageId: Uint8Array,
-    frameLength: number,
-    firstSequenceNumber: number,
-    plaintext: Uint8Array,
-    final: 0 | 1,
-    out: Uint8Array,
-  ): number
-  /** 16 times the number of frames opened, plus the status. */
-  openFrames(
-    key: Uint8Array,
-    messageId: Uint8Array,
-    frameLength: number,
-    firstSequenceNumber: number,
-    body: Uint8Array,
-    out: Uint8Array,
-  ): number
-  /** For tests: how many threads share a run, in pieces of how many bytes; 0 for what the machine has and what pays. */
-  force(threads: number, grain: number): number
-}
-
-type RunSegment = (
-  key: Uint8Array,
-  iv: Uint8Array,
-  blockOffset: number,
-  input: Uint8Array,
-  out: Uint8Array,
-  hash: Uint8Array,
-) => number
 
 /** The addon as an engine, or why there is none. */
 export type LoadedNative =
@@ -226,16 +182,34 @@ export class NativeEngine implements Engine {
     return timingSafeEqual(this.combineSegments(key, iv, aad, segments), tag)
   }
 
-  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {
-    checkSealFrames(run, plaintext, final, out)
-    const { key, messageId, frameLength, firstSequenceNumber } = run
-    check(this.binding.sealFrames(key, messageId, frameLength, firstSequenceNumber, plaintext, final ? 1 : 0, out))
+  createHash(hash: HashName): Hash {
+    checkHash(hash)
+    return new NativeHash(this.binding, hash)
   }
 
-  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames {
+  createSigner(hash: HashName, privateKey: KeyObject): Signer {
+    checkHash(hash)
+    return new NativeSigner(this.binding, hash, privateKey)
+  }
+
+  createVerifier(hash: HashName, publicKey: KeyObject): Verifier {
+    checkHash(hash)
+    return new NativeVerifier(this.binding, hash, publicKey)
+  }
+
+  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array, hash?: RunningHash): void {
+    checkSealFrames(run, plaintext, final, out)
+    const { key, messageId, frameLength, firstSequenceNumber } = run
+    const last = final ? 1 : 0
+    const handle = handleOf(hash)
+    check(this.binding.sealFrames(key, messageId, frameLength, firstSequenceNumber, plaintext, last, out, handle))
+  }
+
+  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array, hash?: RunningHash): OpenedFrames {
     checkOpenFrames(run, body, out)
     const { key, messageId, frameLength, firstSequenceNumber } = run
-    const answer = this.binding.openFrames(key, messageId, frameLength, firstSequenceNumber, body, out)
+    const handle = handleOf(hash)
+    const answer = this.binding.openFrames(key, messageId, frameLength, firstSequenceNumber, body, out, handle)
     const code = answer % 16
     const status = FRAMES_STATUS[code]
     if (status === undefined) check(code)
@@ -243,22 +217,8 @@ export class NativeEngine implements Engine {
   }
 }
 
-const HASHES: Readonly<Record<HashName, number>> = { sha256: 0, sha384: 1, sha512: 2 }
-
 // native/status.h
 const FRAMES_STATUS: readonly FramesStatus[] = ['ok', 'final', 'out-of-order', 'wrong-iv', 'unauthentic']
-const UNAUTHENTIC = 4
-const OVERLAPPING = 6
-const NOT_BYTES = 7
-const FAILED = 8
-
-function check(status: number): void {
-  if (status === 0) return
-  if (status === OVERLAPPING) throw overlapping()
-  if (status === NOT_BYTES) throw sharedMemory()
-  if (status === FAILED) throw new SealwaxError('ERR_INTERNAL', 'OpenSSL failed, or memory ran out')
-  throw new SealwaxError('ERR_INTERNAL', `the addon refused checked arguments (status ${status})`)
-}
 
 /** From OpenSSL's own findings, so that a mask set by the environment (OPENSSL_ia32cap) counts. */
 function cpuFeatures(binding: Binding): string[] {

@@ -1,4 +1,12 @@
-import { constants, createCipheriv, createDecipheriv, hkdfSync, randomFillSync, timingSafeEqual } from 'node:crypto'
+import {
+  constants,
+  createCipheriv,
+  createDecipheriv,
+  hkdfSync,
+  type KeyObject,
+  randomFillSync,
+  timingSafeEqual,
+} from 'node:crypto'
 import { allocateSecret } from '../bytes'
 import {
   bodyAad,
@@ -10,6 +18,7 @@ import {
   TAG_LENGTH,
 } from '../format/frame'
 import {
+  checkHash,
   checkHkdf,
   checkOpen,
   checkOpenFrames,
@@ -22,7 +31,20 @@ import {
   overlapping,
   sharedMemory,
 } from './arguments'
-import type { Engine, EngineInfo, FrameRun, HashName, HkdfOutput, OpenedFrames, SegmentHash } from './engine'
+import type {
+  Engine,
+  EngineInfo,
+  FrameRun,
+  Hash,
+  HashName,
+  HkdfOutput,
+  OpenedFrames,
+  RunningHash,
+  SegmentHash,
+  Signer,
+  Verifier,
+} from './engine'
+import { nodeHash, nodeSigner, nodeVerifier } from './node-hash'
 import { combine, cryptSegment, hashBytes } from './segments'
 
 /** The engine over node:crypto: what runs where the addon cannot, and the oracle of its tests. */
@@ -129,7 +151,22 @@ export class NodeEngine implements Engine {
     return timingSafeEqual(this.combineSegments(key, iv, aad, segments), tag)
   }
 
-  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {
+  createHash(hash: HashName): Hash {
+    checkHash(hash)
+    return nodeHash(hash)
+  }
+
+  createSigner(hash: HashName, privateKey: KeyObject): Signer {
+    checkHash(hash)
+    return nodeSigner(hash, privateKey)
+  }
+
+  createVerifier(hash: HashName, publicKey: KeyObject): Verifier {
+    checkHash(hash)
+    return nodeVerifier(hash, publicKey)
+  }
+
+  sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array, hash?: RunningHash): void {
     checkSealFrames(run, plaintext, final, out)
     const { key, messageId, frameLength } = run
     checkMemory(out, key, messageId, plaintext)
@@ -152,9 +189,16 @@ export class NodeEngine implements Engine {
       const rest = plaintext.subarray(regularEnd)
       put(serializeFinalFrameHeader(sequenceNumber, rest.length), 'final frame', rest)
     }
+    hash?.update(out)
   }
 
-  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames {
+  openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array, hash?: RunningHash): OpenedFrames {
+    const opened = this.#openFrames(run, body, out)
+    hash?.update(body.subarray(0, opened.count * (run.frameLength + REGULAR_FRAME_OVERHEAD)))
+    return opened
+  }
+
+  #openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames {
     checkOpenFrames(run, body, out)
     const { key, messageId, frameLength, firstSequenceNumber } = run
     checkMemory(out, key, messageId, body)
