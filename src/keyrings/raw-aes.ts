@@ -100,14 +100,13 @@ export class RawAesKeyringNode extends KeyringNode {
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
     const { keyNamespace, keyName } = this
     const key = this.#usableKey()
-    const dataKey = toWrap(material, keyNamespace, keyName)
     const name = this.#nameBytes
     const rawInfo = new ByteWriter(name.length + 8 + IV_LENGTH)
       .put(name)
       .u32(TAG_LENGTH * 8)
       .u32(IV_LENGTH).bytes
     const iv = rawInfo.subarray(name.length + 8)
-    getEngine().randomFill(iv)
+    const dataKey = toWrap(material, keyNamespace, keyName, iv)
     const wrapped = Buffer.allocUnsafe(dataKey.length + TAG_LENGTH)
     getEngine().seal(key, iv, serializeContext(material.encryptionContext, this.#orders[0]), dataKey, wrapped)
     return material.addEncryptedDataKey(
