@@ -4,6 +4,24 @@ export type Allocate = (length: number) => Uint8Array
 /** A buffer of its own for each piece: never a slice of Node's shared pool, where others could see it. */
 export const allocateFresh: Allocate = (length) => Buffer.allocUnsafeSlow(length)
 
+const SLAB_LENGTH = 64 * 1024
+
+/**
+ * The pieces of a stream: large ones have a buffer each, small ones share those of this stream alone. A buffer each
+ * would cost a message of many tiny frames some hundred times its length.
+ */
+export class Slab {
+  #free = new Uint8Array(0)
+
+  readonly allocate: Allocate = (length) => {
+    if (length > SLAB_LENGTH / 8) return allocateFresh(length)
+    if (length > this.#free.length) this.#free = Buffer.allocUnsafeSlow(SLAB_LENGTH)
+    const piece = this.#free.subarray(0, length)
+    this.#free = this.#free.subarray(length)
+    return piece
+  }
+}
+
 /** One buffer for a whole result, so that its pieces need no joining. */
 export class Output {
   readonly #buffer: Buffer

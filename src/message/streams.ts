@@ -8,7 +8,7 @@ import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
 import { MessageOpener } from './opener'
-import { allocateFresh } from './output'
+import { Slab } from './output'
 import { MessageSealer } from './sealer'
 import { aborted, checkAborted, nextTurn, slices } from './slices'
 
@@ -31,6 +31,7 @@ abstract class MessageStream extends Duplex {
   /** The callback of the write or final under way. */
   #answer: ((error?: Error | null) => void) | undefined
   #continue: (() => void) | undefined
+  protected readonly allocate = new Slab().allocate
 
   constructor(signal: AbortSignal | undefined) {
     super({ readableHighWaterMark: HIGH_WATER_MARK, writableHighWaterMark: HIGH_WATER_MARK })
@@ -150,13 +151,13 @@ class EncryptStream extends MessageStream {
   protected override async consume(chunk: Uint8Array): Promise<void> {
     const { length } = chunk
     const sealer = await this.#sealer
-    if (sealer) await this.inBatches(chunk, length, (batch) => sealer.update(batch, allocateFresh))
+    if (sealer) await this.inBatches(chunk, length, (batch) => sealer.update(batch, this.allocate))
   }
 
   protected override async complete(): Promise<void> {
     const sealer = await this.#sealer
     if (!sealer || this.destroyed) return
-    const last = sealer.final(EMPTY, allocateFresh)
+    const last = sealer.final(EMPTY, this.allocate)
     this.release()
     await this.send(last)
   }
@@ -197,7 +198,7 @@ class DecryptStream extends MessageStream {
     const body = chunk.subarray(used)
     if (!this.#opener) await this.#begin(this.#parser.header)
     const opener = this.#opener
-    if (opener) await this.inBatches(body, length, (batch) => opener.update(batch, allocateFresh))
+    if (opener) await this.inBatches(body, length, (batch) => opener.update(batch, this.allocate))
   }
 
   protected override async complete(): Promise<void> {
