@@ -52,6 +52,16 @@ export function withPair(
   return Object.freeze(copy)
 }
 
+/** The pairs of `context` under `keys`, and the others. */
+export function splitContext(
+  context: Readonly<EncryptionContext>,
+  keys: readonly string[],
+): [listed: EncryptionContext, others: EncryptionContext] {
+  const [listed, others] = [emptyContext(), emptyContext()]
+  for (const name of Object.keys(context)) (keys.includes(name) ? listed : others)[name] = context[name]!
+  return [listed, others]
+}
+
 /**
  * How pairs are sorted before they are serialized: by the bytes of their keys as the specification says, or by
  * `localeCompare`, as `@aws-crypto/client-node` still does for the AAD of raw AES keyrings by default.

@@ -128,6 +128,7 @@ export {
   type EncryptionMaterialEntry,
   getLocalCryptographicMaterialsCache,
 } from './materials/materials-cache'
+export { RequiredEncryptionContextCmm, type RequiredEncryptionContextCmmInput } from './materials/required-context-cmm'
 export {
   buildClient,
   buildDecrypt,

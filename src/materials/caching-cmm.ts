@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { ByteWriter, compareBytes, utf8 } from '../bytes'
 import type { EncryptedDataKey } from '../encrypted-data-key'
-import { serializeContext } from '../encryption-context'
+import { serializeContext, splitContext } from '../encryption-context'
 import { checkOptions, describe } from '../options'
 import {
   type NodeDecryptionRequest,
@@ -78,6 +78,10 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     Object.freeze(this)
   }
 
+  get requiredEncryptionContextKeys(): readonly string[] {
+    return this.#backing.requiredEncryptionContextKeys ?? []
+  }
+
   async getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial> {
     const { plaintextLength, ...withoutLength } = request
     const cacheable = request.suite?.cacheSafe !== false && plaintextLength !== undefined && plaintextLength >= 0
@@ -129,7 +133,7 @@ Object.freeze(NodeCachingMaterialsManager.prototype)
 /**
  * Which encryption materials are interchangeable (framework/cryptographic-materials-cache.md "Appendix A"), in base64.
  * Over the specification's formula the commitment policy is in it: where no suite is asked for it decides the suite, and
- * clients with different policies may share a cache.
+ * clients with different policies may share a cache. Keys of pairs that are not stored follow, if there are any.
  */
 export function encryptionCacheId(
   partition: string,
@@ -137,22 +141,30 @@ export function encryptionCacheId(
     suite,
     encryptionContext,
     commitmentPolicy,
-  }: Pick<NodeEncryptionRequest, 'suite' | 'encryptionContext' | 'commitmentPolicy'>,
+    requiredEncryptionContextKeys = [],
+  }: Pick<NodeEncryptionRequest, 'suite' | 'encryptionContext' | 'commitmentPolicy' | 'requiredEncryptionContextKeys'>,
 ): string {
   const suiteInfo = suite ? new ByteWriter(3).u8(1).u16(suite.id).bytes : Uint8Array.of(0)
   const context = sha512(serializeContext(encryptionContext))
-  return sha512(sha512(utf8(partition)), suiteInfo, context, utf8(commitmentPolicy)).toString('base64')
+  const required = [...requiredEncryptionContextKeys].sort()
+  const policy = utf8(required.length === 0 ? commitmentPolicy : `${commitmentPolicy} ${JSON.stringify(required)}`)
+  return sha512(sha512(utf8(partition)), suiteInfo, context, policy).toString('base64')
 }
 
-/** The same for decryption materials. Whether a policy allows the suite is decided before any are asked for. */
+/**
+ * The same for decryption materials, the specification's formula, followed by the pairs that are not stored if there are any.
+ * Whether a policy allows the suite is decided before any are asked for.
+ */
 export function decryptionCacheId(
   partition: string,
-  { suite, encryptionContext, encryptedDataKeys }: NodeDecryptionRequest,
+  { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext = {} }: NodeDecryptionRequest,
 ): string {
   const suiteInfo = new ByteWriter(2).u16(suite.id).bytes
   const edks = encryptedDataKeys.map((edk) => sha512(...edkFields(edk))).sort(compareBytes)
   const context = sha512(serializeContext(encryptionContext))
-  return sha512(sha512(utf8(partition)), suiteInfo, ...edks, EDKS_END, context).toString('base64')
+  const [, notStored] = splitContext(reproducedEncryptionContext, Object.keys(encryptionContext))
+  const reproduced = serializeContext(notStored)
+  return sha512(sha512(utf8(partition)), suiteInfo, ...edks, EDKS_END, context, reproduced).toString('base64')
 }
 
 /** Caches materials that may be cached; what the caller gets is its own to wipe either way. */
@@ -171,7 +183,7 @@ function keep<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
 }
 
 function cloneEncryptionMaterial(source: NodeEncryptionMaterial): NodeEncryptionMaterial {
-  const clone = new NodeEncryptionMaterial(source.suite, source.encryptionContext)
+  const clone = new NodeEncryptionMaterial(source.suite, source.encryptionContext, source.requiredEncryptionContextKeys)
   clone.setUnencryptedDataKey(dataKeyOf(source), source.keyringTrace[0]!)
   for (const edk of source.encryptedDataKeys) {
     clone.addEncryptedDataKey(edk, KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)
@@ -182,7 +194,7 @@ function cloneEncryptionMaterial(source: NodeEncryptionMaterial): NodeEncryption
 }
 
 function cloneDecryptionMaterial(source: NodeDecryptionMaterial): NodeDecryptionMaterial {
-  const clone = new NodeDecryptionMaterial(source.suite, source.encryptionContext)
+  const clone = new NodeDecryptionMaterial(source.suite, source.encryptionContext, source.requiredEncryptionContextKeys)
   clone.setUnencryptedDataKey(dataKeyOf(source), source.keyringTrace[0]!)
   if (source.verificationKey) clone.setVerificationKey(source.verificationKey)
   copyTrace(source, clone)

@@ -16,6 +16,8 @@ export interface NodeEncryptionRequest {
   readonly commitmentPolicy: CommitmentPolicy
   /** Bytes of plaintext to come, at most; absent when unknown. */
   readonly plaintextLength?: number
+  /** Keys of pairs to authenticate, but not to store in the message. Default: none. */
+  readonly requiredEncryptionContextKeys?: readonly string[]
 }
 
 /** What a client asks of a materials manager to decrypt one message. */
@@ -23,10 +25,14 @@ export interface NodeDecryptionRequest {
   readonly suite: NodeAlgorithmSuite
   readonly encryptionContext: EncryptionContext
   readonly encryptedDataKeys: readonly EncryptedDataKey[]
+  /** Pairs that the caller says the message was encrypted with. Those that it does not store are authenticated with it. */
+  readonly reproducedEncryptionContext?: Readonly<EncryptionContext>
 }
 
 /** Cryptographic materials manager (CMM): where the materials of a message come from. Any object with both methods. */
 export interface NodeMaterialsManager {
+  /** Keys of pairs that messages do not store, if there are any: who decrypts reproduces them. */
+  readonly requiredEncryptionContextKeys?: readonly string[]
   getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial>
   decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial>
 }
@@ -52,7 +58,7 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
         `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
       )
     }
-    const material = toEncrypt(suite, encryptionContext)
+    const material = toEncrypt(suite, encryptionContext, request.requiredEncryptionContextKeys)
     try {
       return await this.keyring.onEncrypt(material)
     } catch (error) {
@@ -62,8 +68,8 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
-    const { suite, encryptionContext, encryptedDataKeys } = request
-    const material = toDecrypt(suite, encryptionContext)
+    const { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext } = request
+    const material = toDecrypt(suite, encryptionContext, reproducedEncryptionContext)
     try {
       await this.keyring.onDecrypt(material, [...encryptedDataKeys])
     } catch (error) {
@@ -123,6 +129,13 @@ export async function requestDecryptionMaterials(
     material.zeroUnencryptedDataKey()
     throw invalid('the materials are for another algorithm suite than the message')
   }
+  const { encryptionContext, reproducedEncryptionContext = {} } = request
+  for (const [key, value] of Object.entries(reproducedEncryptionContext)) {
+    if (Object.hasOwn(encryptionContext, key)) continue
+    if (material.encryptionContext[key] === value && material.requiredEncryptionContextKeys.includes(key)) continue
+    material.zeroUnencryptedDataKey()
+    throw invalid(`the materials do not authenticate the reproduced pair ${JSON.stringify(key)}`)
+  }
   return material
 }
 
@@ -133,17 +146,34 @@ function isKeyring(source: unknown): source is KeyringNode {
   return typeof onEncrypt === 'function' && typeof onDecrypt === 'function'
 }
 
-function toEncrypt(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext): NodeEncryptionMaterial {
-  if (!suite.signatureCurve) return new NodeEncryptionMaterial(suite, encryptionContext)
+function toEncrypt(
+  suite: NodeAlgorithmSuite,
+  encryptionContext: EncryptionContext,
+  requiredKeys?: readonly string[],
+): NodeEncryptionMaterial {
+  if (!suite.signatureCurve) return new NodeEncryptionMaterial(suite, encryptionContext, requiredKeys)
   const key = SignatureKey.generate(suite.signatureCurve)
   const publicKey = Buffer.from(key.compressPoint).toString('base64')
   const signed = withPair(encryptionContext, PUBLIC_KEY_FIELD, publicKey)
-  return new NodeEncryptionMaterial(suite, signed).setSignatureKey(key)
+  return new NodeEncryptionMaterial(suite, signed, requiredKeys).setSignatureKey(key)
 }
 
-function toDecrypt(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext): NodeDecryptionMaterial {
+function toDecrypt(
+  suite: NodeAlgorithmSuite,
+  encryptionContext: EncryptionContext,
+  reproduced: Readonly<EncryptionContext> = {},
+): NodeDecryptionMaterial {
   const publicKey = Object.hasOwn(encryptionContext, PUBLIC_KEY_FIELD) ? encryptionContext[PUBLIC_KEY_FIELD] : undefined
-  const material = new NodeDecryptionMaterial(suite, encryptionContext)
+  const notStored = Object.keys(reproduced).filter((key) => !Object.hasOwn(encryptionContext, key))
+  for (const key of Object.keys(reproduced)) {
+    if (notStored.includes(key) || encryptionContext[key] === reproduced[key]) continue
+    throw new SealwaxError(
+      'ERR_ENCRYPTION_CONTEXT',
+      `the message's encryption context has another value for the required key ${JSON.stringify(key)}`,
+    )
+  }
+  const context = notStored.length === 0 ? encryptionContext : { ...reproduced, ...encryptionContext }
+  const material = new NodeDecryptionMaterial(suite, context, notStored)
   if (!suite.signatureCurve) {
     if (publicKey === undefined) return material
     throw malformed('Encryption context contains public verification key for unsigned algorithm suite.')

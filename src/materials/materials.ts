@@ -1,7 +1,7 @@
 import { createSecretKey, KeyObject } from 'node:crypto'
 import { copySecret, wipe } from '../bytes'
 import { EncryptedDataKey } from '../encrypted-data-key'
-import { type EncryptionContext, emptyContext } from '../encryption-context'
+import { type EncryptionContext, emptyContext, PUBLIC_KEY_FIELD } from '../encryption-context'
 import { SealwaxError } from '../errors'
 import { describe } from '../options'
 import { NodeAlgorithmSuite } from '../suites'
@@ -42,6 +42,8 @@ export let adoptDataKey: (material: CryptographicMaterial, dataKey: Uint8Array, 
 abstract class CryptographicMaterial {
   readonly suite: NodeAlgorithmSuite
   readonly encryptionContext: Readonly<EncryptionContext>
+  /** Keys of the encryption context whose pairs are authenticated, but not stored in the message. */
+  readonly requiredEncryptionContextKeys: readonly string[]
   readonly keyringTrace: KeyringTrace[] = []
   #dataKey: Uint8Array | undefined
   #zeroed = false
@@ -64,13 +66,22 @@ abstract class CryptographicMaterial {
     }
   }
 
-  constructor(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext) {
+  constructor(
+    suite: NodeAlgorithmSuite,
+    encryptionContext: EncryptionContext,
+    requiredEncryptionContextKeys: readonly string[],
+  ) {
     if (!(suite instanceof NodeAlgorithmSuite)) throw new TypeError('Suite must be a NodeAlgorithmSuite')
     if (typeof encryptionContext !== 'object' || encryptionContext === null) {
       throw new TypeError(`Encryption context must be set, got ${describe(encryptionContext)}`)
     }
     this.suite = suite
     this.encryptionContext = Object.freeze(Object.assign(emptyContext(), encryptionContext))
+    for (const key of requiredEncryptionContextKeys) {
+      if (key in this.encryptionContext && key !== PUBLIC_KEY_FIELD) continue
+      throw invalid(`the encryption context has no required pair ${JSON.stringify(key)}`)
+    }
+    this.requiredEncryptionContextKeys = Object.freeze([...requiredEncryptionContextKeys])
   }
 
   get hasUnencryptedDataKey(): boolean {
@@ -129,8 +140,12 @@ export class NodeEncryptionMaterial extends CryptographicMaterial {
   readonly #encryptedDataKeys: EncryptedDataKey[] = []
   #signatureKey: SignatureKey | undefined
 
-  constructor(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext) {
-    super(suite, encryptionContext)
+  constructor(
+    suite: NodeAlgorithmSuite,
+    encryptionContext: EncryptionContext,
+    requiredEncryptionContextKeys: readonly string[] = [],
+  ) {
+    super(suite, encryptionContext, requiredEncryptionContextKeys)
     Object.freeze(this)
   }
 
@@ -180,8 +195,12 @@ export class NodeDecryptionMaterial extends CryptographicMaterial {
   readonly #failures: Error[] = []
   #verificationKey: VerificationKey | undefined
 
-  constructor(suite: NodeAlgorithmSuite, encryptionContext: EncryptionContext) {
-    super(suite, encryptionContext)
+  constructor(
+    suite: NodeAlgorithmSuite,
+    encryptionContext: EncryptionContext,
+    requiredEncryptionContextKeys: readonly string[] = [],
+  ) {
+    super(suite, encryptionContext, requiredEncryptionContextKeys)
     Object.freeze(this)
   }
 

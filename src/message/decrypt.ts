@@ -20,7 +20,10 @@ export interface DecryptInput {
   encoding?: BufferEncoding
   /** Refuse frames (of messages without frames, bodies) with more plaintext bytes than this. 0 is no limit, the default. */
   maxBodySize?: number
-  /** Pairs that must be in the message's encryption context, else `ERR_ENCRYPTION_CONTEXT`. Default: none. */
+  /**
+   * Pairs that must be in the message's encryption context, else `ERR_ENCRYPTION_CONTEXT`. Default: none. With a
+   * {@link RequiredEncryptionContextCmm}, also those pairs that the message was authenticated with and does not store.
+   */
   encryptionContext?: EncryptionContext
   /** Ends the operation early, with `ERR_ABORTED`. */
   signal?: AbortSignal
@@ -104,15 +107,21 @@ export async function requestMaterialsFor(
   if (!allowsDecrypt(client.commitmentPolicy, suite)) {
     CommitmentPolicySuites.isDecryptEnabled(client.commitmentPolicy, suite, Buffer.from(messageId).toString('hex'))
   }
-  for (const key of Object.keys(requiredContext)) {
-    if (encryptionContext[key] !== requiredContext[key]) {
-      const problem = key in encryptionContext ? 'has another value for' : 'lacks'
-      throw new SealwaxError(
-        'ERR_ENCRYPTION_CONTEXT',
-        `the message's encryption context ${problem} the required key ${JSON.stringify(key)}`,
-      )
-    }
+  const required = Object.keys(requiredContext)
+  for (const key of required) {
+    if (encryptionContext[key] === requiredContext[key]) continue
+    const stored = key in encryptionContext
+    if (!stored && cmm.requiredEncryptionContextKeys?.includes(key)) continue
+    throw new SealwaxError(
+      'ERR_ENCRYPTION_CONTEXT',
+      `the message's encryption context ${stored ? 'has another value for' : 'lacks'} the required key ${JSON.stringify(key)}`,
+    )
   }
-  const asked = requestDecryptionMaterials(cmm, { suite, encryptionContext, encryptedDataKeys })
+  const asked = requestDecryptionMaterials(cmm, {
+    suite,
+    encryptionContext,
+    encryptedDataKeys,
+    ...(required.length > 0 && { reproducedEncryptionContext: requiredContext }),
+  })
   return await (signal ? orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey()) : asked)
 }

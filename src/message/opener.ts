@@ -19,6 +19,7 @@ import { ContentType, type ParsedHeader } from '../format/message-header'
 import { deriveCommittedKey } from '../materials/derive'
 import { dataKeyOf, type NodeDecryptionMaterial } from '../materials/materials'
 import { createVerifier, type MessageVerifier } from '../materials/signature'
+import { headerAad } from './header-aad'
 import type { Allocate } from './output'
 
 type State = 'frames' | 'final frame' | 'single block' | 'footer' | 'done'
@@ -62,7 +63,7 @@ export class MessageOpener {
     this.#state = framed ? 'frames' : 'single block'
     this.#needed = framed ? MARKER_LENGTH : SINGLE_BLOCK_HEADER_LENGTH
     this.#key = deriveCommittedKey(this.#engine, suite, dataKeyOf(material), header.messageId, header.suiteData)
-    if (!this.#engine.open(this.#key, header.iv, header.body, header.tag, EMPTY)) {
+    if (!this.#engine.open(this.#key, header.iv, headerAad(header.body, material), header.tag, EMPTY)) {
       wipe(this.#key)
       throw authenticationFailed()
     }

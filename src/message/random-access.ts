@@ -23,6 +23,7 @@ import { dataKeyOf } from '../materials/materials'
 import { checkBoolean, checkInteger, checkOptions, describe } from '../options'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
+import { headerAad } from './header-aad'
 import { checkAborted, nextTurn, orAborted } from './slices'
 
 /** Where a message lies: bytes, an open file, or anything that reads a range of known total length. */
@@ -225,7 +226,8 @@ async function open(
   let key: Uint8Array | undefined
   try {
     key = deriveCommittedKey(getEngine(), suite, dataKeyOf(material), header.messageId, header.suiteData)
-    if (!getEngine().open(key, header.iv, header.body, header.tag, new Uint8Array(0))) throw authenticationFailed()
+    const aad = headerAad(header.body, material)
+    if (!getEngine().open(key, header.iv, aad, header.tag, new Uint8Array(0))) throw authenticationFailed()
     const { start, contentLength, sequenceNumber } = await findFinalFrame(range, header)
     const last = await readRange(range, start, contentLength + FINAL_FRAME_OVERHEAD)
     wipe(openFinalFrame(last, key, messageHeader, sequenceNumber))

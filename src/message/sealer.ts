@@ -8,6 +8,7 @@ import { deriveMessageKeys } from '../materials/derive'
 import { dataKeyOf, type NodeEncryptionMaterial } from '../materials/materials'
 import { createSigner, type MessageSigner } from '../materials/signature'
 import type { NodeAlgorithmSuite } from '../suites'
+import { headerAad, storedContext } from './header-aad'
 import type { Allocate } from './output'
 
 /** A DER signature takes at most this many bytes, by curve. */
@@ -47,7 +48,7 @@ export class MessageSealer {
   #disposed = false
 
   constructor(material: NodeEncryptionMaterial, { frameLength, plaintextLength = Infinity }: SealerOptions) {
-    const { suite, encryptionContext } = material
+    const { suite } = material
     const { signatureKey } = material // throws where it is missing, before there is a derived key to wipe
     this.#engine = getEngine()
     this.#suite = suite
@@ -61,7 +62,7 @@ export class MessageSealer {
     const fields = {
       suiteId: suite.id,
       messageId: new Uint8Array(messageId),
-      encryptionContext,
+      encryptionContext: storedContext(material),
       encryptedDataKeys: Object.freeze(material.encryptedDataKeys),
       contentType: ContentType.FRAMED_DATA,
       frameLength,
@@ -71,7 +72,7 @@ export class MessageSealer {
         ? { version: 2, ...fields, suiteData: new Uint8Array(commitment) }
         : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
     )
-    this.header = this.#authenticatedHeader()
+    this.header = this.#authenticatedHeader(material)
     if (signatureKey) this.#signer = createSigner(suite, signatureKey)
     this.#signer?.update(this.header)
   }
@@ -125,13 +126,14 @@ export class MessageSealer {
     wipe(this.#key, this.#partial)
   }
 
-  #authenticatedHeader(): Uint8Array {
+  #authenticatedHeader(material: NodeEncryptionMaterial): Uint8Array {
     const body = serializeHeaderBody(this.messageHeader)
     // Version 1 carries the header's IV, written as zeros; version 2 does not.
     const header = Buffer.allocUnsafe(body.length + headerAuthLength(this.#suite))
     header.set(body)
     header.fill(0, body.length)
-    this.#engine.seal(this.#key, ZERO_IV, body, EMPTY, header.subarray(header.length - TAG_LENGTH))
+    const tag = header.subarray(header.length - TAG_LENGTH)
+    this.#engine.seal(this.#key, ZERO_IV, headerAad(body, material), EMPTY, tag)
     return header
   }
 
