@@ -205,7 +205,13 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
           : await keyStore.getBranchKeyVersion(branchKeyId, version)
       if (this.cacheLimitTtl === 0) return { value: material, kept: false }
       const value = copy(material)
-      this.#cache.putBranchKeyMaterial(id, material, this.cacheLimitTtl)
+      try {
+        this.#cache.putBranchKeyMaterial(id, material, this.cacheLimitTtl)
+      } catch (error) {
+        material.zeroUnencryptedDataKey()
+        value.zeroUnencryptedDataKey()
+        throw error
+      }
       return { value, kept: true }
     })
   }

@@ -178,7 +178,14 @@ function keep<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
   const cacheable = material instanceof kind && material.suite.cacheSafe && material.hasValidKey()
   if (!cacheable) return { value: material, kept: false }
   const value = clone(material)
-  put()
+  try {
+    put()
+  } catch (error) {
+    // A cache that throws has not taken the materials over.
+    material.zeroUnencryptedDataKey()
+    value.zeroUnencryptedDataKey()
+    throw error
+  }
   return { value, kept: true }
 }
 

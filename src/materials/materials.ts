@@ -38,6 +38,8 @@ export let dataKeyOf: (material: CryptographicMaterial) => Uint8Array
  */
 export let adoptDataKey: (material: CryptographicMaterial, dataKey: Uint8Array, trace: KeyringTrace) => void
 
+const NO_KEYS: readonly string[] = Object.freeze([])
+
 /** What encryption and decryption materials share. The data key is set once, copied in, and wiped at the end. */
 abstract class CryptographicMaterial {
   readonly suite: NodeAlgorithmSuite
@@ -81,7 +83,8 @@ abstract class CryptographicMaterial {
       if (key in this.encryptionContext && key !== PUBLIC_KEY_FIELD) continue
       throw invalid(`the encryption context has no required pair ${JSON.stringify(key)}`)
     }
-    this.requiredEncryptionContextKeys = Object.freeze([...requiredEncryptionContextKeys])
+    this.requiredEncryptionContextKeys =
+      requiredEncryptionContextKeys.length === 0 ? NO_KEYS : Object.freeze([...requiredEncryptionContextKeys])
   }
 
   get hasUnencryptedDataKey(): boolean {

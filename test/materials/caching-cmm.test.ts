@@ -357,6 +357,25 @@ test('a cache of the caller is used through its methods alone, its entries aging
   assert.is(backing.encryptRequests.length, 4)
 })
 
+test('a cache that throws fails the message, and leaves no key behind', async () => {
+  const inner = getLocalCryptographicMaterialsCache(1)
+  const full = new Error('full')
+  const cache: CryptographicMaterialsCache = {
+    putEncryptionMaterial: () => {
+      throw full
+    },
+    putDecryptionMaterial: (key, material) => inner.putDecryptionMaterial(key, material),
+    putBranchKeyMaterial: (key, material) => inner.putBranchKeyMaterial(key, material),
+    getEncryptionMaterial: () => false,
+    getDecryptionMaterial: () => false,
+    getBranchKeyMaterial: () => false,
+    del: () => undefined,
+  }
+  const { cmm, backing } = caching({ cache })
+  assert.is(await rejectionOf(cmm.getEncryptionMaterials(toEncrypt())), full)
+  assert.not(backing.given[0]!.hasValidKey())
+})
+
 const helpers = buildCryptographicMaterialsCacheKeyHelpers(
   (text) => Buffer.from(text, 'utf8'),
   (data) => Buffer.from(data).toString('base64'),
