@@ -2,9 +2,11 @@
  * The engine's own speed: `npx tsx bench/engine.ts`. Both backends, one call at a time into memory that is reused; every
  * output is compared before anything is timed. Prints medians.
  */
-import { hkdfSync } from 'node:crypto'
+import { spawnSync } from 'node:child_process'
+import { createHash, generateKeyPairSync, hkdfSync, sign, verify } from 'node:crypto'
+import { join } from 'node:path'
 import { equalBytes } from '../src/bytes'
-import type { Engine, FrameRun, OpenedFrames } from '../src/engine/engine'
+import type { Engine, FrameRun, Hash, OpenedFrames, SegmentHash } from '../src/engine/engine'
 import { loadNative } from '../src/engine/native'
 import { nodeEngine } from '../src/engine/node'
 import { framesLength } from '../src/format/frame'
@@ -51,7 +53,7 @@ compare<Uint8Array>('randomBytes, 76', 0, (engine) => ({
   holds: (bytes) => bytes.length === 76,
 }))
 
-for (const length of [64, KIB, 64 * KIB, MIB, 64 * MIB]) {
+for (const length of [64, KIB, 64 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB, 64 * MIB]) {
   const plaintext = new Uint8Array(length).fill(6)
   const expected = new Uint8Array(length + 16)
   nodeEngine.seal(key, iv, aad, plaintext, expected)
@@ -93,6 +95,77 @@ for (const [total, frameLength] of [
     run: () => engine.openFrames(run, expected, opened),
     holds: ({ status }) => status === 'ok' && equalBytes(opened, plaintext),
   }))
+}
+
+// One GCM message in parts, as a multipart upload seals it.
+const part = new Uint8Array(8 * MIB).fill(6)
+const whole = new Uint8Array(part.length + 16)
+nodeEngine.seal(key, iv, aad, part, whole)
+const sealedPart = new Uint8Array(part.length)
+compare<SegmentHash>('seal a segment of 8 MiB', part.length, (engine) => ({
+  run: () => engine.sealSegment(key, iv, 0, part, sealedPart),
+  holds: (hash) => engine.verifySegments(key, iv, aad, [hash], whole.subarray(part.length)),
+}))
+const parts = Array.from({ length: 1000 }, (_, i) => ({
+  blockOffset: (i * part.length) / 16,
+  length: part.length,
+  hash: key.subarray(16),
+}))
+compare<Uint8Array>('combine 1000 segments', 0, (engine) => ({
+  run: () => engine.combineSegments(key, iv, aad, parts),
+  holds: (tag) => equalBytes(tag, nodeEngine.combineSegments(key, iv, aad, parts)),
+}))
+
+// A signed message: the limit is its hash alone.
+for (const length of [256 * KIB, 4 * MIB, 64 * MIB]) {
+  const run: FrameRun = { key, messageId, frameLength: 4 * KIB, firstSequenceNumber: 1 }
+  const plaintext = new Uint8Array(length).fill(6)
+  const sealed = new Uint8Array(framesLength(length, run.frameLength, false))
+  const opened = new Uint8Array(length)
+  nodeEngine.sealFrames(run, plaintext, false, sealed)
+  const expected = new Uint8Array(createHash('sha384').update(sealed).digest())
+  const hashed = (name: string, work: (engine: Engine, hash: Hash) => void) =>
+    compare<Uint8Array>(`${name} ${show(length)}`, length, (engine) => ({
+      run: () => {
+        const hash = engine.createHash('sha384')
+        work(engine, hash)
+        return hash.digest()
+      },
+      holds: (digest) => equalBytes(digest, expected),
+    }))
+  hashed('SHA-384 of the frames of', (_, hash) => hash.update(sealed))
+  hashed('SHA-384 and seal', (engine, hash) => engine.sealFrames(run, plaintext, false, sealed, hash))
+  hashed('SHA-384 and open', (engine, hash) => void engine.openFrames(run, sealed, opened, hash))
+}
+
+for (const namedCurve of ['prime256v1', 'secp384r1'] as const) {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve })
+  const signature = sign('sha384', part.subarray(0, 1), privateKey)
+  compare<Uint8Array>(`sign, ${namedCurve}`, 0, (engine) => ({
+    run: () => engine.createSigner('sha384', privateKey).sign(),
+    holds: (signed) => verify('sha384', new Uint8Array(0), publicKey, signed),
+  }))
+  compare<boolean>(`verify, ${namedCurve}`, 0, (engine) => ({
+    run: () => {
+      const verifier = engine.createVerifier('sha384', publicKey)
+      verifier.update(part.subarray(0, 1))
+      return verifier.verify(signature)
+    },
+    holds: Boolean,
+  }))
+}
+
+printLimit()
+
+/**
+ * What bare EVP does in a loop without JavaScript, on this machine's OpenSSL: native/bench/limit.cc, where it is built. To be
+ * compared with the table where both are the same OpenSSL.
+ */
+function printLimit(): void {
+  const { status, stdout } = spawnSync(join(__dirname, '../build/native/bench_limit'), [String(threads)], {
+    encoding: 'utf8',
+  })
+  console.log(status === 0 ? `\n${stdout}` : '\nno limit: cmake -S . -B build/native && cmake --build build/native')
 }
 
 /** One line of the table. `bytes` is what a call processes; 0 where only its time matters. */

@@ -89,7 +89,9 @@ inline Element inverse(const Element& a) {
 // The exponent is public.
 inline Element power(const Element& a, uint64_t exponent) {
   Element result(uint64_t{1} << 63, 0);
-  for (int bit = 63; bit >= 0; bit--) {
+  int bit = 63;
+  while (bit > 0 && exponent >> bit == 0) bit--;
+  for (; bit >= 0; bit--) {
     result = square(result);
     if (exponent >> bit & 1) result = result * a;
   }
