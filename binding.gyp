@@ -10,6 +10,7 @@
         "native/frames.cc",
         "native/gcm.cc",
         "native/hkdf.cc",
+        "native/memory.cc",
         "native/pool.cc",
         "native/random.cc",
         "native/segments.cc"

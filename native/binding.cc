@@ -13,6 +13,7 @@
 #include "ecdsa.h"
 #include "frames.h"
 #include "hkdf.h"
+#include "memory.h"
 #include "pool.h"
 #include "random.h"
 #include "segments.h"
@@ -212,6 +213,12 @@ Status random(Arguments& from) {
   return from.status == Status::ok ? randomBytes(out) : from.status;
 }
 
+Status advise(Arguments& from) {
+  const MutableSpan memory = from.bytes();
+  if (from.status == Status::ok) preferHugePages(memory);
+  return from.status;
+}
+
 // For tests: threads and bytes of work at a time, 0 for what the machine has and what pays.
 Status force(Arguments& from) {
   const uint64_t threads = from.integer(), grain = from.integer();
@@ -285,6 +292,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define(env, exports, "verifyDigest", call<verify>);
   define(env, exports, "createHash", createHash);
   define(env, exports, "randomBytes", call<random>);
+  define(env, exports, "preferHugePages", call<advise>);
   define(env, exports, "force", call<force>);
   define(env, exports, "threads", call<threads>);
   define(env, exports, "cpuGenerators", call<cpuGenerators>);

@@ -112,6 +112,12 @@ export interface Engine {
   /** Overwrites `out` with random bytes from the same source; for values that are not secret, in memory of any kind. */
   randomFill(out: Uint8Array): void
 
+  /**
+   * Memory of its own for the output of a large call: on huge pages where the system has them, as filling fresh small ones
+   * takes longer than sealing. What it holds is not defined: overwrite all of it, or `fill` it.
+   */
+  allocate(length: number): Buffer
+
   /** HKDF (RFC 5869), extract and expand. An empty `salt` counts as zeros. At most 255 hashes long. */
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array
 

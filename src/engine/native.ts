@@ -92,6 +92,12 @@ export class NativeEngine implements Engine {
     check(this.binding.randomBytes(out))
   }
 
+  allocate(length: number): Buffer {
+    const memory = Buffer.allocUnsafeSlow(length)
+    if (length >= HUGE_LENGTH) check(this.binding.preferHugePages(memory))
+    return memory
+  }
+
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
     checkHkdf(hash, key, salt, { info, length })
     const out = allocateSecret(length)
@@ -216,6 +222,9 @@ export class NativeEngine implements Engine {
     return { count: (answer - code) / 16, status: status! }
   }
 }
+
+/** From here on there is a huge page of 2 MiB inside, however the memory is aligned. */
+const HUGE_LENGTH = 4 * 1024 * 1024
 
 // native/status.h
 const FRAMES_STATUS: readonly FramesStatus[] = ['ok', 'final', 'out-of-order', 'wrong-iv', 'unauthentic']

@@ -71,6 +71,10 @@ export class NodeEngine implements Engine {
     randomFillSync(out)
   }
 
+  allocate(length: number): Buffer {
+    return Buffer.allocUnsafeSlow(length)
+  }
+
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
     checkHkdf(hash, key, salt, { info, length })
     refuseShared(key, salt, info)

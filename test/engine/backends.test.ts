@@ -15,6 +15,7 @@ const backends: [string, Engine][] = [
 ]
 const KEY_LENGTHS = [16, 24, 32]
 const none = new Uint8Array(0)
+const KEY = new Uint8Array(32).fill(7)
 
 for (const [name, engine] of backends) {
   test(`${name}: passes the self-test`, () => assert.is(selfTest(engine), undefined))
@@ -65,6 +66,17 @@ for (const [name, engine] of backends) {
       const pair = engine.hkdfPair(hash, key, salt, { info, length: 28 }, { info: none, length: 70 })
       assert.equal(pair, [engine.hkdf(hash, key, salt, info, 28), engine.hkdf(hash, key, salt, none, 70)])
     }
+  })
+
+  test(`${name}: allocates memory of its own that can be written and sealed into`, () => {
+    for (const length of [0, 1, 4096, 4 * 2 ** 20 - 1, 4 * 2 ** 20, 9_000_001]) {
+      const memory = engine.allocate(length + 16)
+      assert.is(memory.length, length + 16)
+      assert.is(memory.buffer.byteLength, length + 16)
+      engine.seal(KEY, KEY.subarray(0, 12), none, new Uint8Array(length), memory)
+      assert.ok(engine.open(KEY, KEY.subarray(0, 12), none, memory, engine.allocate(length)))
+    }
+    assert.throws(() => engine.allocate(-1), RangeError)
   })
 
   test(`${name}: random bytes differ, fill their memory, and have it to themselves`, () => {
