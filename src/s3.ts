@@ -11,6 +11,9 @@ export { S3RawAesKeyring, type S3RawAesKeyringInput } from './keyrings/s3-raw-ae
 export { S3RawRsaKeyring, type S3RawRsaKeyringInput } from './keyrings/s3-raw-rsa'
 export type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from './materials/s3-keyring'
 export { CommitmentPolicy } from './policies'
+export type { EncryptionInput } from './s3/call'
+export { S3EncryptionClient } from './s3/client'
+export type { GetObjectInput } from './s3/get'
 export {
   needsInstructionFile,
   type ObjectDescription,
@@ -19,4 +22,6 @@ export {
   type StoredObject,
 } from './s3/open-object'
 export type { S3DecryptOptions, S3EncryptionAlgorithm, S3EncryptOptions } from './s3/options'
+export { type S3Plugin, type S3Sender, s3Encryption } from './s3/plugin'
 export { type SealedObject, type SealObjectOptions, sealObject } from './s3/seal-object'
+export type { S3EncryptionSettings } from './s3/settings'

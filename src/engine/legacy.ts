@@ -13,7 +13,12 @@ export function openCbc(key: Uint8Array, iv: Uint8Array, ciphertext: Uint8Array)
   return openBlocks('cbc', key, iv, ciphertext)
 }
 
-/** The same for AES-ECB, with which data keys were wrapped. */
+/** Whole blocks of AES-CBC from the middle of a ciphertext, after `blockBefore`; `undefined` for a wrong length. */
+export function openCbcPart(key: Uint8Array, blockBefore: Uint8Array, blocks: Uint8Array): Uint8Array | undefined {
+  return decryptBlocks('cbc', key, blockBefore, blocks)
+}
+
+/** The same as {@link openCbc} for AES-ECB, with which data keys were wrapped. */
 export function openEcb(key: Uint8Array, ciphertext: Uint8Array): Uint8Array | undefined {
   return openBlocks('ecb', key, null, ciphertext)
 }
@@ -59,9 +64,7 @@ export function openGcmPart(key: Uint8Array, iv: Uint8Array, firstBlock: number,
   return out
 }
 
-/**
- * Opens AES-GCM piece by piece, and so gives plaintext out **before** it is authenticated. The key is copied.
- */
+/** Opens AES-GCM piece by piece, and so gives plaintext out **before** it is authenticated. The key is copied. */
 export class UnverifiedGcm {
   readonly #decipher
 
@@ -74,13 +77,34 @@ export class UnverifiedGcm {
     return this.#decipher.update(ciphertext)
   }
 
-  /** Whether all that was given out is authentic. */
-  verify(tag: Uint8Array): boolean {
+  /** The rest of the plaintext; `undefined` where anything that was given out is not authentic. */
+  final(tag: Uint8Array): Uint8Array | undefined {
     try {
-      this.#decipher.setAuthTag(tag).final()
-      return true
+      return this.#decipher.setAuthTag(tag).final()
     } catch {
-      return false
+      return undefined
+    }
+  }
+}
+
+/** The same for AES-CBC, which nothing authenticates. */
+export class UnverifiedCbc {
+  readonly #decipher
+
+  constructor(key: Uint8Array, iv: Uint8Array) {
+    this.#decipher = createDecipheriv(`aes-${key.length * 8}-cbc`, key, iv)
+  }
+
+  update(ciphertext: Uint8Array): Uint8Array {
+    return this.#decipher.update(ciphertext)
+  }
+
+  /** The rest of the plaintext; `undefined` for a wrong length and a wrong padding alike. */
+  final(): Uint8Array | undefined {
+    try {
+      return this.#decipher.final()
+    } catch {
+      return undefined
     }
   }
 }
@@ -91,14 +115,24 @@ function openBlocks(
   iv: Uint8Array | null,
   ciphertext: Uint8Array,
 ): Uint8Array | undefined {
-  if (ciphertext.length === 0 || ciphertext.length % BLOCK_LENGTH !== 0) return undefined
-  const out = allocateSecret(ciphertext.length)
-  const decipher = createDecipheriv(`aes-${key.length * 8}-${mode}`, key, iv).setAutoPadding(false)
-  updateInto(decipher, ciphertext, out)
-  const padding = paddingLength(out.subarray(-BLOCK_LENGTH))
-  if (padding > 0) return out.subarray(0, out.length - padding)
-  wipe(out)
+  const padded = ciphertext.length === 0 ? undefined : decryptBlocks(mode, key, iv, ciphertext)
+  if (!padded) return undefined
+  const padding = paddingLength(padded.subarray(-BLOCK_LENGTH))
+  if (padding > 0) return padded.subarray(0, padded.length - padding)
+  wipe(padded)
   return undefined
+}
+
+function decryptBlocks(
+  mode: 'cbc' | 'ecb',
+  key: Uint8Array,
+  iv: Uint8Array | null,
+  ciphertext: Uint8Array,
+): Uint8Array | undefined {
+  if (ciphertext.length % BLOCK_LENGTH !== 0) return undefined
+  const out = allocateSecret(ciphertext.length)
+  updateInto(createDecipheriv(`aes-${key.length * 8}-${mode}`, key, iv).setAutoPadding(false), ciphertext, out)
+  return out
 }
 
 /** The length of PKCS #7 padding, 0 where it is wrong. The same steps for every block: time must not tell what is wrong. */

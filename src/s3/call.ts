@@ -1,0 +1,34 @@
+import type { S3Client } from '@aws-sdk/client-s3'
+import type { EncryptionContext } from '../encryption-context'
+import type { CheckedSettings } from './settings'
+
+type Sdk = typeof import('@aws-sdk/client-s3')
+
+/** What an encrypting client understands in an input beyond what the SDK does. */
+export interface EncryptionInput {
+  /** Public pairs that KMS binds to the data key, and reading must give again. */
+  EncryptionContext?: EncryptionContext | undefined
+}
+
+/** What the requests for one object share with the request for its instruction file. */
+export interface ObjectInput {
+  Bucket?: string | undefined
+  Key?: string | undefined
+  ExpectedBucketOwner?: string | undefined
+  RequestPayer?: string | undefined
+}
+
+/** One operation that a caller sent, on its way through. */
+export interface Call<Input, Output> {
+  readonly input: Input
+  readonly settings: CheckedSettings
+  /** Hands it to the SDK, with this input. */
+  readonly next: (input: Input) => Promise<Output>
+  /** Sends another operation, which is neither encrypted nor decrypted. */
+  readonly send: S3Client['send']
+}
+
+/** Loaded when it is first used: importing this package loads no SDK. */
+export function s3Sdk(): Sdk {
+  return require('@aws-sdk/client-s3') as Sdk
+}

@@ -1,0 +1,39 @@
+import type {
+  DeleteObjectCommandInput,
+  DeleteObjectCommandOutput,
+  DeleteObjectsCommandInput,
+  DeleteObjectsCommandOutput,
+} from '@aws-sdk/client-s3'
+import { INSTRUCTION_FILE_SUFFIX } from '../format/s3-instruction-file'
+import { type Call, s3Sdk } from './call'
+
+/** Deletes the instruction file too, if there is one; not where a version is named: the file has its own versions. */
+export async function deleteObject(
+  call: Call<DeleteObjectCommandInput, DeleteObjectCommandOutput>,
+): Promise<DeleteObjectCommandOutput> {
+  const output = await call.next(call.input)
+  const { Bucket, Key, ExpectedBucketOwner, RequestPayer, MFA, VersionId } = call.input
+  if (VersionId === undefined) {
+    const { DeleteObjectCommand } = s3Sdk()
+    const input = { Bucket, Key: `${Key}${INSTRUCTION_FILE_SUFFIX}`, ExpectedBucketOwner, RequestPayer, MFA }
+    await call.send(new DeleteObjectCommand(input))
+  }
+  return output
+}
+
+/** The same for many; files that could not be deleted are among the `Errors`. */
+export async function deleteObjects(
+  call: Call<DeleteObjectsCommandInput, DeleteObjectsCommandOutput>,
+): Promise<DeleteObjectsCommandOutput> {
+  const output = await call.next(call.input)
+  const { Bucket, Delete, ExpectedBucketOwner, RequestPayer, MFA } = call.input
+  const failed = new Set(output.Errors?.map(({ Key }) => Key))
+  const files = (Delete?.Objects ?? [])
+    .filter(({ Key, VersionId }) => VersionId === undefined && !failed.has(Key))
+    .map(({ Key }) => ({ Key: `${Key}${INSTRUCTION_FILE_SUFFIX}` }))
+  if (files.length === 0) return output
+  const { DeleteObjectsCommand } = s3Sdk()
+  const input = { Bucket, Delete: { Objects: files, Quiet: true }, ExpectedBucketOwner, RequestPayer, MFA }
+  const { Errors = [] } = await call.send(new DeleteObjectsCommand(input))
+  return Errors.length === 0 ? output : { ...output, Errors: [...(output.Errors ?? []), ...Errors] }
+}

@@ -1,0 +1,129 @@
+import { Readable } from 'node:stream'
+import type {
+  GetObjectCommandInput,
+  GetObjectCommandOutput,
+  HeadObjectCommandInput,
+  HeadObjectCommandOutput,
+} from '@aws-sdk/client-s3'
+import { wipe } from '../bytes'
+import { SealwaxError } from '../errors'
+import { TAG_LENGTH } from '../format/frame'
+import { INSTRUCTION_FILE_SUFFIX, MAX_INSTRUCTION_FILE_LENGTH } from '../format/s3-instruction-file'
+import { parseS3Metadata, type S3Envelope, type S3Metadata } from '../format/s3-metadata'
+import { discardBody, readBody, tooLong, toSdkBody } from './body'
+import { type Call, type EncryptionInput, s3Sdk } from './call'
+import { type ContentKey, openContentKey } from './content-key'
+import { openDelayed } from './delayed'
+import { needsInstructionFile, openContent, parseEnvelope } from './open-object'
+import { checkObjectContext } from './options'
+import { openRange, parseRange, type WantedRange } from './range'
+
+export interface GetObjectInput extends EncryptionInput {
+  /** What the key of the instruction file has after the key of the object. Default: `.instruction`. */
+  InstructionFileSuffix?: string | undefined
+}
+
+type Get = Call<GetObjectCommandInput & GetObjectInput, GetObjectCommandOutput>
+
+export async function getObject(call: Get): Promise<GetObjectCommandOutput> {
+  const { EncryptionContext, InstructionFileSuffix, ...input } = call.input
+  const context = checkObjectContext(EncryptionContext)
+  if (input.PartNumber !== undefined) throw new TypeError('"PartNumber" asks for a part of the ciphertext')
+  const range = input.Range === undefined ? undefined : unauthenticatedRange(call, input.Range)
+  const output = await call.next({ ...input, ...(range && { Range: range.header }) })
+  try {
+    if (!range && output.ContentRange !== undefined) {
+      throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the answer is a part of the object, and the whole was asked for')
+    }
+    const envelope = await readEnvelope(call, output.Metadata ?? {}, InstructionFileSuffix)
+    if (!envelope && range) throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'ranges are of encrypted objects only')
+    if (!envelope) return output
+    const contentKey = await openContentKey(envelope, call.settings.keyring, {
+      ...call.settings,
+      encryptionContext: context,
+    })
+    try {
+      return range
+        ? await openRange(contentKey, output, range, call.settings.bufferSize)
+        : await open(call, contentKey, output)
+    } finally {
+      wipe(contentKey.key)
+    }
+  } catch (error) {
+    discardBody(output.Body)
+    throw error
+  }
+}
+
+/** The length of the plaintext in place of that of the ciphertext, where the metadata tell it exactly: for AES-GCM. */
+export async function headObject(
+  call: Call<HeadObjectCommandInput & EncryptionInput, HeadObjectCommandOutput>,
+): Promise<HeadObjectCommandOutput> {
+  const { EncryptionContext: _, ...input } = call.input
+  const output = await call.next(input)
+  const stored = parseS3Metadata(output.Metadata ?? {})
+  const isWhole = input.Range === undefined && input.PartNumber === undefined
+  const { ContentLength = 0 } = output
+  const isGcm = stored !== undefined && stored.contentAlgorithm !== 'AES/CBC/PKCS5Padding'
+  return isGcm && isWhole && ContentLength >= TAG_LENGTH
+    ? { ...output, ContentLength: ContentLength - TAG_LENGTH }
+    : output
+}
+
+async function open(
+  call: Get,
+  contentKey: ContentKey,
+  output: GetObjectCommandOutput,
+): Promise<GetObjectCommandOutput> {
+  const { bufferSize, enableDelayedAuthenticationMode } = call.settings
+  const overhead = contentKey.mode === 'gcm' ? TAG_LENGTH : 16
+  if (enableDelayedAuthenticationMode && output.Body instanceof Readable) {
+    const plaintext = openDelayed(contentKey)
+    output.Body.on('error', (error) => plaintext.destroy(error))
+    plaintext.on('close', () => discardBody(output.Body))
+    const { ContentLength: _, ...rest } = output
+    return { ...rest, Body: toSdkBody(output.Body.pipe(plaintext)) }
+  }
+  if ((output.ContentLength ?? 0) > bufferSize + overhead) throw tooLong(bufferSize)
+  const body = await readBody(output.Body, bufferSize + overhead)
+  const plaintext = openContent(contentKey, body)
+  return {
+    ...output,
+    Body: toSdkBody(Readable.from([plaintext], { objectMode: false })),
+    ContentLength: plaintext.length,
+  }
+}
+
+/** `undefined` for an object that is not encrypted, where the caller accepts such. */
+async function readEnvelope(call: Get, metadata: S3Metadata, suffix: unknown): Promise<S3Envelope | undefined> {
+  const file = needsInstructionFile(metadata) ? await readInstructionFile(call, suffix) : undefined
+  const isPlain = file === undefined && parseS3Metadata(metadata) === undefined
+  return isPlain && call.settings.readUnencryptedObjects ? undefined : parseEnvelope(metadata, file)
+}
+
+async function readInstructionFile(
+  call: Get,
+  suffix: unknown = INSTRUCTION_FILE_SUFFIX,
+): Promise<Uint8Array | undefined> {
+  if (typeof suffix !== 'string' || suffix === '')
+    throw new TypeError('"InstructionFileSuffix" must be a string, not empty')
+  const { GetObjectCommand } = s3Sdk()
+  const { Bucket, Key, ExpectedBucketOwner, RequestPayer } = call.input
+  const { SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 } = call.input
+  const input = { Bucket, ExpectedBucketOwner, RequestPayer, SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 }
+  try {
+    const { Body } = await call.send(new GetObjectCommand({ ...input, Key: `${Key}${suffix}` }))
+    return await readBody(Body, MAX_INSTRUCTION_FILE_LENGTH)
+  } catch (error) {
+    if ((error as Error).name === 'NoSuchKey') return undefined
+    throw error
+  }
+}
+
+function unauthenticatedRange({ settings }: Get, range: string): WantedRange {
+  if (settings.enableLegacyUnauthenticatedModes) return parseRange(range)
+  throw new SealwaxError(
+    'ERR_LEGACY_REFUSED',
+    'a range of an object cannot be authenticated, and "enableLegacyUnauthenticatedModes" is not set',
+  )
+}

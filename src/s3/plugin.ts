@@ -1,0 +1,97 @@
+import type { CopyObjectCommandInput, CopyObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
+import { SealwaxError } from '../errors'
+import { isS3EncryptionField } from '../format/s3-metadata'
+import { describe } from '../options'
+import type { Call } from './call'
+import { deleteObject, deleteObjects } from './delete'
+import { getObject, headObject } from './get'
+import { putObject } from './put'
+import { checkSettings, type S3EncryptionSettings } from './settings'
+
+/** Sends the requests for instruction files: the client that the plugin is for, or another. */
+export type S3Sender = Pick<S3Client, 'send'>
+export type S3Plugin = Parameters<S3Client['middlewareStack']['use']>[0]
+
+type Stack = Parameters<S3Plugin['applyToStack']>[0]
+interface Args {
+  input: object
+}
+interface Result {
+  output: object
+}
+type Operation = (call: Call<object, object>) => Promise<object>
+
+/**
+ * Makes a client of the AWS SDK encrypt what it puts and decrypt what it gets. `client` is the client it is used on.
+ * `PutObject`, `GetObject`, `HeadObject`, `DeleteObject` and `DeleteObjects` are changed; multipart uploads are refused;
+ * all else passes as it is. Throws `TypeError` and `RangeError` for wrong settings.
+ *
+ * @example
+ * const client = new S3Client({ region: 'us-east-1' })
+ * client.middlewareStack.use(s3Encryption(client, { keyring }))
+ */
+export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): S3Plugin {
+  if (typeof client?.send !== 'function') throw new TypeError(`"client" must be an S3 client, got ${describe(client)}`)
+  const checked = checkSettings(settings)
+  const send = ((command: { input: object }) => {
+    Object.assign(command.input, { [OWN]: true })
+    return client.send(command as Parameters<S3Client['send']>[0])
+  }) as S3Client['send']
+
+  const middleware = (next: (args: Args) => Promise<Result>, { commandName = '' }: { commandName?: string }) => {
+    const operation = OPERATIONS.get(commandName)
+    return async (args: Args) => {
+      if (!operation || OWN in args.input) return await next(args)
+      let result: Result | undefined
+      const passOn = async (input: object) => {
+        result = await next({ ...args, input })
+        return result.output
+      }
+      const output = await operation({ input: args.input, settings: checked, send, next: passOn })
+      return { ...result, output }
+    }
+  }
+  return {
+    applyToStack: (stack: Stack) =>
+      // Its type is one of the SDK's inner packages.
+      stack.add(middleware as never, {
+        step: 'initialize',
+        priority: 'low',
+        name: 'sealwaxS3Encryption',
+        override: true,
+      }),
+  }
+}
+
+/** Marks the inputs of this plugin's own requests; a property, because middleware of the SDK copies inputs. */
+const OWN = Symbol('sealwax')
+
+const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, unknown>([
+  ['PutObjectCommand', putObject],
+  ['GetObjectCommand', getObject],
+  ['HeadObjectCommand', headObject],
+  ['DeleteObjectCommand', deleteObject],
+  ['DeleteObjectsCommand', deleteObjects],
+  ['CopyObjectCommand', copyObject],
+  ['CreateMultipartUploadCommand', refuseMultipart],
+  ['UploadPartCommand', refuseMultipart],
+  ['UploadPartCopyCommand', refuseMultipart],
+]) as ReadonlyMap<string, Operation>
+
+/** A copy keeps its envelope with its metadata; new metadata in their place would leave a ciphertext without its key. */
+async function copyObject(
+  call: Call<CopyObjectCommandInput, CopyObjectCommandOutput>,
+): Promise<CopyObjectCommandOutput> {
+  const { MetadataDirective, Metadata = {} } = call.input
+  if (MetadataDirective !== 'REPLACE' || Object.keys(Metadata).some(isS3EncryptionField))
+    return await call.next(call.input)
+  throw new SealwaxError(
+    'ERR_UNSUPPORTED_FORMAT',
+    'a copy with new metadata would lose the wrapped data key: put the envelope of the source into "Metadata" too',
+  )
+}
+
+/** Passed through, the parts would be stored in clear. */
+async function refuseMultipart(): Promise<never> {
+  throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'this client does not encrypt multipart uploads: use PutObject')
+}

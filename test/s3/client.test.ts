@@ -1,0 +1,360 @@
+import { Readable } from 'node:stream'
+import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
+import {
+  CopyObjectCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  NoSuchKey,
+  PutObjectCommand,
+  type PutObjectCommandInput,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { startLocalKms } from '../../src/local-kms'
+import {
+  openObject,
+  S3EncryptionClient,
+  type S3EncryptionSettings,
+  S3KmsKeyring,
+  S3RawAesKeyring,
+  s3Encryption,
+  sealObject,
+} from '../../src/s3'
+import { rejects, throws } from '../support/expect'
+import { bytes } from '../support/keys'
+import { CREDENTIALS, startS3 } from '../support/s3-server'
+
+type Body = NonNullable<PutObjectCommandInput['Body']>
+const MiB = 1024 * 1024
+const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+const LEGACY = {
+  commitmentPolicy: 'FORBID_ENCRYPT_ALLOW_DECRYPT',
+  enableLegacyWrappingAlgorithms: true,
+  enableLegacyUnauthenticatedModes: true,
+} as const
+
+async function main(): Promise<void> {
+  const s3 = await startS3()
+  const Bucket = s3.bucket
+  const clients: S3Client[] = []
+  const clientOf = (settings: Partial<S3EncryptionSettings> = {}) => {
+    const client = new S3EncryptionClient(s3.config, { keyring, ...settings })
+    clients.push(client)
+    return client
+  }
+  const client = clientOf()
+  const put = (Key: string, Body: Body, more = {}) => client.send(new PutObjectCommand({ Bucket, Key, Body, ...more }))
+  const get = async (from: S3Client, Key: string, more = {}) => {
+    const { Body } = await from.send(new GetObjectCommand({ Bucket, Key, ...more }))
+    return Buffer.from(await Body!.transformToByteArray())
+  }
+  const stored = async (Key: string) => {
+    const { Body, Metadata = {} } = await s3.client.send(new GetObjectCommand({ Bucket, Key }))
+    return { metadata: Metadata, body: await Body!.transformToByteArray() }
+  }
+  const store = (Key: string, body: Uint8Array, metadata: Record<string, string>) =>
+    s3.client.send(new PutObjectCommand({ Bucket, Key, Body: body, Metadata: metadata }))
+  const keys = async () => (await s3.client.send(new ListObjectsV2Command({ Bucket }))).Contents?.map(({ Key }) => Key)
+
+  for (const length of [0, 1, 15, 16, 17, 5 * MiB]) {
+    test(`${length} bytes are stored encrypted, and come back`, async () => {
+      const plaintext = Buffer.from(bytes(length))
+      await put('object', plaintext, { Metadata: { title: 'a' } })
+      const { metadata, body } = await stored('object')
+      assert.is(body.length, length + 16)
+      assert.is(metadata['x-amz-c'], '115')
+      assert.is(metadata.title, 'a')
+      if (length > 15) assert.not(Buffer.from(body).includes(plaintext.subarray(0, 16)))
+      assert.equal(Buffer.from((await openObject({ metadata, body }, keyring)).plaintext), plaintext)
+      assert.equal(await get(client, 'object'), plaintext)
+      const head = await client.send(new HeadObjectCommand({ Bucket, Key: 'object' }))
+      assert.is(head.ContentLength, length)
+      const answer = await client.send(new GetObjectCommand({ Bucket, Key: 'object' }))
+      assert.is(answer.ContentLength, length)
+      assert.is(answer.Metadata?.title, 'a')
+      const chunks: Buffer[] = []
+      for await (const chunk of answer.Body as Readable) chunks.push(chunk)
+      assert.equal(Buffer.concat(chunks), plaintext)
+    })
+  }
+
+  test('bodies of every kind are taken', async () => {
+    const plaintext = Buffer.from(bytes(100_000))
+    const parts = () => [plaintext.subarray(0, 17), plaintext.subarray(17)]
+    const bodies: Record<string, Body> = {
+      Uint8Array: new Uint8Array(plaintext),
+      Blob: new Blob([plaintext]) as never,
+      Readable: Readable.from(parts()),
+      ReadableStream: Readable.toWeb(Readable.from(parts())) as never,
+    }
+    for (const [name, body] of Object.entries(bodies)) {
+      await put('object', body, name === 'Readable' ? { ContentLength: plaintext.length } : {})
+      assert.equal(await get(client, 'object'), plaintext, name)
+    }
+    await put('object', 'caf\u00e9')
+    assert.is((await get(client, 'object')).toString(), 'caf\u00e9')
+    await client.send(new PutObjectCommand({ Bucket, Key: 'object' }))
+    assert.is((await get(client, 'object')).length, 0)
+    await rejects(put('object', 4 as never), TypeError, /"Body" must be/)
+    await rejects(put('object', 'abc', { ContentLength: 4 }), RangeError, /"ContentLength" is 4/)
+  })
+
+  test('bodies have the methods of the SDK, and are read once', async () => {
+    await put('object', 'hello')
+    const answer = async () => (await client.send(new GetObjectCommand({ Bucket, Key: 'object' }))).Body!
+    assert.is(await (await answer()).transformToString(), 'hello')
+    assert.is(await (await answer()).transformToString('base64'), 'aGVsbG8=')
+    assert.is(await new Response((await answer()).transformToWebStream() as never).text(), 'hello')
+    const body = await answer()
+    await body.transformToString()
+    await rejects(body.transformToString(), Error, /read before/)
+  })
+
+  test('the caller keeps its input as it was', async () => {
+    const input = { Bucket, Key: 'object', Body: Buffer.from('hello'), Metadata: { a: 'b' } }
+    const copy = structuredClone(input)
+    await client.send(new PutObjectCommand(input))
+    assert.equal({ ...input, Body: new Uint8Array(input.Body) }, { ...copy, Body: new Uint8Array(copy.Body) })
+  })
+
+  test('what describes the plaintext does not leave the process', async () => {
+    const named = { ContentMD5: 'XUFAKrxLKna5cZ2REBfFkg==', ChecksumCRC32: 'NhCmhg==', ChecksumSHA256: 'x' }
+    for (const [name, value] of Object.entries(named)) {
+      await rejects(put('object', 'hello', { [name]: value }), TypeError, new RegExp(`"${name}" describes`))
+    }
+    await put('object', 'hello', { ChecksumAlgorithm: 'SHA256' })
+    assert.is((await get(client, 'object', { ChecksumMode: 'ENABLED' })).toString(), 'hello')
+  })
+
+  test('a changed, cut or swapped object gives nothing', async () => {
+    await put('object', bytes(1000))
+    const { metadata, body } = await stored('object')
+    for (const bad of [body.with(500, body[500]! ^ 1), body.subarray(0, -1), body.subarray(0, 3), new Uint8Array(0)]) {
+      await store('bad', bad, metadata)
+      await rejects(get(client, 'bad'), 'ERR_AUTHENTICATION_FAILED')
+    }
+    await put('other', bytes(1000))
+    await store('bad', body, (await stored('other')).metadata)
+    await rejects(get(client, 'bad'), 'ERR_AUTHENTICATION_FAILED')
+  })
+
+  test('the metadata of an old envelope do not reach a new object', async () => {
+    const v2 = await sealObject(bytes(10), keyring, { commitmentPolicy: LEGACY.commitmentPolicy })
+    await store('old', v2.body, { ...v2.metadata, title: 'a' })
+    const reader = clientOf({ commitmentPolicy: 'REQUIRE_ENCRYPT_ALLOW_DECRYPT' })
+    const { Body, Metadata } = await reader.send(new GetObjectCommand({ Bucket, Key: 'old' }))
+    await put('new', await Body!.transformToByteArray(), { Metadata })
+    const { metadata } = await stored('new')
+    assert.equal(Object.keys(metadata).sort(), ['title', 'x-amz-3', 'x-amz-c', 'x-amz-d', 'x-amz-i', 'x-amz-w'])
+    assert.equal(await get(client, 'new'), Buffer.from(bytes(10)))
+  })
+
+  test('metadata that S3 would not take are refused before anything is sent', async () => {
+    const error = await rejects(put('long', 'x', { Metadata: { a: 'x'.repeat(1900) } }), 'ERR_LIMIT_EXCEEDED', /2048/)
+    assert.match(error.message, /instruction file/)
+    await rejects(stored('long'), NoSuchKey)
+  })
+
+  test('objects of other versions are opened where the settings allow', async () => {
+    const v2 = { commitmentPolicy: LEGACY.commitmentPolicy }
+    for (const options of [v2, { ...v2, writeVersion1WithoutIntegrity: true }]) {
+      const { metadata, body } = await sealObject(bytes(100), keyring, options)
+      await store('old', body, metadata)
+      await rejects(get(client, 'old'), 'ERR_COMMITMENT_POLICY')
+      assert.equal(await get(clientOf(LEGACY), 'old'), Buffer.from(bytes(100)))
+    }
+    await rejects(get(clientOf({ ...LEGACY, enableLegacyUnauthenticatedModes: false }), 'old'), 'ERR_LEGACY_REFUSED')
+    const writer = clientOf(v2)
+    await writer.send(new PutObjectCommand({ Bucket, Key: 'old', Body: 'x' }))
+    assert.is((await stored('old')).metadata['x-amz-cek-alg'], 'AES/GCM/NoPadding')
+  })
+
+  test('instruction files are written, read and deleted along', async () => {
+    const writer = clientOf({ putInstructionFiles: true })
+    // Seen where it leaves: this server does not keep empty metadata.
+    const marks: unknown[] = []
+    const mark = 'x-amz-meta-x-amz-crypto-instr-file'
+    writer.middlewareStack.add(
+      (next) => (args) => {
+        const { headers } = args.request as { headers: Record<string, string> }
+        if (mark in headers) marks.push(headers[mark])
+        return next(args)
+      },
+      { step: 'finalizeRequest' },
+    )
+    for (const name of ['a', 'b', 'c'])
+      await writer.send(new PutObjectCommand({ Bucket, Key: `dir/${name}`, Body: name }))
+    const file = await stored('dir/a.instruction')
+    assert.equal(Object.keys((await stored('dir/a')).metadata).sort(), ['x-amz-c', 'x-amz-d', 'x-amz-i'])
+    assert.equal(marks, Array(3).fill(''))
+    assert.is((await get(client, 'dir/a')).toString(), 'a')
+
+    await store('dir/a-custom', file.body, file.metadata)
+    assert.is((await get(client, 'dir/a', { InstructionFileSuffix: '-custom' })).toString(), 'a')
+    await rejects(get(client, 'dir/a', { InstructionFileSuffix: '.none' }), 'ERR_UNSUPPORTED_FORMAT')
+    await store('dir/a.instruction', (await stored('dir/b.instruction')).body, {})
+    await rejects(get(client, 'dir/a'), 'ERR_AUTHENTICATION_FAILED')
+
+    await client.send(new DeleteObjectCommand({ Bucket, Key: 'dir/a' }))
+    const Delete = { Objects: [{ Key: 'dir/b' }, { Key: 'dir/c' }] }
+    const { Deleted } = await client.send(new DeleteObjectsCommand({ Bucket, Delete }))
+    assert.is(Deleted?.length, 2)
+    assert.equal(
+      (await keys())?.filter((key) => key?.startsWith('dir/')),
+      ['dir/a-custom'],
+    )
+  })
+
+  test('long objects are refused before they are read, or given unverified where the caller says so', async () => {
+    const plaintext = Buffer.from(bytes(3 * MiB))
+    await put('long', plaintext)
+    await rejects(get(clientOf({ bufferSize: 3 * MiB - 1 }), 'long'), 'ERR_LIMIT_EXCEEDED', /bufferSize/)
+    assert.equal(await get(clientOf({ bufferSize: 3 * MiB }), 'long'), plaintext)
+    const delayed = clientOf({ enableDelayedAuthenticationMode: true })
+    assert.equal(await get(delayed, 'long'), plaintext)
+
+    const { metadata, body } = await stored('long')
+    await store('bad', body.with(body.length - 1, body.at(-1)! ^ 1), metadata)
+    const { Body } = await delayed.send(new GetObjectCommand({ Bucket, Key: 'bad' }))
+    let length = 0
+    let ended = false
+    ;(Body as Readable).on('end', () => (ended = true))
+    const reading = (async () => {
+      for await (const chunk of Body as Readable) length += chunk.length
+    })()
+    await rejects(reading, 'ERR_AUTHENTICATION_FAILED')
+    assert.not(ended)
+    assert.ok(length > 0)
+    for (const cut of [0, 15, 16, 1000]) {
+      await store('bad', body.subarray(0, cut), metadata)
+      await rejects(get(delayed, 'bad'), 'ERR_AUTHENTICATION_FAILED')
+    }
+    const cbc = await sealObject(plaintext, keyring, {
+      commitmentPolicy: LEGACY.commitmentPolicy,
+      writeVersion1WithoutIntegrity: true,
+    })
+    await store('cbc', cbc.body, cbc.metadata)
+    const legacy = clientOf({ ...LEGACY, enableDelayedAuthenticationMode: true })
+    assert.equal(await get(legacy, 'cbc'), plaintext)
+    await store('bad', cbc.body.subarray(0, -1), cbc.metadata)
+    await rejects(get(legacy, 'bad'), 'ERR_AUTHENTICATION_FAILED')
+  })
+
+  test('ranges are read with the switch for unauthenticated modes only', async () => {
+    await put('object', bytes(100))
+    await rejects(get(client, 'object', { Range: 'bytes=0-1' }), 'ERR_LEGACY_REFUSED')
+    await rejects(get(client, 'object', { PartNumber: 1 }), TypeError)
+    const reader = clientOf(LEGACY)
+    const v2 = { commitmentPolicy: LEGACY.commitmentPolicy }
+    for (const options of [{}, v2, { ...v2, writeVersion1WithoutIntegrity: true }]) {
+      for (const length of [100, 96, 16, 1]) {
+        const plaintext = Buffer.from(bytes(length))
+        const { metadata, body } = await sealObject(plaintext, keyring, options)
+        await store('ranged', body, metadata)
+        for (const first of [0, 1, 15, 16, 17, 31, 32, 80, 95, 96, 99].filter((offset) => offset < length)) {
+          for (const last of [Infinity, first, first + 1, 15, 16, 47, 80, 95, 96, 99, 1000]) {
+            if (last < first) continue
+            const expected = plaintext.subarray(first, last + 1)
+            const range = `bytes=${first}-${last === Infinity ? '' : last}`
+            assert.equal(await get(reader, 'ranged', { Range: range }), expected, `${range} of ${length}`)
+          }
+        }
+      }
+    }
+    for (const range of ['bytes=-5', 'bytes=5-4', 'bytes=0-1,3-4', 'items=0-1', 'bytes=1e3-']) {
+      await rejects(get(reader, 'object', { Range: range }), RangeError, /"Range" must be/)
+    }
+  })
+
+  test('objects that are not encrypted are refused unless the settings allow them', async () => {
+    await store('plain', Buffer.from('plain'), { title: 'a' })
+    await rejects(get(client, 'plain'), 'ERR_UNSUPPORTED_FORMAT')
+    const reader = clientOf({ readUnencryptedObjects: true })
+    assert.is((await get(reader, 'plain')).toString(), 'plain')
+    await put('object', 'hello')
+    assert.is((await get(reader, 'object')).toString(), 'hello')
+    const { metadata, body } = await stored('object')
+    const { 'x-amz-3': _, ...without } = metadata
+    await store('bad', body, without)
+    await rejects(get(reader, 'bad'), 'ERR_MESSAGE_MALFORMED')
+  })
+
+  test('what would store plaintext or lose a key is refused', async () => {
+    const Key = 'object'
+    await put(Key, 'hello')
+    await rejects(client.send(new CreateMultipartUploadCommand({ Bucket, Key })), 'ERR_UNSUPPORTED_FORMAT')
+    const part = new UploadPartCommand({ Bucket, Key, PartNumber: 1, UploadId: 'x', Body: 'hello' })
+    await rejects(client.send(part), 'ERR_UNSUPPORTED_FORMAT')
+    const copy = { Bucket, Key: 'copy', CopySource: `${Bucket}/${Key}` }
+    await rejects(
+      client.send(new CopyObjectCommand({ ...copy, MetadataDirective: 'REPLACE', Metadata: { a: 'b' } })),
+      'ERR_UNSUPPORTED_FORMAT',
+    )
+    await client.send(new CopyObjectCommand(copy))
+    assert.is((await get(client, 'copy')).toString(), 'hello')
+  })
+
+  test('encryption contexts of KMS are given per object', async () => {
+    const kms = await startLocalKms()
+    const kmsClient = new KMS({ endpoint: kms.endpoint, region: 'us-east-1', credentials: CREDENTIALS })
+    try {
+      const { KeyMetadata } = await kmsClient.send(new CreateKeyCommand({}))
+      const withKms = clientOf({
+        keyring: new S3KmsKeyring({ keyId: KeyMetadata!.Arn!, clientProvider: () => kmsClient }),
+      })
+      const EncryptionContext = { department: 'sales', city: '\u6771\u4eac' }
+      await withKms.send(new PutObjectCommand({ Bucket, Key: 'kms', Body: 'hello', EncryptionContext }))
+      assert.is((await get(withKms, 'kms', { EncryptionContext })).toString(), 'hello')
+      await rejects(get(withKms, 'kms'), 'ERR_ENCRYPTION_CONTEXT')
+      await rejects(get(withKms, 'kms', { EncryptionContext: { department: 'sales' } }), 'ERR_ENCRYPTION_CONTEXT')
+    } finally {
+      kmsClient.destroy()
+      await kms.close()
+    }
+  })
+
+  test('the plugin does the same for a client that is there', async () => {
+    const plain = new S3Client(s3.config)
+    clients.push(plain)
+    plain.middlewareStack.use(s3Encryption(plain, { keyring, putInstructionFiles: true }))
+    await plain.send(new PutObjectCommand({ Bucket, Key: 'plugin', Body: 'hello' }))
+    assert.is((await get(plain, 'plugin')).toString(), 'hello')
+    assert.is((await get(client, 'plugin')).toString(), 'hello')
+  })
+
+  test('the client is one of the SDK, and can be extended', () => {
+    assert.instance(client, S3Client)
+    assert.instance(client, S3EncryptionClient)
+    class Own extends S3EncryptionClient {}
+    const own = new Own(s3.config, { keyring })
+    clients.push(own)
+    assert.instance(own, Own)
+    assert.instance(own, S3Client)
+  })
+
+  test('wrong settings are refused', () => {
+    const of = (settings: object) => () => clientOf(settings as never)
+    throws(of({ keyring: undefined }), TypeError, /"keyring" must have/)
+    throws(of({ comitmentPolicy: 'x' }), TypeError, /unknown option "comitmentPolicy"/)
+    throws(of({ commitmentPolicy: 'x' }), TypeError, /commitment policy/)
+    throws(of({ encryptionAlgorithm: 'ALG_AES_256_GCM_IV12_TAG16_NO_KDF' }), RangeError, /"encryptionAlgorithm"/)
+    throws(of({ bufferSize: 15 }), RangeError, /"bufferSize"/)
+    throws(of({ bufferSize: 16, enableDelayedAuthenticationMode: true }), RangeError, /"bufferSize"/)
+    throws(of({ enableLegacyWrappingAlgorithms: 'yes' }), TypeError, /"enableLegacyWrappingAlgorithms"/)
+    throws(() => s3Encryption({} as never, { keyring }), TypeError, /"client" must be/)
+  })
+
+  test('the servers end', async () => {
+    for (const one of clients) one.destroy()
+    await s3.close()
+  })
+  test.run()
+}
+
+void main()
