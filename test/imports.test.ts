@@ -20,9 +20,9 @@ const ALLOWED: Record<string, RegExp> = {
   'node:crypto': /^(engine|keyrings|materials|local-kms)\//,
   'node:stream': /^(message\/(streams|random-access)\.ts|s3\/|cli\/)/,
   'node:stream/promises': /^(s3\/|cli\/)/,
-  'node:fs': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts)/,
+  'node:fs': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|pin)\.ts)/,
   'node:fs/promises': /^(cli\/|local-kms\/store\.ts)/,
-  'node:process': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts)/,
+  'node:process': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-host\.ts)/,
 }
 
 const src = join(__dirname, '../src')

@@ -39,8 +39,8 @@ export interface RawAesKeyringNodeInput {
   utf8Sorting?: boolean
 }
 
-const IV_LENGTH = 12
-const TAG_LENGTH = 16
+export const IV_LENGTH = 12
+export const TAG_LENGTH = 16
 const KEY_LENGTHS: ReadonlyMap<number, number> = new Map([
   [0x0014, 16],
   [0x0046, 24],
@@ -100,12 +100,8 @@ export class RawAesKeyringNode extends KeyringNode {
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
     const { keyNamespace, keyName } = this
     const key = this.#usableKey()
-    const name = this.#nameBytes
-    const rawInfo = new ByteWriter(name.length + 8 + IV_LENGTH)
-      .put(name)
-      .u32(TAG_LENGTH * 8)
-      .u32(IV_LENGTH).bytes
-    const iv = rawInfo.subarray(name.length + 8)
+    const rawInfo = serializeInfo(this.#nameBytes)
+    const iv = rawInfo.subarray(rawInfo.length - IV_LENGTH)
     const dataKey = toWrap(material, keyNamespace, keyName, iv)
     const wrapped = Buffer.allocUnsafe(dataKey.length + TAG_LENGTH)
     getEngine().seal(key, iv, serializeContext(material.encryptionContext, this.#orders[0]), dataKey, wrapped)
@@ -124,7 +120,7 @@ export class RawAesKeyringNode extends KeyringNode {
     for (const edk of encryptedDataKeys) {
       if (edk.providerId !== keyNamespace) continue
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
-      const iv = this.#ivOf(rawInfo)
+      const iv = ivOf(rawInfo, this.#nameBytes)
       if (!iv) continue
       const dataKey = this.#unwrap(key, iv, encryptedDataKey, material)
       if (!dataKey) {
@@ -141,17 +137,6 @@ export class RawAesKeyringNode extends KeyringNode {
       break
     }
     return material
-  }
-
-  /** The IV in this key's provider info; undefined where the info is another key's. */
-  #ivOf(info: Uint8Array): Uint8Array | undefined {
-    const name = this.#nameBytes
-    if (info.length !== name.length + 8 + IV_LENGTH || !equalBytes(info.subarray(0, name.length), name))
-      return undefined
-    const reader = new ByteReader(info.subarray(name.length), 'key provider info')
-    // A shorter tag would be easier to forge: only the full one is ours.
-    if (reader.u32() !== TAG_LENGTH * 8 || reader.u32() !== IV_LENGTH) return undefined
-    return reader.take(IV_LENGTH)
   }
 
   #unwrap(
@@ -180,3 +165,20 @@ export class RawAesKeyringNode extends KeyringNode {
 }
 Object.freeze(RawAesKeyringNode)
 Object.freeze(RawAesKeyringNode.prototype)
+
+/** The provider info of the key of this name; its last {@link IV_LENGTH} bytes are the IV's place. */
+export function serializeInfo(name: Uint8Array): Uint8Array {
+  return new ByteWriter(name.length + 8 + IV_LENGTH)
+    .put(name)
+    .u32(TAG_LENGTH * 8)
+    .u32(IV_LENGTH).bytes
+}
+
+/** The IV in the provider info of the key of this name; undefined where the info is another key's. */
+export function ivOf(info: Uint8Array, name: Uint8Array): Uint8Array | undefined {
+  if (info.length !== name.length + 8 + IV_LENGTH || !equalBytes(info.subarray(0, name.length), name)) return undefined
+  const reader = new ByteReader(info.subarray(name.length), 'key provider info')
+  // A shorter tag would be easier to forge: only the full one is ours.
+  if (reader.u32() !== TAG_LENGTH * 8 || reader.u32() !== IV_LENGTH) return undefined
+  return reader.take(IV_LENGTH)
+}

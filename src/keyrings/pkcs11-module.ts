@@ -1,0 +1,347 @@
+/** A PKCS#11 module and the sessions of its tokens, inside the host process: the only file that knows `pkcs11js`. */
+import type * as Pkcs11js from 'pkcs11js'
+import { allocateSecret, copySecret, wipe } from '../bytes'
+import { attempt, nameOf, SessionPool } from './pkcs11-sessions'
+import type { CryptHead, KeyDescription, KeyKind, KeyQuery, TokenDescription, WireMechanism } from './pkcs11-wire'
+
+type Handle = Pkcs11js.Handle
+type Attribute = Pkcs11js.Attribute
+
+/** A call that takes longer than this, in milliseconds, is worth the hop to a thread, which costs some 20 us. */
+const SLOW = 0.2
+const GCM_IV_LENGTH = 12
+/** Missing in pkcs11js. */
+const CKZ_DATA_SPECIFIED = 1
+const NAMES: Readonly<Record<KeyKind, string>> = {
+  aes: 'AES key',
+  'rsa-private': 'RSA private key',
+  'rsa-public': 'RSA public key',
+}
+
+export class TokenModule {
+  readonly #pkcs11js: typeof Pkcs11js
+  readonly #lib: Pkcs11js.PKCS11
+  readonly #pools = new Map<number, SessionPool>()
+  readonly #slots = new Map<number, Handle>()
+  #initialized = false
+  /** What the last call took, by key and direction. */
+  readonly #took = new Map<string, number>()
+
+  constructor(path: string, libraryParameters: string | undefined) {
+    this.#pkcs11js = loadPkcs11js()
+    this.#lib = namingCalls(new this.#pkcs11js.PKCS11())
+    load(this.#lib, path)
+    const flags = this.#pkcs11js.CKF_OS_LOCKING_OK
+    try {
+      this.#lib.C_Initialize(libraryParameters === undefined ? { flags } : { flags, libraryParameters })
+      this.#initialized = true
+    } catch (error) {
+      // Then the module is somebody else's to finalize.
+      if (nameOf(error) !== 'CKR_CRYPTOKI_ALREADY_INITIALIZED') throw error
+    }
+  }
+
+  tokens(): TokenDescription[] {
+    return this.#lib.C_GetSlotList(true).map((handle) => {
+      const slot = numberOf(handle)
+      this.#slots.set(slot, handle)
+      const { label, manufacturerID, model, serialNumber, flags } = this.#lib.C_GetTokenInfo(handle)
+      const has = (flag: number) => (flags & flag) !== 0
+      const p = this.#pkcs11js
+      return {
+        slot,
+        label: trim(label),
+        manufacturer: trim(manufacturerID),
+        model: trim(model),
+        serial: trim(serialNumber),
+        initialized: has(p.CKF_TOKEN_INITIALIZED),
+        loginRequired: has(p.CKF_LOGIN_REQUIRED),
+        finalTry: has(p.CKF_USER_PIN_FINAL_TRY),
+        pinLocked: has(p.CKF_USER_PIN_LOCKED),
+        mechanisms: this.#mechanisms(handle),
+      }
+    })
+  }
+
+  /** Opens the first session, and logs in with `pin` where one is given. `cap` bounds the sessions from here on. */
+  open(slot: number, cap: number, pin: Uint8Array | undefined): void {
+    const pool = this.#pool(slot, cap)
+    const session = pool.first()
+    if (!pin) return
+    try {
+      this.#lib.C_Login(session, this.#pkcs11js.CKU_USER, Buffer.from(pin.buffer).toString('utf8'))
+    } catch (error) {
+      if (nameOf(error) === 'CKR_USER_ALREADY_LOGGED_IN') return
+      throw error
+    }
+  }
+
+  async session<T>(slot: number, use: (session: Handle) => T | Promise<T>): Promise<T> {
+    return await this.#pool(slot).use(use)
+  }
+
+  /** The one key that fits; throws where there is none, or more than one. */
+  key(session: Handle, query: KeyQuery): KeyDescription {
+    const p = this.#pkcs11js
+    const template: Attribute[] = [{ type: p.CKA_CLASS, value: this.#classOf(query.kind) }]
+    template.push({ type: p.CKA_KEY_TYPE, value: query.kind === 'aes' ? p.CKK_AES : p.CKK_RSA })
+    if (query.label !== undefined) template.push({ type: p.CKA_LABEL, value: query.label })
+    if (query.id !== undefined) template.push({ type: p.CKA_ID, value: Buffer.from(query.id, 'hex') })
+    const [handle, another] = this.#find(session, template, 2)
+    if (!handle) throw new Error(`the token has no ${NAMES[query.kind]} ${show(query)}`)
+    if (another)
+      throw new Error(`the token has more than one ${NAMES[query.kind]} ${show(query)}: name it by its ID too`)
+    return this.#describe(session, handle, query.kind)
+  }
+
+  keys(session: Handle): (KeyDescription & { kind: KeyKind })[] {
+    const p = this.#pkcs11js
+    return (['aes', 'rsa-private', 'rsa-public'] as const).flatMap((kind) => {
+      const template = [
+        { type: p.CKA_CLASS, value: this.#classOf(kind) },
+        { type: p.CKA_KEY_TYPE, value: kind === 'aes' ? p.CKK_AES : p.CKK_RSA },
+      ]
+      return this.#find(session, template, 1000).map((handle) => ({ kind, ...this.#describe(session, handle, kind) }))
+    })
+  }
+
+  /** A new key of the token, that never leaves it. Needs a session of its own, to write. */
+  generate(slot: number, { kind, bits, label, id }: { kind: 'aes' | 'rsa'; bits: number; label: string; id: string }) {
+    const p = this.#pkcs11js
+    const session = this.#pool(slot).open(p.CKF_RW_SESSION)
+    const named = [
+      { type: p.CKA_TOKEN, value: true },
+      { type: p.CKA_LABEL, value: label },
+      { type: p.CKA_ID, value: Buffer.from(id, 'hex') },
+    ]
+    const secret = [
+      ...named,
+      { type: p.CKA_PRIVATE, value: true },
+      { type: p.CKA_SENSITIVE, value: true },
+      { type: p.CKA_EXTRACTABLE, value: false },
+      { type: p.CKA_DECRYPT, value: true },
+    ]
+    try {
+      if (kind === 'aes') {
+        const length = { type: p.CKA_VALUE_LEN, value: bits / 8 }
+        const use = { type: p.CKA_ENCRYPT, value: true }
+        const handle = this.#lib.C_GenerateKey(session, { mechanism: p.CKM_AES_KEY_GEN }, [...secret, length, use])
+        return this.#describe(session, handle, 'aes')
+      }
+      const pair = this.#lib.C_GenerateKeyPair(
+        session,
+        { mechanism: p.CKM_RSA_PKCS_KEY_PAIR_GEN },
+        [
+          ...named,
+          { type: p.CKA_ENCRYPT, value: true },
+          { type: p.CKA_MODULUS_BITS, value: bits },
+          { type: p.CKA_PUBLIC_EXPONENT, value: Buffer.from('010001', 'hex') },
+        ],
+        secret,
+      )
+      return this.#describe(session, pair.privateKey, 'rsa-private')
+    } finally {
+      this.#lib.C_CloseSession(session)
+    }
+  }
+
+  random(session: Handle, length: number): Uint8Array {
+    const out = allocateSecret(length)
+    this.#lib.C_GenerateRandom(session, Buffer.from(out.buffer))
+    return out
+  }
+
+  /** Encrypts or decrypts in one part. Fast tokens are called at once, slow ones in a thread. */
+  async crypt(session: Handle, { op, handle, mechanism }: CryptHead, body: Uint8Array): Promise<Uint8Array> {
+    const key = Buffer.from(handle, 'hex')
+    const call = op === 'encrypt' ? 'C_Encrypt' : 'C_Decrypt'
+    const data = Buffer.from(body.buffer, mechanism.name === 'gcm' ? GCM_IV_LENGTH + mechanism.aadLength : 0)
+    // Longer than any answer: some tokens want room for the input, and an answer that is too long must show.
+    const out = Buffer.from(allocateSecret(Math.max(data.length, 64) + 64).buffer)
+    this.#lib[`${call}Init`](session, this.#mechanism(mechanism, body), key)
+    const kind = `${call} ${handle}`
+    const start = performance.now()
+    try {
+      const answer =
+        (this.#took.get(kind) ?? SLOW) < SLOW
+          ? this.#lib[call](session, data, out)
+          : await this.#inThread(call, session, data, out)
+      return copySecret(answer)
+    } finally {
+      this.#took.set(kind, performance.now() - start)
+      wipe(out)
+    }
+  }
+
+  /** Nothing of this process remains with the token. Errors are of no more interest. */
+  close(): void {
+    for (const pool of this.#pools.values()) pool.close()
+    if (this.#initialized) attempt(() => this.#lib.C_Finalize())
+  }
+
+  async #inThread(call: 'C_Encrypt' | 'C_Decrypt', session: Handle, data: Buffer, out: Buffer): Promise<Uint8Array> {
+    try {
+      return await this.#lib[`${call}Async`](session, data, out)
+    } finally {
+      // pkcs11js holds no reference to what its thread reads.
+      keep(data, session)
+    }
+  }
+
+  #mechanism(mechanism: WireMechanism, body: Uint8Array): Pkcs11js.Mechanism {
+    const p = this.#pkcs11js
+    if (mechanism.name === 'pkcs1') return { mechanism: p.CKM_RSA_PKCS }
+    if (mechanism.name === 'gcm') {
+      const iv = Buffer.from(body.buffer, 0, GCM_IV_LENGTH)
+      const aad = Buffer.from(body.buffer, GCM_IV_LENGTH, mechanism.aadLength)
+      const parameter = { type: p.CK_PARAMS_AES_GCM_v240, iv, ivBits: iv.length * 8, aad, tagBits: 128 }
+      return { mechanism: p.CKM_AES_GCM, parameter }
+    }
+    const [hashAlg, mgf] = {
+      sha1: [p.CKM_SHA_1, p.CKG_MGF1_SHA1],
+      sha256: [p.CKM_SHA256, p.CKG_MGF1_SHA256],
+      sha384: [p.CKM_SHA384, p.CKG_MGF1_SHA384],
+      sha512: [p.CKM_SHA512, p.CKG_MGF1_SHA512],
+    }[mechanism.hash] as [number, number]
+    const parameter = { type: p.CK_PARAMS_RSA_OAEP, hashAlg, mgf, source: CKZ_DATA_SPECIFIED }
+    return { mechanism: p.CKM_RSA_PKCS_OAEP, parameter }
+  }
+
+  #mechanisms(slot: Handle): Record<string, string[]> {
+    const p = this.#pkcs11js
+    const mechanisms: Record<string, string[]> = {}
+    for (const name of ['CKM_AES_GCM', 'CKM_RSA_PKCS_OAEP', 'CKM_RSA_PKCS'] as const) {
+      try {
+        const { flags } = this.#lib.C_GetMechanismInfo(slot, p[name])
+        mechanisms[name] = [flags & p.CKF_ENCRYPT ? 'encrypt' : '', flags & p.CKF_DECRYPT ? 'decrypt' : ''].filter(
+          Boolean,
+        )
+      } catch (error) {
+        if (nameOf(error) !== 'CKR_MECHANISM_INVALID') throw error
+      }
+    }
+    return mechanisms
+  }
+
+  #pool(slot: number, cap?: number): SessionPool {
+    let pool = this.#pools.get(slot)
+    if (!pool) {
+      const handle = this.#slots.get(slot)
+      if (!handle || cap === undefined) throw new Error(`slot ${slot} has not been opened`)
+      const serial = this.#pkcs11js.CKF_SERIAL_SESSION
+      pool = new SessionPool(
+        (flags = 0) => this.#lib.C_OpenSession(handle, serial | flags),
+        (session) => attempt(() => this.#lib.C_CloseSession(session)),
+      )
+      this.#pools.set(slot, pool)
+    }
+    if (cap !== undefined) pool.cap = Math.min(pool.cap, cap)
+    return pool
+  }
+
+  #find(session: Handle, template: Attribute[], most: number): Handle[] {
+    this.#lib.C_FindObjectsInit(session, template)
+    const found = this.#lib.C_FindObjects(session, most)
+    this.#lib.C_FindObjectsFinal(session)
+    return found
+  }
+
+  #describe(session: Handle, handle: Handle, kind: KeyKind): KeyDescription {
+    const p = this.#pkcs11js
+    const read = (type: number) => this.#attribute(session, handle, type)
+    const flag = (type: number) => read(type)?.[0] === 1
+    const modulus = kind === 'aes' ? undefined : read(p.CKA_MODULUS)
+    const exponent = kind === 'aes' ? undefined : read(p.CKA_PUBLIC_EXPONENT)
+    return {
+      handle: handle.toString('hex'),
+      label: read(p.CKA_LABEL)?.toString('utf8') ?? '',
+      id: read(p.CKA_ID)?.toString('hex') ?? '',
+      bits: modulus ? bitLength(modulus) : numberOf(read(p.CKA_VALUE_LEN) ?? Buffer.alloc(8)) * 8,
+      encrypt: flag(p.CKA_ENCRYPT),
+      decrypt: flag(p.CKA_DECRYPT),
+      sensitive: flag(p.CKA_SENSITIVE),
+      extractable: flag(p.CKA_EXTRACTABLE),
+      ...(modulus && { modulus: modulus.toString('hex') }),
+      ...(exponent && { publicExponent: exponent.toString('hex') }),
+    }
+  }
+
+  /** One at a time: an attribute that the object does not have fails the whole call on some tokens. */
+  #attribute(session: Handle, handle: Handle, type: number): Buffer | undefined {
+    try {
+      const [attribute] = this.#lib.C_GetAttributeValue(session, handle, [{ type }])
+      return attribute?.value
+    } catch (error) {
+      if (nameOf(error) === 'CKR_ATTRIBUTE_TYPE_INVALID') return undefined
+      throw error
+    }
+  }
+
+  #classOf(kind: KeyKind): number {
+    const p = this.#pkcs11js
+    return { aes: p.CKO_SECRET_KEY, 'rsa-private': p.CKO_PRIVATE_KEY, 'rsa-public': p.CKO_PUBLIC_KEY }[kind]
+  }
+}
+
+function loadPkcs11js(): typeof Pkcs11js {
+  try {
+    return require('pkcs11js') as typeof Pkcs11js
+  } catch {
+    throw new Error(
+      'pkcs11js cannot be loaded: npm install --save-exact pkcs11js@2.1.7, with its install script allowed',
+    )
+  }
+}
+
+function load(lib: Pkcs11js.PKCS11, path: string): void {
+  try {
+    lib.load(path)
+  } catch (error) {
+    throw new Error(`the PKCS#11 module ${JSON.stringify(path)} cannot be loaded: ${nameOf(error)}`)
+  }
+}
+
+/** Errors of the module say which function gave them. */
+function namingCalls(lib: Pkcs11js.PKCS11): Pkcs11js.PKCS11 {
+  const functions = lib as unknown as Record<string, unknown>
+  for (const name in functions) {
+    const call = functions[name]
+    if (!name.startsWith('C_') || typeof call !== 'function') continue
+    const named = (error: unknown) => Object.assign(error as Error, { method: name.replace(/Async$/, '') })
+    functions[name] = (...args: unknown[]) => {
+      try {
+        const result: unknown = call.apply(lib, args)
+        if (!(result instanceof Promise)) return result
+        return result.catch((error: unknown) => {
+          throw named(error)
+        })
+      } catch (error) {
+        throw named(error)
+      }
+    }
+  }
+  return lib
+}
+
+function trim(text: string): string {
+  return text.replace(/[ \0]+$/, '')
+}
+
+function show({ label, id }: KeyQuery): string {
+  return [label !== undefined && `with the label ${JSON.stringify(label)}`, id !== undefined && `with the ID ${id}`]
+    .filter(Boolean)
+    .join(' and ')
+}
+
+/** A CK_ULONG, as pkcs11js hands it out: in this machine's byte order. */
+function numberOf(ulong: Buffer): number {
+  return Number(`0x${Buffer.from(ulong).reverse().toString('hex') || '0'}`)
+}
+
+function bitLength(integer: Buffer): number {
+  const hex = integer.toString('hex').replace(/^0+/, '')
+  return hex === '' ? 0 : BigInt(`0x${hex}`).toString(2).length
+}
+
+/** What is passed here is reachable at least until here. */
+function keep(..._values: readonly unknown[]): void {}

@@ -1,0 +1,174 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import type { Socket } from 'node:net'
+import { extname, join } from 'node:path'
+import { wipe } from '../bytes'
+import { hostEnded, noAnswer, type TokenError, tokenError } from './pkcs11-errors'
+import { type AnswerHead, type RequestHead, WireReader, WireWriter } from './pkcs11-wire'
+
+export interface ModuleInput {
+  /** Path of the module: `/usr/lib/softhsm/libsofthsm2.so`. */
+  readonly module: string
+  /** What C_Initialize is given besides; only NSS wants it. */
+  readonly libraryParameters?: string | undefined
+}
+
+export interface Answer {
+  readonly result: unknown
+  /** The receiver's to wipe. */
+  readonly body: Uint8Array
+}
+
+/**
+ * The host process of a module: all tokens of this thread share one. It neither keeps this process alive when idle, nor
+ * outlives it; a call that takes too long ends it.
+ */
+export class ModuleHost {
+  readonly #child: ChildProcess
+  readonly #socket: Socket
+  readonly #watched: Socket
+  readonly #writer: WireWriter
+  readonly #reader = new WireReader<AnswerHead>()
+  readonly #calls = new Map<number, Call>()
+  readonly #key: string
+  readonly #exited: Promise<void>
+  readonly #users = new Set<object>()
+  #lastId = 0
+  #retired = false
+
+  /** The current host of the module, started where there is none. */
+  static of(input: ModuleInput, sessions: number): ModuleHost {
+    const key = JSON.stringify([input.module, input.libraryParameters])
+    let host = hosts.get(key)
+    if (!host) {
+      host = new ModuleHost(key, input, sessions)
+      hosts.set(key, host)
+    }
+    return host
+  }
+
+  private constructor(key: string, { module, libraryParameters }: ModuleInput, sessions: number) {
+    this.#key = key
+    // The application's own flags and preloaded modules have no business where the PIN is.
+    const execArgv = __filename.endsWith('.ts') ? ['--import', 'tsx'] : []
+    const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'ipc'] as const
+    this.#child = fork(PROGRAM, [String(sessions)], { execArgv, stdio: [...stdio] })
+    this.#child.disconnect()
+    this.#exited = new Promise((resolve) => {
+      this.#child
+        .once('error', (error) => this.#ended(hostEnded(`: ${error.message}`)))
+        .once('exit', (code, signal) => {
+          this.#ended(hostEnded(signal ? `by ${signal}` : `with code ${code}`))
+          resolve()
+        })
+    })
+    this.#socket = this.#child.stdio[3] as Socket
+    this.#watched = this.#child.stdio[4] as Socket
+    this.#writer = new WireWriter(this.#socket)
+    this.#socket.on('data', (chunk) => this.#reader.push(chunk, (...message) => this.#settle(...message)))
+    // How it ended is told by the process itself.
+    for (const end of [this.#socket, this.#watched]) end.on('error', () => {}).unref()
+    this.#child.unref()
+    const head = { op: 'load', module, ...(libraryParameters !== undefined && { libraryParameters }) } as const
+    this.#send(head, []).catch((error: TokenError) => this.#ended(error))
+  }
+
+  /**
+   * One request. Bodies are copied. Throws {@link TokenError}. A call that has had all of its time and no answer is stuck,
+   * which cannot be helped but by ending the host; the other calls then fail as lost.
+   */
+  async call(head: RequestHead, body: readonly Uint8Array[], { timeout, deadline, again }: Limit): Promise<Answer> {
+    let timer: NodeJS.Timeout | undefined
+    try {
+      return await this.#send(head, body, (id, reject) => {
+        const late = () => {
+          this.#calls.delete(id)
+          reject(noAnswer(timeout))
+          if (!again) this.#kill()
+        }
+        timer = setTimeout(late, Math.max(1, deadline - performance.now()))
+      })
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** No new calls: the next ask for this module starts another host. This one ends when its last call has. */
+  retire(): void {
+    this.#retired = true
+    if (hosts.get(this.#key) === this) hosts.delete(this.#key)
+    if (this.#calls.size === 0) this.#end()
+  }
+
+  get retired(): boolean {
+    return this.#retired
+  }
+
+  retain(user: object): void {
+    this.#users.add(user)
+  }
+
+  /** Ends the host with its last user; settles when the process is gone. */
+  async release(user: object): Promise<void> {
+    this.#users.delete(user)
+    if (this.#users.size > 0) return
+    this.retire()
+    this.#child.ref()
+    await this.#exited
+  }
+
+  async #send(
+    head: RequestHead,
+    body: readonly Uint8Array[],
+    start?: (id: number, reject: (error: TokenError) => void) => void,
+  ): Promise<Answer> {
+    return await new Promise((resolve, reject) => {
+      const id = ++this.#lastId
+      this.#calls.set(id, { resolve, reject })
+      start?.(id, reject)
+      this.#writer.send(id, head, ...body)
+    })
+  }
+
+  #settle(id: number, head: AnswerHead, body: Uint8Array): void {
+    const call = this.#calls.get(id)
+    this.#calls.delete(id)
+    if (!call) wipe(body)
+    else if ('failure' in head) call.reject(tokenError(head.failure))
+    else call.resolve({ result: head.result, body })
+    if (this.#retired && this.#calls.size === 0) this.#end()
+  }
+
+  #end(): void {
+    // The host reads the one until its end; the other tells its watchdog.
+    for (const end of [this.#socket, this.#watched]) end.end()
+  }
+
+  #kill(): void {
+    this.retire()
+    this.#child.kill('SIGKILL')
+  }
+
+  #ended(error: TokenError): void {
+    this.retire()
+    const calls = [...this.#calls.values()]
+    this.#calls.clear()
+    for (const { reject } of calls) reject(error)
+    this.#end()
+  }
+}
+
+interface Call {
+  resolve(answer: Answer): void
+  reject(error: TokenError): void
+}
+
+export interface Limit {
+  /** Milliseconds, and what is left of them on the clock of `performance.now()`. */
+  readonly timeout: number
+  readonly deadline: number
+  /** Whether this is the second try, which has not all of the time. */
+  readonly again: boolean
+}
+
+const PROGRAM = join(__dirname, `pkcs11-host${extname(__filename)}`)
+const hosts = new Map<string, ModuleHost>()

@@ -1,0 +1,367 @@
+import { utf8, wipe } from '../bytes'
+import { SealwaxError } from '../errors'
+import { checkBytes, checkInteger, checkOneOf, checkOptions, checkString } from '../options'
+import { TokenError, traitsOf } from './pkcs11-errors'
+import { checkPinSource, type PinSource, type ReadPin } from './pkcs11-pin'
+import { type Limit, ModuleHost, type ModuleInput } from './pkcs11-process'
+import { type Pkcs11Uri, parsePkcs11Uri } from './pkcs11-uri'
+import type { CryptHead, KeyDescription, KeyKind, KeyQuery, TokenDescription, TokenQuery } from './pkcs11-wire'
+
+export interface Pkcs11TokenInput {
+  /** Path of the token's PKCS#11 module, a shared library; or `module-path` of `uri`. */
+  module?: string
+  /** What the module is initialized with besides; only NSS wants it. */
+  libraryParameters?: string
+  /** The token by its label, or by more than that. It must be one only. Default: the only token there is. */
+  token?: string | TokenSelector
+  /** The token, and its module, as a PKCS#11 URI (RFC 7512) in place of `token`; a `pin-source=file:…` is `pin`. */
+  uri?: string
+  /** Where the user PIN comes from. Without it there is no login, and private keys cannot be seen. */
+  pin?: PinSource
+  /** How many sessions may be open at once, for all that use the token in this thread. Default: 8. */
+  sessions?: number
+  /** How long one operation may take, in milliseconds, the wait for a session included. Default: 30,000. */
+  timeout?: number
+}
+
+export interface TokenSelector {
+  label?: string
+  serial?: string
+  slot?: number
+}
+
+export interface GenerateKeyInput {
+  type: 'aes' | 'rsa'
+  /** AES: 128, 192, 256 (the default). RSA: 2048 to 8192, 3072 by default. */
+  bits?: number
+  label: string
+  /** CKA_ID. Default: the bytes of the label. */
+  id?: Uint8Array
+}
+
+/** A key of a token, as far as the token tells. */
+export type Pkcs11KeyInfo = Omit<KeyDescription, 'handle'> & { readonly kind: KeyKind }
+
+const OPTIONS = ['module', 'libraryParameters', 'token', 'uri', 'pin', 'sessions', 'timeout'] as const
+const MAX_SESSIONS = 64
+const DEFAULT_TIMEOUT = 30_000
+
+/**
+ * A token: an HSM, a smart card, a software token. Nothing is opened before the first use. The module runs in a process of
+ * its own, which ends with {@link close} or with this process.
+ *
+ * After a PIN that the token did not take, every operation is refused, without asking the token again, until
+ * {@link tryPinAgain}: tokens lock after a few wrong PINs.
+ *
+ * @example
+ * const token = new Pkcs11Token({ module: '/usr/lib/softhsm/libsofthsm2.so', token: 'production', pin: { file: '/run/secrets/pin' } })
+ */
+export class Pkcs11Token {
+  readonly #input: ModuleInput
+  readonly #query: TokenQuery
+  readonly #readPin: ReadPin | undefined
+  readonly #sessions: number
+  readonly #timeout: number
+  #opened: OpenedToken | undefined
+  #closed = false
+
+  constructor(input: Pkcs11TokenInput) {
+    const {
+      module,
+      libraryParameters,
+      token,
+      uri,
+      pin,
+      sessions = 8,
+      timeout,
+    } = checkOptions(input, OPTIONS, 'Pkcs11Token')
+    const parsed = uri === undefined ? {} : parsePkcs11Uri(checkString(uri, 'uri'))
+    if (uri !== undefined && token !== undefined)
+      throw new TypeError('either "token" or "uri" names the token, not both')
+    const path = checkString(module ?? parsed['module-path'], 'module')
+    if (libraryParameters !== undefined) checkString(libraryParameters, 'libraryParameters')
+    this.#input = { module: path, libraryParameters }
+    this.#query = uri === undefined ? checkTokenSelector(token) : queryOf(parsed)
+    const source = pin ?? pinSourceOf(parsed)
+    this.#readPin = source && checkPinSource(source)
+    this.#sessions = checkInteger(sessions, 'sessions', 1, MAX_SESSIONS)
+    this.#timeout = checkInteger(timeout ?? DEFAULT_TIMEOUT, 'timeout', 1, 2 ** 31 - 1)
+    Object.freeze(this.#input)
+  }
+
+  /** All tokens that a module has, without logging in. */
+  static async list(
+    input: Pick<Pkcs11TokenInput, 'module' | 'libraryParameters' | 'timeout'>,
+  ): Promise<TokenDescription[]> {
+    const { module, libraryParameters, timeout } = checkOptions(
+      input,
+      ['module', 'libraryParameters', 'timeout'],
+      'list',
+    )
+    const path = checkString(module, 'module')
+    const limit = limitOf(checkInteger(timeout ?? DEFAULT_TIMEOUT, 'timeout', 1, 2 ** 31 - 1))
+    const host = ModuleHost.of({ module: path, libraryParameters }, 1)
+    host.retain(limit)
+    try {
+      return (await host.call({ op: 'tokens' }, [], limit)).result as TokenDescription[]
+    } finally {
+      await host.release(limit)
+    }
+  }
+
+  /** What the token tells of itself. Logs in. */
+  async info(): Promise<TokenDescription> {
+    return await this.#use(async ({ token }) => await token)
+  }
+
+  /** The AES and RSA keys of the token. */
+  async keys(): Promise<Pkcs11KeyInfo[]> {
+    const { result } = await this.#use(
+      async ({ host, slot }, limit) => await host.call({ op: 'keys', slot }, [], limit),
+    )
+    return (result as (KeyDescription & { kind: KeyKind })[]).map(({ handle: _, ...key }) => key)
+  }
+
+  /** Random bytes of the token's generator, in memory of their own; at most 64 KiB. */
+  async randomBytes(length: number): Promise<Uint8Array> {
+    checkInteger(length, 'length', 1, 0x10000)
+    const { body } = await this.#use(
+      async ({ host, slot }, limit) => await host.call({ op: 'random', slot, length }, [], limit),
+    )
+    if (body.length === length && body.some((byte) => byte !== 0)) return body
+    wipe(body)
+    throw new TokenError('ERR_KEY_SERVICE', `the PKCS#11 token did not give ${length} random bytes`)
+  }
+
+  /** Makes a key in the token that cannot leave it. Refused where a key has the label already. */
+  async generateKey(input: GenerateKeyInput): Promise<Pkcs11KeyInfo> {
+    const { type, label, bits, id } = checkOptions(input, ['type', 'label', 'bits', 'id'], 'generateKey')
+    checkOneOf(type, 'type', ['aes', 'rsa'])
+    const length = bits ?? (type === 'aes' ? 256 : 3072)
+    if (type === 'aes') checkOneOf(length, 'bits', [128, 192, 256])
+    else checkInteger(length, 'bits', 2048, 8192)
+    const name = Buffer.from(id ? checkBytes(id, 'id') : utf8(checkString(label, 'label'))).toString('hex')
+    if ((await this.keys()).some((key) => key.label === label))
+      throw new SealwaxError('ERR_WRAPPING_KEY', `the token has a key with the label ${JSON.stringify(label)} already`)
+    const head = { op: 'generate', kind: type, bits: length, label, id: name } as const
+    // Never tried again: where the answer was lost, there would be two keys.
+    const { result } = await this.#use(
+      async ({ host, slot }, limit) => await host.call({ ...head, slot }, [], limit),
+      1,
+    )
+    const { handle: _, ...key } = result as KeyDescription
+    return { kind: type === 'aes' ? 'aes' : 'rsa-private', ...key }
+  }
+
+  /** After a refused PIN: the next operation asks for the PIN, and logs in with it even if it is the token's last try. */
+  tryPinAgain(): void {
+    for (const login of logins.values()) {
+      if (login.module !== this.#input.module) continue
+      login.refused = undefined
+      login.insist = true
+    }
+  }
+
+  /** Closes the sessions and ends the process of the module, unless other tokens of it are in use. */
+  async close(): Promise<void> {
+    this.#closed = true
+    const host = this.#opened?.host
+    this.#opened = undefined
+    await host?.release(this)
+  }
+
+  /** @internal One operation with a key. `undefined` where the token says that it cannot decrypt this. */
+  async _crypt(
+    key: TokenKey,
+    head: Pick<CryptHead, 'op' | 'mechanism'>,
+    ...body: readonly Uint8Array[]
+  ): Promise<Uint8Array | undefined> {
+    return await this.#use(async (opened, limit) => {
+      const { handle } = await opened.find(key, limit)
+      try {
+        return (await opened.host.call({ ...head, slot: opened.slot, handle }, body, limit)).body
+      } catch (error) {
+        const { manufacturer } = await opened.token
+        if (error instanceof TokenError && error.call === 'C_Decrypt' && traitsOf(manufacturer).refusals.has(error.ckr))
+          return undefined
+        throw error
+      }
+    })
+  }
+
+  /** @internal The one key that fits. */
+  async _find(key: TokenKey): Promise<KeyDescription> {
+    return await this.#use(async (opened, limit) => await opened.find(key, limit))
+  }
+
+  /** Where the token was lost, everything is opened anew, once. */
+  async #use<T>(action: (opened: OpenedToken, limit: Limit) => Promise<T>, tries = 2): Promise<T> {
+    let limit: Limit | undefined
+    for (let left = tries; ; left--) {
+      if (this.#closed) throw new SealwaxError('ERR_WRAPPING_KEY', 'this PKCS#11 token has been closed')
+      const opened = this.#open()
+      try {
+        await opened.token
+        limit = limit ? { ...limit, again: true } : limitOf(this.#timeout)
+        return await action(opened, limit)
+      } catch (error) {
+        if (!(error instanceof TokenError && error.lost)) throw error
+        opened.host.retire()
+        if (left <= 1) throw error
+      }
+    }
+  }
+
+  #open(): OpenedToken {
+    if (this.#opened && !this.#opened.host.retired) return this.#opened
+    const host = ModuleHost.of(this.#input, this.#sessions)
+    host.retain(this)
+    const opened = new OpenedToken(host, this.#logIn(host))
+    opened.token.catch(() => {
+      if (this.#opened === opened) this.#opened = undefined
+    })
+    this.#opened = opened
+    return opened
+  }
+
+  /** One login at a time for each token, whoever asks for it: what one learns of the PIN holds for the others. */
+  async #logIn(host: ModuleHost): Promise<TokenDescription> {
+    const { result } = await host.call({ op: 'tokens' }, [], limitOf(this.#timeout))
+    const token = theOne(result as TokenDescription[], this.#query)
+    const login = loginOf(this.#input.module, token)
+    const turn = login.turn.then(async () => await this.#logInNow(host, token, login))
+    login.turn = turn.catch(() => {})
+    await turn
+    return token
+  }
+
+  async #logInNow(
+    host: ModuleHost,
+    { slot, finalTry, pinLocked, label }: TokenDescription,
+    login: Login,
+  ): Promise<void> {
+    const head = { op: 'open', slot, sessions: this.#sessions, login: Boolean(this.#readPin) } as const
+    if (login.refused && this.#readPin) throw login.refused
+    if (this.#readPin && (pinLocked || finalTry) && !login.insist) {
+      const state = pinLocked ? 'is locked' : 'would be locked by one more wrong PIN'
+      throw new TokenError('ERR_WRAPPING_KEY', `no login: the PKCS#11 token ${JSON.stringify(label)} ${state}`)
+    }
+    const pin = (await this.#readPin?.()) ?? new Uint8Array(0)
+    try {
+      await host.call(head, [pin], limitOf(this.#timeout))
+      login.insist = false
+    } catch (error) {
+      if (error instanceof TokenError && error.pinRefused) login.refused = error
+      throw error
+    } finally {
+      wipe(pin)
+    }
+  }
+}
+Object.freeze(Pkcs11Token)
+Object.freeze(Pkcs11Token.prototype)
+
+/** A key as a keyring wants it: `check` throws where it is not good for what the keyring does. */
+export interface TokenKey {
+  readonly query: KeyQuery
+  check(key: KeyDescription, token: TokenDescription): void
+}
+
+/** A token in one host. Handles are good as long as it lives. */
+class OpenedToken {
+  readonly host: ModuleHost
+  readonly token: Promise<TokenDescription>
+  slot = -1
+  readonly #keys = new Map<TokenKey, Promise<KeyDescription>>()
+
+  constructor(host: ModuleHost, token: Promise<TokenDescription>) {
+    this.host = host
+    this.token = token.then((description) => {
+      this.slot = description.slot
+      return description
+    })
+  }
+
+  async find(key: TokenKey, limit: Limit): Promise<KeyDescription> {
+    let found = this.#keys.get(key)
+    if (!found) {
+      found = this.#find(key, limit)
+      found.catch(() => this.#keys.delete(key))
+      this.#keys.set(key, found)
+    }
+    return await found
+  }
+
+  async #find({ query, check }: TokenKey, limit: Limit): Promise<KeyDescription> {
+    const { result } = await this.host.call({ op: 'key', slot: this.slot, query }, [], limit)
+    check(result as KeyDescription, await this.token)
+    return result as KeyDescription
+  }
+}
+
+interface Login {
+  readonly module: string
+  /** Settles when nobody is logging in. */
+  turn: Promise<void>
+  refused: TokenError | undefined
+  insist: boolean
+}
+
+const logins = new Map<string, Login>()
+
+function loginOf(module: string, { serial, label, slot }: TokenDescription): Login {
+  const key = JSON.stringify([module, serial, label, serial === '' ? slot : ''])
+  let login = logins.get(key)
+  if (!login) {
+    login = { module, turn: Promise.resolve(), refused: undefined, insist: false }
+    logins.set(key, login)
+  }
+  return login
+}
+
+function limitOf(timeout: number): Limit {
+  return { timeout, deadline: performance.now() + timeout, again: false }
+}
+
+function checkTokenSelector(token: string | TokenSelector | undefined): TokenQuery {
+  if (typeof token === 'string') return { label: checkString(token, 'token') }
+  const { label, serial, slot } = checkOptions(token, ['label', 'serial', 'slot'], '"token"')
+  return {
+    ...(label !== undefined && { label: checkString(label, 'token.label') }),
+    ...(serial !== undefined && { serial: checkString(serial, 'token.serial') }),
+    ...(slot !== undefined && { slot: checkInteger(slot, 'token.slot', 0, Number.MAX_SAFE_INTEGER) }),
+  }
+}
+
+function queryOf({ token, serial, manufacturer, model, 'slot-id': slot }: Pkcs11Uri): TokenQuery {
+  if (slot !== undefined && !/^\d{1,15}$/.test(slot))
+    throw new RangeError('"slot-id" in the PKCS#11 URI must be a number')
+  return {
+    ...(token !== undefined && { label: token }),
+    ...(serial !== undefined && { serial }),
+    ...(manufacturer !== undefined && { manufacturer }),
+    ...(model !== undefined && { model }),
+    ...(slot !== undefined && { slot: Number(slot) }),
+  }
+}
+
+function pinSourceOf({ 'pin-source': source }: Pkcs11Uri): PinSource | undefined {
+  if (source === undefined) return undefined
+  // RFC 7512 allows a command too ("|"), which would be a way to run one.
+  if (!source.startsWith('file:/')) throw new RangeError('"pin-source" in the PKCS#11 URI must be file:/… here')
+  return { file: source.replace(/^file:(\/\/)?/, '') }
+}
+
+function theOne(tokens: readonly TokenDescription[], query: TokenQuery): TokenDescription {
+  const wanted = Object.entries(query) as [keyof TokenQuery, string | number][]
+  const fitting = tokens.filter((token) => token.initialized && wanted.every(([name, value]) => token[name] === value))
+  const [token] = fitting
+  if (token && fitting.length === 1) return token
+  const which = wanted.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(', ') || 'any name'
+  const problem = fitting.length === 0 ? 'no token' : `${fitting.length} tokens`
+  const all = tokens.map(({ label, serial, slot }) => `${JSON.stringify(label)} (serial ${serial}, slot ${slot})`)
+  throw new TokenError(
+    'ERR_WRAPPING_KEY',
+    `the module has ${problem} with ${which}; it has ${all.join(', ') || 'none at all'}`,
+  )
+}

@@ -1,0 +1,152 @@
+/**
+ * What a process and the host of its PKCS#11 module say to each other. A message, integers big-endian:
+ *
+ *     u32 length of what follows || u32 id || u32 length of head || head (JSON) || body
+ *
+ * Secrets (PIN, data keys) travel in the body only, and every buffer that a body passes through is wiped.
+ */
+import type { Socket } from 'node:net'
+import { allocateSecret, copySecret, wipe } from '../bytes'
+
+/** Which token: all that is given must match, and one token only. */
+export interface TokenQuery {
+  label?: string
+  serial?: string
+  manufacturer?: string
+  model?: string
+  slot?: number
+}
+
+/** Which key; `id` in hexadecimal. All that is given must match, and one key only. */
+export interface KeyQuery {
+  kind: KeyKind
+  label?: string
+  id?: string
+}
+
+export type KeyKind = 'aes' | 'rsa-private' | 'rsa-public'
+
+export interface TokenDescription {
+  readonly slot: number
+  readonly label: string
+  readonly manufacturer: string
+  readonly model: string
+  readonly serial: string
+  readonly initialized: boolean
+  readonly loginRequired: boolean
+  /** The token says that one more wrong PIN locks it. */
+  readonly finalTry: boolean
+  readonly pinLocked: boolean
+  /** What {@link MECHANISMS} the token has, with what they are good for. */
+  readonly mechanisms: Readonly<Record<string, readonly string[]>>
+}
+
+export interface KeyDescription {
+  /** The object handle; good for one host only. */
+  readonly handle: string
+  readonly label: string
+  readonly id: string
+  readonly bits: number
+  readonly encrypt: boolean
+  readonly decrypt: boolean
+  readonly sensitive: boolean
+  readonly extractable: boolean
+  /** Of RSA keys, in hexadecimal. */
+  readonly modulus?: string
+  readonly publicExponent?: string
+}
+
+export type OaepHashName = 'sha1' | 'sha256' | 'sha384' | 'sha512'
+
+/** The body begins with the IV (12 bytes) and the AAD. */
+export interface GcmMechanism {
+  name: 'gcm'
+  aadLength: number
+}
+
+export type WireMechanism = GcmMechanism | { name: 'oaep'; hash: OaepHashName } | { name: 'pkcs1' }
+
+export interface CryptHead {
+  op: 'encrypt' | 'decrypt'
+  slot: number
+  handle: string
+  mechanism: WireMechanism
+}
+
+export type RequestHead =
+  | { op: 'load'; module: string; libraryParameters?: string }
+  | { op: 'tokens' }
+  | { op: 'open'; slot: number; sessions: number; login: boolean }
+  | { op: 'key'; slot: number; query: KeyQuery }
+  | { op: 'keys'; slot: number }
+  | { op: 'generate'; slot: number; kind: 'aes' | 'rsa'; bits: number; label: string; id: string }
+  | { op: 'random'; slot: number; length: number }
+  | CryptHead
+
+/** What went wrong in the host: a return value of the module, or a problem told in words. */
+export type HostFailure = { ckr: string; value: number; call: string } | { problem: string }
+
+export type AnswerHead = { result: unknown } | { failure: HostFailure }
+
+/** Collects what is said in one turn of the event loop, and writes it at once. */
+export class WireWriter {
+  readonly #socket: Socket
+  readonly #frames: Uint8Array[] = []
+  #length = 0
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+  }
+
+  /** The parts of the body are copied; they still belong to the caller. */
+  send(id: number, head: RequestHead | AnswerHead, ...body: readonly Uint8Array[]): void {
+    const text = JSON.stringify(head)
+    const headLength = Buffer.byteLength(text)
+    const length = body.reduce((sum, part) => sum + part.length, 8 + headLength)
+    const frame = Buffer.from(allocateSecret(4 + length).buffer)
+    frame.writeUInt32BE(length, 0)
+    frame.writeUInt32BE(id, 4)
+    frame.writeUInt32BE(headLength, 8)
+    let at = 12 + frame.write(text, 12)
+    for (const part of body) {
+      frame.set(part, at)
+      at += part.length
+    }
+    if (this.#frames.push(frame) === 1) setImmediate(() => this.#flush())
+    this.#length += frame.length
+  }
+
+  #flush(): void {
+    const all = allocateSecret(this.#length)
+    let at = 0
+    for (const frame of this.#frames) {
+      all.set(frame, at)
+      at += frame.length
+    }
+    wipe(...this.#frames.splice(0))
+    this.#length = 0
+    this.#socket.write(all, () => wipe(all))
+  }
+}
+
+/** Cuts what arrives into messages. */
+export class WireReader<Head> {
+  #rest: Buffer = Buffer.alloc(0)
+
+  /** Calls back for each complete message. The body is the callee's to wipe; `chunk` is wiped here. */
+  push(chunk: Buffer, receive: (id: number, head: Head, body: Uint8Array) => void): void {
+    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    wipe(this.#rest)
+    let at = 0
+    while (bytes.length - at >= 4) {
+      const end = at + 4 + bytes.readUInt32BE(at)
+      if (end > bytes.length) break
+      const bodyAt = at + 12 + bytes.readUInt32BE(at + 8)
+      const head = JSON.parse(bytes.toString('utf8', at + 12, bodyAt)) as Head
+      receive(bytes.readUInt32BE(at + 4), head, copySecret(bytes.subarray(bodyAt, end)))
+      at = end
+    }
+    this.#rest = Buffer.from(copySecret(bytes.subarray(at)).buffer)
+    wipe(bytes, chunk)
+  }
+}
