@@ -2,7 +2,7 @@
  * ECDSA keys of signed messages. Each message has a key pair of its own; the public key travels in the encryption
  * context as base64 of the compressed point (02 or 03 || x).
  */
-import { createPublicKey, createSign, createVerify, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SealwaxError } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
 
@@ -60,34 +60,6 @@ export class VerificationKey {
     } catch {
       throw notAPoint()
     }
-  }
-}
-
-/** Signs all bytes given to `update`, in order. */
-export interface MessageSigner {
-  update(bytes: Uint8Array): void
-  /** The DER signature; its length varies by a few bytes. */
-  sign(): Uint8Array
-}
-
-export interface MessageVerifier {
-  update(bytes: Uint8Array): void
-  verify(signature: Uint8Array): boolean
-}
-
-export function createSigner(suite: NodeAlgorithmSuite, key: SignatureKey): MessageSigner {
-  const signer = createSign(suite.signatureHash!)
-  return {
-    update: (bytes) => void signer.update(bytes),
-    sign: () => signer.sign({ key: key.privateKey, dsaEncoding: 'der' }),
-  }
-}
-
-export function createVerifier(suite: NodeAlgorithmSuite, key: VerificationKey): MessageVerifier {
-  const verifier = createVerify(suite.signatureHash!)
-  return {
-    update: (bytes) => void verifier.update(bytes),
-    verify: (signature) => verifier.verify({ key: key.publicKey, dsaEncoding: 'der' }, signature),
   }
 }
 

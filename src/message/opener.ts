@@ -1,5 +1,5 @@
 import { readU32, wipe } from '../bytes'
-import { type Engine, getEngine } from '../engine/engine'
+import { type Engine, getEngine, type Verifier } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import {
   bodyAad,
@@ -18,7 +18,6 @@ import { FOOTER_HEADER_LENGTH, parseFooterHeader } from '../format/message-foote
 import { ContentType, type ParsedHeader } from '../format/message-header'
 import { deriveCommittedKey } from '../materials/derive'
 import { dataKeyOf, type NodeDecryptionMaterial } from '../materials/materials'
-import { createVerifier, type MessageVerifier } from '../materials/signature'
 import { headerAad } from './header-aad'
 import type { Allocate } from './output'
 
@@ -40,7 +39,7 @@ export class MessageOpener {
   readonly #engine: Engine
   readonly #header: ParsedHeader
   readonly #key: Uint8Array
-  readonly #verifier: MessageVerifier | undefined
+  readonly #verifier: Verifier | undefined
   readonly #maxBodySize: number
   #state: State
   #sequenceNumber = 1
@@ -67,7 +66,7 @@ export class MessageOpener {
       wipe(this.#key)
       throw authenticationFailed()
     }
-    if (verificationKey) this.#verifier = createVerifier(suite, verificationKey)
+    if (verificationKey) this.#verifier = this.#engine.createVerifier(suite.signatureHash!, verificationKey.publicKey)
     this.#verifier?.update(header.bytes)
   }
 
@@ -149,12 +148,12 @@ export class MessageOpener {
     const regular = this.#guessRegular(bytes, complete, wireLength)
     const out = allocate(regular * frameLength)
     const run = { key: this.#key, messageId, frameLength, firstSequenceNumber: this.#sequenceNumber }
-    const { count, status } = this.#engine.openFrames(run, bytes.subarray(0, regular * wireLength), out)
+    const frames = bytes.subarray(0, regular * wireLength)
+    const { count, status } = this.#engine.openFrames(run, frames, out, this.#verifier)
     if (status === 'unauthentic') throw authenticationFailed()
     if (status === 'wrong-iv') throw wrongIv(this.#sequenceNumber + count)
     if (status === 'out-of-order') throw outOfOrder(this.#sequenceNumber + count)
     const used = count * wireLength
-    this.#verifier?.update(bytes.subarray(0, used))
     pieces.push(out.subarray(0, count * frameLength))
     this.#sequenceNumber += count
     this.#needed = MARKER_LENGTH

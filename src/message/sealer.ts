@@ -1,12 +1,11 @@
 import { allocateSecret, wipe } from '../bytes'
-import { type Engine, getEngine } from '../engine/engine'
+import { type Engine, getEngine, type Signer } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { framesLength, IV_LENGTH, MAX_UINT32, TAG_LENGTH } from '../format/frame'
 import { serializeFooter } from '../format/message-footer'
 import { ContentType, headerAuthLength, type MessageHeader, serializeHeaderBody } from '../format/message-header'
 import { deriveMessageKeys } from '../materials/derive'
 import { dataKeyOf, type NodeEncryptionMaterial } from '../materials/materials'
-import { createSigner, type MessageSigner } from '../materials/signature'
 import type { NodeAlgorithmSuite } from '../suites'
 import { headerAad, storedContext } from './header-aad'
 import type { Allocate } from './output'
@@ -37,7 +36,7 @@ export class MessageSealer {
   readonly #suite: NodeAlgorithmSuite
   readonly #messageId: Uint8Array
   readonly #key: Uint8Array
-  readonly #signer: MessageSigner | undefined
+  readonly #signer: Signer | undefined
   readonly #frameLength: number
   readonly #plaintextLength: number
   #sequenceNumber = 1
@@ -73,7 +72,7 @@ export class MessageSealer {
         : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
     )
     this.header = this.#authenticatedHeader(material)
-    if (signatureKey) this.#signer = createSigner(suite, signatureKey)
+    if (signatureKey) this.#signer = this.#engine.createSigner(suite.signatureHash!, signatureKey.privateKey)
     this.#signer?.update(this.header)
   }
 
@@ -154,9 +153,8 @@ export class MessageSealer {
       )
     }
     const out = allocate(framesLength(plaintext.length, this.#frameLength, final))
-    this.#engine.sealFrames(run, plaintext, final, out)
+    this.#engine.sealFrames(run, plaintext, final, out, this.#signer)
     this.#sequenceNumber += frames
-    this.#signer?.update(out)
     return out
   }
 

@@ -1,16 +1,16 @@
 import { createECDH, createPublicKey, verify } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createSigner, createVerifier, SignatureKey, VerificationKey } from '../../src/materials/signature'
-import { getSuite } from '../../src/suites'
+import { getEngine } from '../../src/engine/engine'
+import { SignatureKey, VerificationKey } from '../../src/materials/signature'
 import { throws } from '../support/expect'
 
 const CURVES = [
-  { curve: 'prime256v1', suite: getSuite(0x0214), length: 33, hash: 'sha256', longest: 72 },
-  { curve: 'secp384r1', suite: getSuite(0x0578), length: 49, hash: 'sha384', longest: 104 },
+  { curve: 'prime256v1', length: 33, hash: 'sha256', longest: 72 },
+  { curve: 'secp384r1', length: 49, hash: 'sha384', longest: 104 },
 ] as const
 
-for (const { curve, suite, length, hash, longest } of CURVES) {
+for (const { curve, length, hash, longest } of CURVES) {
   test(`${curve}: a public key travels as its compressed point`, () => {
     const signs = new Set<number>()
     for (let i = 0; i < 40; i++) {
@@ -26,14 +26,14 @@ for (const { curve, suite, length, hash, longest } of CURVES) {
   test(`${curve}: signs and verifies in pieces, as anybody does in one`, () => {
     for (let i = 0; i < 40; i++) {
       const key = SignatureKey.generate(curve)
-      const signer = createSigner(suite, key)
+      const signer = getEngine().createSigner(hash, key.privateKey)
       for (const piece of ['one ', 'two']) signer.update(Buffer.from(piece))
       const signature = signer.sign()
       assert.ok(signature.length <= longest)
       const verification = VerificationKey.parse(curve, Buffer.from(key.compressPoint).toString('base64'))
       assert.ok(verify(hash, Buffer.from('one two'), verification.publicKey, signature))
       const attempt = (text: string, bytes = signature) => {
-        const verifier = createVerifier(suite, verification)
+        const verifier = getEngine().createVerifier(hash, verification.publicKey)
         verifier.update(Buffer.from(text))
         return verifier.verify(bytes)
       }

@@ -243,7 +243,13 @@ function hash(bytes: Uint8Array): string {
 
 /** An engine whose random bytes are all alike. */
 function withoutRandomness(engine: Engine): Engine {
-  return Object.assign(Object.create(engine) as Engine, { randomFill: (out: Uint8Array) => void out.fill(7) })
+  const randomFill = (out: Uint8Array) => void out.fill(7)
+  return new Proxy(engine, {
+    get: (target, name) => {
+      const value = Reflect.get(target, name)
+      return name === 'randomFill' ? randomFill : typeof value === 'function' ? value.bind(target) : value
+    },
+  })
 }
 
 test.run()
