@@ -3,10 +3,10 @@ import type { Command } from 'commander'
 import { AlgorithmSuite, type MessageHeader, SealwaxError } from '../index'
 import { SUFFIX, withoutSuffix } from './encrypt'
 import { orInterrupted, UsageError } from './errors'
-import { type Io, into, type Source, transfer, transformFile } from './io'
+import { type Io, type Source, transfer, transformFile } from './io'
 import { toKeyring } from './keys'
 import { addCommonOptions, type CommonOptions, clientOf, collect, contextOf } from './options'
-import { type Sink, writeAll } from './sink'
+import type { Sink } from './sink'
 import { type TreeWork, transformTree, treeTarget } from './tree'
 
 interface DecryptOptions extends CommonOptions {
@@ -58,7 +58,7 @@ async function decrypting(options: DecryptOptions, signal: AbortSignal): Promise
     secret: true,
     rename: withoutSuffix,
     run: (source, sink, io) =>
-      sink.immediate && !early ? release(source, sink, open, io) : transfer(source, open(), into(sink), io),
+      sink.immediate && !early ? release(source, sink, open, io) : transfer(source, open(), sink.write, io),
   }
 }
 
@@ -75,25 +75,16 @@ async function release(source: Source, sink: Sink, open: () => DecryptStream, io
     if (signed && twice) io.progress.phase('verifying', source.length)
   })
   try {
-    await transfer(
-      source,
-      stream,
-      async (pieces) => {
-        for await (const piece of pieces) {
-          if (!signed) await writeAll(sink, piece)
-          else if (!twice) held.add(piece)
-        }
-      },
-      io,
-    )
+    const consume = (piece: Uint8Array) => (!signed ? sink.write(piece) : twice ? undefined : held.add(piece))
+    await transfer(source, stream, consume, io)
     source.checkUnchanged()
-    for (const piece of held.pieces) await writeAll(sink, piece)
+    for (const piece of held.pieces) await sink.write(piece)
   } finally {
     held.wipe()
   }
   if (!signed || !twice) return
   io.progress.phase('decrypting', source.length)
-  await transfer(source, open(), into(sink), io)
+  await transfer(source, open(), sink.write, io)
 }
 
 type DecryptStream = ReturnType<ReturnType<typeof clientOf>['decryptStream']>

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { AlgorithmSuiteIdentifier } from '../index'
 import { orInterrupted, UsageError } from './errors'
-import { into, transfer, transformFile } from './io'
+import { transfer, transformFile } from './io'
 import { toKeyring } from './keys'
 import { addCommonOptions, type CommonOptions, clientOf, contextOf, parseLength, parseSuite } from './options'
 import { type TreeWork, transformTree, treeTarget } from './tree'
@@ -44,7 +44,7 @@ async function encrypting(options: EncryptOptions, signal: AbortSignal): Promise
     label: 'encrypting',
     secret: false,
     rename: (name) => Buffer.concat([name, Buffer.from(SUFFIX)]),
-    run: (source, sink, io) => transfer(source, client.encryptStream(keyring, op), into(sink), io),
+    run: (source, sink, io) => transfer(source, client.encryptStream(keyring, op), sink.write, io),
   }
 }
 

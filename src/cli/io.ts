@@ -3,7 +3,7 @@ import type { Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { fileError, nameOf, naming, type Path } from './errors'
 import { openProgress, type Progress } from './progress'
-import { openSink, type Sink, type Target, writeAll } from './sink'
+import { openSink, type Sink, type Target } from './sink'
 
 /** What goes along with every transfer. */
 export interface Io {
@@ -57,26 +57,35 @@ export async function transformSource(
   }
 }
 
-/** Sends all bytes of `source` through `transform`; `consume` takes what comes out, at its own pace. */
+/** Sends all bytes of `source` through `transform`, and what comes out, piece by piece, to `consume`. */
 export async function transfer(
   source: Source,
   transform: Duplex,
-  consume: (pieces: AsyncIterable<Uint8Array>) => Promise<void>,
+  consume: (piece: Uint8Array) => void | Promise<void>,
   { signal, progress }: Io,
 ): Promise<void> {
+  let failure: unknown
+  const consumeAll = async (pieces: AsyncIterable<Uint8Array>) => {
+    for await (const piece of pieces) {
+      try {
+        await consume(piece)
+      } catch (error) {
+        failure = error
+        throw error
+      }
+    }
+  }
   await naming(source.name, 'read', async () => {
     const input = source.read()
-    const done = pipeline(input, transform, consume, { signal })
+    const done = pipeline(input, transform, consumeAll, { signal })
     input.on('data', (chunk: Uint8Array) => progress.add(chunk.length))
-    await done
+    try {
+      await done
+    } catch (error) {
+      // To the pipeline, a consumer that stops early is an abort.
+      throw failure ?? error
+    }
   })
-}
-
-/** A consumer that writes to `sink`. */
-export function into(sink: Sink): (pieces: AsyncIterable<Uint8Array>) => Promise<void> {
-  return async (pieces) => {
-    for await (const piece of pieces) await writeAll(sink, piece)
-  }
 }
 
 /** Something to read. */

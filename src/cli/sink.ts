@@ -34,11 +34,10 @@ export interface Target {
 
 /** Where bytes go. */
 export interface Sink {
-  /** For people. */
-  readonly name: string
-  readonly fd: number
   /** Whether what is written can be read by others at once: there is no taking it back. */
   readonly immediate: boolean
+  /** Writes all of `bytes`. */
+  readonly write: (bytes: Uint8Array) => Promise<void>
   /** Gives the complete output its name. */
   commit(): Promise<void>
   /** Closes, and removes what was not committed. */
@@ -49,7 +48,7 @@ export interface Sink {
 export async function writeOutput(target: Target, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
   const sink = await openSink(target)
   try {
-    await writeAll(sink, bytes)
+    await sink.write(bytes)
     signal.throwIfAborted()
     await sink.commit()
   } finally {
@@ -69,7 +68,7 @@ export async function openSink(target: Target, source?: Stats): Promise<Sink> {
   if (path === '-') {
     const name = 'standard output'
     if (source && sameFile(source, fstatSync(1))) throw fileError(`${name} is the input file itself`)
-    return { name, fd: 1, immediate: true, commit: async () => {}, discard: () => {} }
+    return { immediate: true, write: writer(1, name), commit: async () => {}, discard: () => {} }
   }
   const name = nameOf(path)
   return await naming(name, 'write', async () => {
@@ -79,13 +78,6 @@ export async function openSink(target: Target, source?: Stats): Promise<Sink> {
     if (existing && !existing.isFile()) return await openDevice(path, name)
     if (!force && lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name)
     return openTemporary(target, name)
-  })
-}
-
-/** Writes all of `bytes`. */
-export async function writeAll({ name, fd }: Sink, bytes: Uint8Array): Promise<void> {
-  await naming(name, 'write', async () => {
-    for (let offset = 0; offset < bytes.length; ) offset += await writeSome(fd, bytes.subarray(offset))
   })
 }
 
@@ -100,7 +92,7 @@ const temporaries = new Set<Path>()
 /** Pipes and devices are written as they are: no file can take their place. */
 async function openDevice(path: Path, name: string): Promise<Sink> {
   const fd = await promisify(open)(path, 'w')
-  return { name, fd, immediate: true, commit: async () => {}, discard: () => closeSync(fd) }
+  return { immediate: true, write: writer(fd, name), commit: async () => {}, discard: () => closeSync(fd) }
 }
 
 function openTemporary({ path, force, secret }: Target, name: string): Sink {
@@ -109,9 +101,8 @@ function openTemporary({ path, force, secret }: Target, name: string): Sink {
   const fd = openSync(temporary, 'wx', secret ? 0o600 : 0o666)
   temporaries.add(temporary)
   return {
-    name,
-    fd,
     immediate: false,
+    write: writer(fd, name),
     commit: () =>
       naming(name, 'write', async () => {
         if (secret) fchmodSync(fd, 0o600)
@@ -156,6 +147,13 @@ async function syncFolder(folder: Path): Promise<void> {
   const fd = await promisify(open)(folder, 'r')
   await promisify(fsync)(fd).catch(() => {})
   closeSync(fd)
+}
+
+function writer(fd: number, name: string): Sink['write'] {
+  return (bytes) =>
+    naming(name, 'write', async () => {
+      for (let offset = 0; offset < bytes.length; ) offset += await writeSome(fd, bytes.subarray(offset))
+    })
 }
 
 async function writeSome(fd: number, bytes: Uint8Array): Promise<number> {

@@ -125,9 +125,13 @@ function inFolder(folder: Buffer, name: Buffer): Buffer {
 
 /** Makes the folder `output`, and sees to it that nothing is both input and output, in this run or the next. */
 async function openFolders(input: string, output: string, secret: boolean): Promise<void> {
-  const from = await naming(quote(input), 'read', () => realpathSync(input))
+  const from = await naming(quote(input), 'read', () => {
+    if (!statSync(input).isDirectory()) throw fileError(`${quote(input)} is not a folder`)
+    return realpathSync(input)
+  })
   await naming(quote(output), 'write', () => {
-    const exists = statSync(output, { throwIfNoEntry: false }) !== undefined
+    const exists = statSync(output, { throwIfNoEntry: false })
+    if (exists && !exists.isDirectory()) throw fileError(`${quote(output)} is not a folder`)
     const to = exists ? realpathSync(output) : join(realpathSync(dirname(output)), basename(output))
     if (isInside(from, to) || isInside(to, from)) {
       throw fileError(`${quote(input)} and ${quote(output)} lie one in the other`)

@@ -1,0 +1,150 @@
+import type { ChildProcess } from 'node:child_process'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { path, read, sealwax, start } from './cli'
+
+const CREDENTIALS = { accessKeyId: 'local-id', secretAccessKey: 'local-secret-that-is-not-printed' }
+const WARNING = 'sealwax: FOR DEVELOPMENT AND TESTS ONLY: whoever can connect may use and delete every key.\n'
+
+test.before(() => {
+  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
+  process.env['AWS_ACCESS_KEY_ID'] = CREDENTIALS.accessKeyId
+  process.env['AWS_SECRET_ACCESS_KEY'] = CREDENTIALS.secretAccessKey
+  writeFileSync(path('credentials.json'), JSON.stringify(CREDENTIALS), { mode: 0o600 })
+  writeFileSync(path('plain'), 'plaintext')
+})
+
+const servers = new Set<ChildProcess>()
+test.after(() => {
+  for (const server of servers) server.kill()
+})
+
+/** Starts a local KMS, and returns how to reach and stop it. */
+async function serve(...args: string[]) {
+  const { child, done } = start(['kms', 'serve', ...args])
+  servers.add(child)
+  const endpoint = await new Promise<string>((resolve, reject) => {
+    child.stdout!.once('data', (line) => resolve(line.toString().trimEnd()))
+    done.then(({ stderr }) => reject(new Error(stderr)), reject)
+  })
+  const stop = async (signal: NodeJS.Signals) => {
+    child.kill(signal)
+    return await done
+  }
+  return { endpoint, stop }
+}
+
+async function createKey(endpoint: string, credentials = CREDENTIALS): Promise<string> {
+  const client = new KMSClient({ endpoint, region: 'eu-west-1', credentials })
+  try {
+    return (await client.send(new CreateKeyCommand({}))).KeyMetadata!.Arn!
+  } finally {
+    client.destroy()
+  }
+}
+
+test('files under KMS keys: strict, several, discovery', async () => {
+  const kms = await serve()
+  const at = ['--kms-endpoint', kms.endpoint]
+  const [one, two] = [await createKey(kms.endpoint), await createKey(kms.endpoint)]
+  const encrypted = await sealwax(
+    'encrypt',
+    'plain',
+    '-o',
+    'kms.sealed',
+    ...at,
+    '--wrapping-key',
+    one,
+    '--wrapping-key',
+    two,
+  )
+  assert.equal([encrypted.code, encrypted.stderr], [0, ''])
+  const decrypt = (...args: string[]) => sealwax('decrypt', 'kms.sealed', '-o', '-', ...at, ...args)
+  for (const args of [
+    ['--wrapping-key', one],
+    ['--wrapping-key', two],
+    ['--discovery'],
+    ['--discovery', '--discovery-account', '111122223333'],
+  ]) {
+    const { code, stdout, stderr } = await decrypt(...args)
+    assert.equal([code, stdout.toString(), stderr], [0, 'plaintext', ''])
+  }
+  const third = await createKey(kms.endpoint)
+  for (const args of [
+    ['--wrapping-key', third],
+    ['--discovery', '--discovery-account', '999999999999'],
+  ]) {
+    const { code, stdout, stderr } = await decrypt(...args)
+    assert.equal([code, stdout.length], [3, 0])
+    assert.match(stderr, /ERR_NO_DATA_KEY/)
+  }
+  const missing = one.replace(/[^/]+$/, '00000000-0000-0000-0000-000000000000')
+  const failed = await sealwax('encrypt', 'plain', '-o', 'missing.sealed', ...at, '--wrapping-key', missing)
+  assert.is(failed.code, 1)
+  assert.match(failed.stderr, /NotFoundException.*\[ERR_KEY_SERVICE\]/)
+
+  const stopped = await kms.stop('SIGINT')
+  assert.equal([stopped.code, stopped.stderr], [0, WARNING])
+  const gone = await decrypt('--wrapping-key', one)
+  assert.is(gone.code, 3)
+  assert.match(gone.stderr, /ERR_NO_DATA_KEY\]\n {2}KMS decrypt with arn:aws:kms:/)
+})
+
+test('keys are kept in a folder, requests must be signed, and the log is lines of JSON', async () => {
+  const args = ['--data', 'store', '--credentials', 'credentials.json', '--log']
+  const first = await serve(...args)
+  const key = await createKey(first.endpoint)
+  const wrong = { ...CREDENTIALS, secretAccessKey: 'another' }
+  assert.match((await createKey(first.endpoint, wrong).catch(String)) as string, /signature|Signature/)
+  await sealwax('encrypt', 'plain', '-o', 'kept.sealed', '--kms-endpoint', first.endpoint, '--wrapping-key', key)
+  const { code, stderr } = await first.stop('SIGTERM')
+  assert.is(code, 0)
+  assert.not.ok(stderr.includes(CREDENTIALS.secretAccessKey))
+  const lines = stderr.split('\n').filter((line) => line !== '' && `${line}\n` !== WARNING)
+  assert.ok(
+    lines.map((line) => JSON.parse(line)).some(({ operation }) => operation === 'GenerateDataKey'),
+    stderr,
+  )
+
+  const second = await serve(...args, '--port', new URL(first.endpoint).port)
+  assert.is(second.endpoint, first.endpoint)
+  const back = await sealwax('decrypt', 'kept.sealed', '--kms-endpoint', second.endpoint, '--wrapping-key', key)
+  assert.equal([back.code, read('kept').toString()], [0, 'plaintext'])
+  await second.stop('SIGTERM')
+  assert.ok(readdirSync(path('store')).includes('keys.sealed'))
+})
+
+const ARN = 'arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab'
+
+const CASES: [args: string[], code: number, stderr: RegExp][] = [
+  [['kms'], 2, /Usage: sealwax kms/],
+  [['kms', 'serve', '--port', '65536'], 2, /from 0 to 65535/],
+  [['kms', 'serve', '--credentials', 'missing'], 1, /cannot read "missing"/],
+  [['kms', 'serve', '--credentials', 'plain'], 1, /open to others/],
+  [['kms', 'serve', '--credentials', 'empty.json'], 1, /"accessKeyId" and "secretAccessKey"/],
+  [['encrypt', 'plain', '--wrapping-key', 'arn:nonsense'], 2, /rn/],
+  [['encrypt', 'plain', '--wrapping-key', ARN, '--kms-endpoint', 'ftp://x'], 2, /must be a URL/],
+  [['encrypt', 'plain', '--discovery'], 2, /unknown option/],
+  [['decrypt', 'plain', '--wrapping-key', ARN, '--discovery', '-o', 'x'], 2, /leave out --wrapping-key/],
+]
+
+for (const [args, code, message] of CASES) {
+  test(`refuses: ${args.join(' ')}`, async () => {
+    writeFileSync(path('empty.json'), '{"accessKeyId":1}', { mode: 0o600 })
+    const result = await sealwax(...args)
+    assert.match(result.stderr, message)
+    assert.is(result.code, code)
+  })
+}
+
+test('does not start in production', async () => {
+  const { child, done } = start(['kms', 'serve'], { env: { ...process.env, NODE_ENV: 'production' } })
+  child.stdin!.end()
+  const { code, stderr } = await done
+  assert.is(code, 1)
+  assert.match(stderr, /for development and tests only/)
+})
+
+test.run()

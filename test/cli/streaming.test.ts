@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto'
+import { appendFileSync, existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { path, read, sealwax, sealwaxWith, shell, start, temporaries } from './cli'
+
+const KEY = ['-k', 'key.json']
+const UNSIGNED = ['--suite', '0x0478']
+const EARLY = '--release-plaintext-before-signature-is-verified'
+const MEBIBYTE = 2 ** 20
+/** Node.js itself with the compiler of these tests takes half of it. */
+const MAX_MEMORY = 260 * MEBIBYTE
+
+const plaintext = randomBytes(300_000)
+
+test.before(async () => {
+  writeFileSync(path('plain'), plaintext)
+  writeFileSync(path('sparse'), '')
+  truncateSync(path('sparse'), 320 * MEBIBYTE)
+  writeFileSync(path('peak.cjs'), PEAK)
+  const made = await shell(`
+    set -e
+    "$@" keygen key.json
+    "$@" encrypt plain -k key.json -o signed
+    "$@" encrypt plain -k key.json -o unsigned --suite 0x0478
+    "$@" encrypt sparse -k key.json -o large --frame-length 1MiB`)
+  assert.is(made.code, 0, made.stderr)
+})
+
+const PEAK = `process.on('exit', () => {
+  const [, kibibytes] = /VmHWM:\\s+(\\d+) kB/.exec(require('fs').readFileSync('/proc/self/status', 'utf8'))
+  require('fs').appendFileSync(process.env.PEAKS, kibibytes + '\\n')
+})`
+
+/** Runs a shell script and returns the most memory that each of its commands has had. */
+async function peaksOf(script: string): Promise<number[]> {
+  writeFileSync(path('peaks'), '')
+  const hook = `PEAKS='${path('peaks')}' NODE_OPTIONS='--require ${path('peak.cjs')}'`
+  const { code, stderr } = await shell(`set -e; export ${hook}; ${script}`)
+  assert.equal([code, stderr], [0, ''])
+  return read('peaks')
+    .toString()
+    .trimEnd()
+    .split('\n')
+    .map((kibibytes) => Number(kibibytes) * 1024)
+}
+
+test('memory stays the same for files of any size', async () => {
+  if (!existsSync('/proc/self/status')) return console.log('SKIPPED memory: no /proc')
+  const peaks = await peaksOf(`
+    "$@" encrypt sparse -k key.json -o /dev/null
+    "$@" encrypt sparse -k key.json -o large2
+    "$@" decrypt large -k key.json -o back
+    "$@" decrypt large -k key.json -o /dev/null
+    cmp sparse back; rm large2 back`)
+  assert.is(peaks.length, 4)
+  for (const peak of peaks) assert.ok(peak < MAX_MEMORY, `${peak / MEBIBYTE} MiB`)
+})
+
+test('a file longer than 4 GiB, through pipes', async () => {
+  truncateSync(path('sparse'), 4096 * MEBIBYTE + 12_345)
+  const { code, stderr } = await shell(`
+    "$@" encrypt sparse -k key.json -o - --suite 0x0478 --frame-length 1MiB | "$@" decrypt - -k key.json | cmp - sparse`)
+  truncateSync(path('sparse'), 320 * MEBIBYTE)
+  assert.equal([code, stderr], [0, ''])
+})
+
+test('output begins before the input has ended', async () => {
+  for (const [args, input] of [
+    [['encrypt', '-', ...KEY], plaintext],
+    [['encrypt', '-', ...KEY, ...UNSIGNED], plaintext],
+    [['decrypt', '-', ...KEY], read('unsigned')],
+    [['decrypt', '-', ...KEY, EARLY], read('signed')],
+  ] as const) {
+    const { child, done } = start(args)
+    const begun = new Promise((resolve) => child.stdout!.once('data', resolve))
+    child.stdin!.write(input.subarray(0, 150_000))
+    await begun
+    child.stdin!.end(input.subarray(150_000))
+    const { code, stdout } = await done
+    assert.is(code, 0)
+    if (args[0] === 'decrypt') assert.ok(stdout.equals(plaintext))
+  }
+})
+
+test('frames of an unsigned message go out one by one; a cut one ends with exit code 3', async () => {
+  const { code, stdout, stderr } = await sealwaxWith(read('unsigned').subarray(0, -1), 'decrypt', '-', ...KEY)
+  assert.is(code, 3)
+  assert.match(stderr, /ERR_MESSAGE_TRUNCATED/)
+  assert.ok(stdout.length > 0 && plaintext.subarray(0, stdout.length).equals(stdout))
+})
+
+test('nothing of a signed message goes to standard output before its signature is verified', async () => {
+  const message = read('signed')
+  const wrong = Buffer.from(message)
+  wrong[wrong.length - 20]! ^= 1
+  for (const [name, bytes] of Object.entries({ wrong, cut: message.subarray(0, -1) })) {
+    writeFileSync(path(name), bytes)
+    const file = await sealwax('decrypt', name, ...KEY, '-o', '-')
+    assert.equal([file.code, file.stdout.length], [3, 0], name)
+    const device = await shell(`"$@" decrypt ${name} -k key.json -o /dev/stdout | wc -c`)
+    assert.is(device.stdout.toString().trim(), '0')
+    const pipe = await sealwaxWith(bytes, 'decrypt', '-', ...KEY)
+    assert.equal([pipe.code, pipe.stdout.length], [3, 0], name)
+    const early = await sealwaxWith(bytes, 'decrypt', '-', ...KEY, EARLY)
+    assert.is(early.code, 3)
+    assert.ok(early.stdout.length > 0 && plaintext.subarray(0, early.stdout.length).equals(early.stdout))
+  }
+  for (const from of [message, '']) {
+    const whole = await sealwaxWith(from, 'decrypt', from ? '-' : 'signed', ...KEY, '-o', '-')
+    assert.equal([whole.code, whole.stdout.equals(plaintext)], [0, true])
+  }
+})
+
+test('a signed message too large to hold, through a pipe: the error names the ways out, and they lead out', async () => {
+  const { code, stdout, stderr } = await shell(
+    '"$@" decrypt - -k key.json < large | wc -c; cat large | "$@" decrypt - -k key.json',
+  )
+  assert.is(code, 1)
+  assert.is(stdout.toString().trim(), '0')
+  const error =
+    /more than 64 MiB.*from a file.*--output.*--release-plaintext-before-signature-is-verified.*\[ERR_LIMIT_EXCEEDED\]/
+  assert.match(stderr, error)
+  const ways = await shell(`
+    set -e
+    "$@" decrypt large -k key.json -o - | cmp - sparse
+    "$@" decrypt - -k key.json ${EARLY} < large | cmp - sparse
+    "$@" decrypt - -k key.json -o back < large; cmp back sparse; rm back`)
+  assert.equal([ways.code, ways.stderr], [0, ''])
+})
+
+test('a file that changes between the reading that verifies and the one that writes', async () => {
+  const { child, done } = start(['decrypt', 'large', ...KEY, '-o', '-'])
+  child.stdout!.once('data', () => appendFileSync(path('large'), 'more'))
+  const { code, stderr } = await done
+  truncateSync(path('large'), read('large').length - 4)
+  assert.is(code, 1)
+  assert.match(stderr, /"large" changed while it was read/)
+})
+
+test('a bad message stops the command while its input stays open', async () => {
+  const { child, done } = start(['decrypt', '-', ...KEY])
+  child.stdin!.write('no message')
+  assert.is((await done).code, 3)
+})
+
+test('frame lengths with units', async () => {
+  for (const [text, expected] of [
+    ['64KiB', 65536],
+    ['1MiB', MEBIBYTE],
+    ['4096', 4096],
+  ] as const) {
+    await sealwaxWith('text', 'encrypt', '-', ...KEY, '--frame-length', text, '-fo', 'units')
+    const { stdout } = await sealwaxWith('', 'inspect', 'units', '--json')
+    assert.is(JSON.parse(stdout.toString()).frameLength, expected)
+  }
+})
+
+test('what a killed run left does not stop the next', async () => {
+  const { child, done } = start(['encrypt', '-', ...KEY, '-o', 'again'])
+  child.stdin!.write('text')
+  while (temporaries().length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  child.kill('SIGKILL')
+  await done
+  assert.is(temporaries().length, 1)
+  assert.is((await sealwaxWith('text', 'encrypt', '-', ...KEY, '-o', 'again')).code, 0)
+  assert.ok(readdirSync(path('.')).includes('again'))
+})
+
+test.run()
