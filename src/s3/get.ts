@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { pipeline, Readable } from 'node:stream'
 import type {
   GetObjectCommandInput,
   GetObjectCommandOutput,
@@ -61,13 +61,21 @@ export async function headObject(
 ): Promise<HeadObjectCommandOutput> {
   const { EncryptionContext: _, ...input } = call.input
   const output = await call.next(input)
-  const stored = parseS3Metadata(output.Metadata ?? {})
   const isWhole = input.Range === undefined && input.PartNumber === undefined
   const { ContentLength = 0 } = output
-  const isGcm = stored !== undefined && stored.contentAlgorithm !== 'AES/CBC/PKCS5Padding'
-  return isGcm && isWhole && ContentLength >= TAG_LENGTH
+  return isGcm(output.Metadata ?? {}) && isWhole && ContentLength >= TAG_LENGTH
     ? { ...output, ContentLength: ContentLength - TAG_LENGTH }
     : output
+}
+
+/** Metadata that break a rule are for GetObject to refuse. */
+function isGcm(metadata: S3Metadata): boolean {
+  try {
+    const stored = parseS3Metadata(metadata)
+    return stored !== undefined && stored.contentAlgorithm !== 'AES/CBC/PKCS5Padding'
+  } catch {
+    return false
+  }
 }
 
 async function open(
@@ -79,10 +87,10 @@ async function open(
   const overhead = contentKey.mode === 'gcm' ? TAG_LENGTH : 16
   if (enableDelayedAuthenticationMode && output.Body instanceof Readable) {
     const plaintext = openDelayed(contentKey)
-    output.Body.on('error', (error) => plaintext.destroy(error))
-    plaintext.on('close', () => discardBody(output.Body))
+    // Whichever of the two ends badly ends the other; the consumer of the plaintext hears of it there.
+    pipeline(output.Body, plaintext, () => {})
     const { ContentLength: _, ...rest } = output
-    return { ...rest, Body: toSdkBody(output.Body.pipe(plaintext)) }
+    return { ...rest, Body: toSdkBody(plaintext) }
   }
   if ((output.ContentLength ?? 0) > bufferSize + overhead) throw tooLong(bufferSize)
   const body = await readBody(output.Body, bufferSize + overhead)

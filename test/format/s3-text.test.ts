@@ -1,0 +1,88 @@
+import * as fc from 'fast-check'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { decodeHeaderText, parseFlatJson, parseStringMap, serializeStringMap } from '../../src/format/s3-text'
+import { throws } from '../support/expect'
+
+const name = fc.string({ unit: 'binary', maxLength: 8 })
+const value = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('{', '"', ',', '\\', ':', '","', '\\"'))
+const maps = fc.dictionary(name, value, { maxKeys: 6 })
+
+test('what was written is read again, through ASCII', () => {
+  fc.assert(
+    fc.property(maps, (map) => {
+      const text = serializeStringMap(map)
+      assert.match(text, /^[ -~]*$/)
+      assert.equal(Object.entries(parseStringMap(text, 'map')), Object.entries(JSON.parse(text)))
+      assert.equal(Object.entries(parseStringMap(text, 'map')).sort(), Object.entries(map).sort())
+    }),
+  )
+})
+
+test('flat JSON in whatever form reads as JSON.parse reads it', () => {
+  fc.assert(
+    fc.property(maps, fc.constantFrom(0, 2, '\t'), (map, space) => {
+      const text = JSON.stringify(map, null, space)
+      assert.equal(parseFlatJson(text, 'map'), Object.entries(JSON.parse(text)))
+    }),
+  )
+})
+
+test('a name that is there twice is refused, however it is written', () => {
+  fc.assert(
+    fc.property(maps, name, value, value, (map, twice, first, second) => {
+      const pairs = [...Object.entries(map), [twice, first], [twice, second]]
+      const text = `{${pairs.map(([key, text]) => `${JSON.stringify(key)} : ${JSON.stringify(text)}`).join(' , ')}}`
+      throws(() => parseFlatJson(text, 'map'), 'ERR_MESSAGE_MALFORMED', /twice/)
+    }),
+  )
+  throws(() => parseFlatJson('{"a":1,"\\u0061":1}', 'map'), 'ERR_MESSAGE_MALFORMED', /twice/)
+})
+
+test('names of Object.prototype are names like any other', () => {
+  const map = parseStringMap('{"__proto__":"a","constructor":"b"}', 'map')
+  assert.equal(Object.entries(map), [
+    ['__proto__', 'a'],
+    ['constructor', 'b'],
+  ])
+  assert.is(Object.getPrototypeOf(map), null)
+  throws(() => parseFlatJson('{"__proto__":"a","__proto__":"b"}', 'map'), 'ERR_MESSAGE_MALFORMED')
+})
+
+test('a header that S3 encoded gives the text that was sent', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (text) => {
+      const latin1 = Buffer.from(text, 'utf8').toString('latin1')
+      const encoded = Buffer.from(latin1, 'utf8').toString('base64')
+      const expected = text.includes('=?') ? decodeHeaderText(text) : text
+      if (text !== '') assert.is(decodeHeaderText(`=?UTF-8?B?${encoded}?=`), /[^\0-\x7f]/.test(text) ? text : expected)
+      assert.is(decodeHeaderText(latin1), expected)
+    }),
+  )
+})
+
+test('text that is not an encoded word stays as it is', () => {
+  for (const text of [
+    '',
+    'a',
+    '=?',
+    '=?UTF-8?X?YQ==?=',
+    '=?ISO-8859-1?Q?a?=',
+    '=?UTF-8?B?YQ==',
+    'a=?b?=',
+    '=?UTF-8?B?/w==?=',
+  ]) {
+    assert.is(decodeHeaderText(text), text)
+  }
+  assert.is(decodeHeaderText('x =?utf-8?q?=41_b?= \r\n =?UTF-8?B?Yw==?= y'), 'x A bc y')
+  assert.is(decodeHeaderText('caf\u00e9'), 'caf\u00e9', 'Latin-1 that is no UTF-8')
+})
+
+test('decoding takes time in proportion to the text', () => {
+  for (const part of ['=?UTF-8?B?', '=?UTF-8?Q?a?= ', '=?UTF-8?B?YQ==?=', '"\\', '{"a":']) {
+    decodeHeaderText(part.repeat(20_000))
+    throws(() => parseFlatJson(part.repeat(10_000), 'map'), 'ERR_MESSAGE_MALFORMED')
+  }
+})
+
+test.run()
