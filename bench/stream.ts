@@ -1,0 +1,209 @@
+/**
+ * Streams: `npx tsx bench/stream.ts [GiB, default 1] [part of a case's name] [--directory DIR] [--chunk KiB]`.
+ *
+ * Every contender is one pipeline in its own process, from a file (`createReadStream`, 64 KiB at a time, Node's default;
+ * `--chunk` for another) to a sink that counts. Contenders: no stream between the two at all; Sealwax; a careful
+ * Transform over node:crypto for the same frames (no header, no key wrapping); @aws-crypto/client-node, on an eighth of
+ * the length. Before it is timed, each must give back what it was given, and the two libraries must open each other's.
+ * Figures are the median of three runs; memory is the peak above the bare pipeline's peak.
+ */
+import { createHash } from 'node:crypto'
+import {
+  closeSync,
+  createReadStream,
+  createWriteStream,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { type Duplex, Readable, Writable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import * as peer from '@aws-crypto/client-node'
+import { getEngine } from '../src/engine/engine'
+import * as sealwax from '../src/index'
+import { answer, childTask, measureInChild, showLength } from './contender'
+import { LoopOpener, LoopSealer } from './stream-loop'
+
+interface Case {
+  readonly direction: 'encrypt' | 'decrypt'
+  readonly suiteId: number
+  readonly frameLength: number
+}
+
+interface Task extends Case {
+  readonly step: 'prepare' | 'run'
+  /** Plaintext, or what this contender makes of it. */
+  readonly plain: string
+  readonly sealed: string
+  readonly chunkLength: number
+}
+
+interface Run {
+  /** Plaintext bytes per second, in millions. */
+  readonly speed: number
+  /** Peak resident memory of the process, in MiB. */
+  readonly peak: number
+  /** The longest time between two turns of the event loop, in milliseconds. */
+  readonly block: number
+}
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const RUNS = 3
+const CONTENDERS = ['no encryption', 'sealwax', 'node:crypto', 'client-node'] as const
+type Contender = (typeof CONTENDERS)[number]
+
+function parent(): void {
+  const length = Math.round(Number(/^[\d.]+$/.exec(process.argv[2] ?? '')?.[0] ?? 1) * 1024) * MIB
+  const filter = process.argv.slice(2).find((arg) => /^(en|de)crypt/.test(arg)) ?? ''
+  const option = (name: string, otherwise: string) => {
+    const at = process.argv.indexOf(name)
+    return at < 0 ? otherwise : process.argv[at + 1]!
+  }
+  const directory = mkdtempSync(join(option('--directory', tmpdir()), 'sealwax-bench-'))
+  const chunkLength = Number(option('--chunk', '64')) * KIB
+  const { openssl, cpu, threads } = getEngine().info()
+  console.log(`Node ${process.version}, ${openssl}, ${cpu.join(' ')}, ${threads} threads`)
+  console.log(`${showLength(length)} from a file, ${showLength(chunkLength)} at a time\n`)
+  const sha384 = hashAlone()
+  console.log(row('', ...CONTENDERS, 'to bare', 'to loop', 'to peer', 'memory', 'block'))
+  try {
+    const plain = writePlaintext(join(directory, 'plain'), length)
+    const few = writePlaintext(join(directory, 'few'), Math.max(16 * MIB, length / 8))
+    for (const one of cases()) {
+      const name = `${one.direction} 0x0${one.suiteId.toString(16)}, ${showLength(one.frameLength)} frames`
+      if (!name.startsWith(filter)) continue
+      const runs = CONTENDERS.map((contender) => {
+        const input = contender === 'client-node' ? few : plain
+        return measure(contender, { ...one, plain: input, sealed: join(directory, 'sealed'), chunkLength })
+      })
+      const [bare, ours, loop, theirs] = runs.map((run) => run ?? { speed: Number.NaN, peak: 0, block: 0 })
+      const ratio = (other: Run | undefined) => `${(ours!.speed / other!.speed).toFixed(2)}x`
+      const memory = `${Math.max(0, Math.round(ours!.peak - bare!.peak))} MiB`
+      const speeds = [bare, ours, loop, theirs].map((run) => `${run!.speed.toFixed(0)} MB/s`)
+      console.log(row(name, ...speeds, ratio(bare), ratio(loop), ratio(theirs), memory, `${ours!.block.toFixed(1)} ms`))
+    }
+    console.log(`\nSHA-384 alone, the bound of signed messages: ${sha384.toFixed(0)} MB/s`)
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+}
+
+function* cases(): Generator<Case> {
+  for (const suiteId of [0x0478, 0x0578]) {
+    for (const frameLength of [4 * KIB, 64 * KIB, MIB]) {
+      for (const direction of ['encrypt', 'decrypt'] as const) yield { direction, suiteId, frameLength }
+    }
+  }
+}
+
+function measure(contender: Contender, task: Omit<Task, 'step'>): Run | undefined {
+  const child = <T>(step: Task['step']) => measureInChild<T>(__filename, contender, { ...task, step })
+  if (!child('prepare')) return undefined
+  const runs = Array.from({ length: RUNS }, () => child<Run>('run')).filter((run) => run !== undefined)
+  return runs.sort((a, b) => a.speed - b.speed)[runs.length >> 1]
+}
+
+/** A file of `length` bytes that do not repeat within a batch. */
+function writePlaintext(file: string, length: number): string {
+  const piece = getEngine().randomBytes(MIB)
+  const descriptor = openSync(file, 'w')
+  for (let left = length; left > 0; left -= piece.length) writeSync(descriptor, piece, 0, Math.min(left, piece.length))
+  closeSync(descriptor)
+  return file
+}
+
+function hashAlone(): number {
+  const piece = getEngine().randomBytes(64 * KIB)
+  const speeds = Array.from({ length: RUNS }, () => {
+    const hash = createHash('sha384')
+    const start = performance.now()
+    for (let i = 0; i < 4096; i++) hash.update(piece)
+    return (4096 * piece.length) / 1000 / (performance.now() - start)
+  })
+  return Math.max(...speeds)
+}
+
+async function child(contender: Contender, task: Task): Promise<void> {
+  const { step, direction, plain, sealed, chunkLength } = task
+  const { seal, open } = contenderStreams(contender, task)
+  if (step === 'prepare') {
+    await verify(contender, task)
+    if (direction === 'decrypt') await run(createReadStream(plain), seal?.(), createWriteStream(sealed))
+    return answer(true)
+  }
+  let received = 0
+  const sink = new Writable({
+    write(piece: Buffer, _encoding, callback) {
+      received += piece.length
+      callback()
+    },
+  })
+  const input = createReadStream(direction === 'encrypt' ? plain : sealed, { highWaterMark: chunkLength })
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  delay.enable()
+  const start = performance.now()
+  await run(input, direction === 'encrypt' ? seal?.() : open?.(), sink)
+  const milliseconds = performance.now() - start
+  delay.disable()
+  const { size } = statSync(plain)
+  if (received < size) throw new Error(`${received} bytes of ${size}`)
+  const peak = process.resourceUsage().maxRSS / 1024
+  answer({ speed: size / 1000 / milliseconds, peak, block: delay.max / 1e6 } satisfies Run)
+}
+
+function run(source: Readable, stream: Duplex | undefined, sink: Writable): Promise<void> {
+  return stream ? pipeline(source, stream, sink) : pipeline(source, sink)
+}
+
+/** What a contender seals it opens, and the libraries open each other's. */
+async function verify(contender: Contender, task: Case): Promise<void> {
+  const { seal, open } = contenderStreams(contender, task)
+  if (!seal || !open) return
+  const plaintext = Buffer.from(getEngine().randomBytes(5 * MIB + 123))
+  const pieces = function* (bytes: Buffer) {
+    for (let at = 0; at < bytes.length; at += 50_000) yield bytes.subarray(at, at + 50_000)
+  }
+  const through = (bytes: Buffer, stream: Duplex) => buffer(Readable.from(pieces(bytes)).pipe(stream))
+  const sealed = await through(plaintext, seal())
+  const opened = [await through(sealed, open())]
+  if (contender === 'sealwax') opened.push(await through(sealed, contenderStreams('client-node', task).open!()))
+  if (contender === 'client-node') opened.push(await through(sealed, contenderStreams('sealwax', task).open!()))
+  if (!opened.every((bytes) => bytes.equals(plaintext))) throw new Error(`${contender} is wrong`)
+}
+
+function contenderStreams(contender: Contender, task: Case): { seal?: () => Duplex; open?: () => Duplex } {
+  if (contender === 'no encryption') return {}
+  const { suiteId, frameLength } = task
+  if (contender === 'node:crypto')
+    return {
+      seal: () => new LoopSealer(frameLength, suiteId === 0x0578),
+      open: () => new LoopOpener(frameLength, suiteId === 0x0578),
+    }
+  const library = contender === 'sealwax' ? sealwax : (peer as unknown as typeof sealwax)
+  const client = library.buildClient()
+  const keyring = new library.RawAesKeyringNode({
+    keyNamespace: 'bench',
+    keyName: 'key',
+    unencryptedMasterKey: new Uint8Array(32).fill(1),
+    wrappingSuite: library.RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
+  })
+  return {
+    seal: () => client.encryptStream(keyring, { suiteId, frameLength }),
+    open: () => client.decryptStream(keyring),
+  }
+}
+
+function row(first: string, ...cells: string[]): string {
+  return first.padEnd(32) + cells.map((cell) => cell.padStart(14)).join('')
+}
+
+const asked = childTask<Task>()
+if (asked) void child(asked.contender as Contender, asked.task)
+else parent()
