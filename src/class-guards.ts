@@ -18,6 +18,9 @@ export function readOnlyProperty<T, K extends keyof T>(object: T, name: K, value
   Object.defineProperty(object, name, { value, enumerable: true, writable: false })
 }
 
+/** A class whose instances are `T`. */
+export type Newable<T> = new (...args: never[]) => T
+
 type AnyClass = abstract new (...args: never[]) => object
 
 /** Freezes a class; its methods can no longer be replaced, new instances stay as open as they were. */

@@ -2,6 +2,7 @@ export {
   frozenClass,
   immutableBaseClass,
   immutableClass,
+  type Newable,
   NotSupported,
   needs,
   readOnlyProperty,
@@ -98,6 +99,8 @@ export {
   NodeDefaultCryptographicMaterialsManager,
   NodeDefaultCryptographicMaterialsManager as DefaultMaterialsManager,
   type NodeEncryptionRequest,
+  type NodeGetDecryptMaterials,
+  type NodeGetEncryptionMaterials,
   type NodeMaterialsManager,
   type NodeMaterialsManager as MaterialsManager,
 } from './materials/cmm'
@@ -113,6 +116,7 @@ export {
   getEncryptHelper,
 } from './materials/material-helpers'
 export {
+  type AwsEsdkKeyObject,
   type KeyringTrace,
   KeyringTraceFlag,
   NodeDecryptionMaterial,

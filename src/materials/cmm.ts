@@ -37,6 +37,9 @@ export interface NodeMaterialsManager {
   decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial>
 }
 
+export type NodeGetEncryptionMaterials = NodeMaterialsManager['getEncryptionMaterials']
+export type NodeGetDecryptMaterials = NodeMaterialsManager['decryptMaterials']
+
 /** The usual CMM (framework/default-cmm.md): fresh materials from one keyring, a fresh signature key where the suite signs. */
 export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsManager {
   readonly keyring: KeyringNode

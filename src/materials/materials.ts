@@ -7,6 +7,9 @@ import { describe } from '../options'
 import { NodeAlgorithmSuite } from '../suites'
 import { SignatureKey, VerificationKey } from './signature'
 
+/** A plaintext data key as `getUnencryptedDataKey` gives it, by the name that `@aws-crypto/client-node` has for it. */
+export type AwsEsdkKeyObject = KeyObject
+
 /** What a keyring did with a wrapping key; flags add up. */
 export enum KeyringTraceFlag {
   WRAPPING_KEY_GENERATED_DATA_KEY = 1,
