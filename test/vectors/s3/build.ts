@@ -37,6 +37,10 @@ export interface Recipe {
   lastBlock?: Buffer
   /** In place of the message in RSA-OAEP-SHA1. */
   oaepMessage?: (dataKey: Buffer) => Buffer
+  /** What becomes of the data block of OAEP before it is masked. */
+  oaepData?: (data: Buffer) => Buffer
+  /** What the block of OAEP begins with; default: 0. */
+  oaepFirst?: number
   /** In place of the block of PKCS #1 v1.5. */
   pkcs1Block?: (block: Buffer) => Buffer
 }
@@ -148,10 +152,10 @@ function wrapDataKey(recipe: Recipe, dataKey: Buffer, algorithm: string): Buffer
   if ('aes' in key) return wrapWithAes(label, wrap, key.aes, dataKey, bound)
   const suffixed = Buffer.concat([Buffer.from([dataKey.length]), dataKey, Buffer.from(bound)])
   if (wrap === 'RSA-OAEP-SHA1') {
-    return raw(key.rsa, oaep(label, recipe.oaepMessage?.(dataKey) ?? suffixed, 'sha1'))
+    return raw(key.rsa, oaep(recipe, recipe.oaepMessage?.(dataKey) ?? suffixed, 'sha1'))
   }
   if (wrap === 'RSA') return raw(key.rsa, (recipe.pkcs1Block ?? ((block) => block))(pkcs1(label, dataKey)))
-  return raw(key.rsa, oaep(label, dataKey, 'sha256'))
+  return raw(key.rsa, oaep(recipe, dataKey, 'sha256'))
 }
 
 function wrapWithAes(label: string, wrap: string, key: Buffer, dataKey: Buffer, bound: string): Buffer {
@@ -173,14 +177,15 @@ function raw(key: KeyLike, block: Buffer): Buffer {
 }
 
 /** EME-OAEP with this hash for the empty label, and SHA-1 for MGF1. */
-function oaep(label: string, message: Buffer, labelHash: string): Buffer {
+function oaep({ label, oaepData, oaepFirst = 0 }: Recipe, message: Buffer, labelHash: string): Buffer {
   const labelDigest = hash(labelHash, Buffer.alloc(0))
   const length = labelDigest.length
   const padding = Buffer.alloc(MODULUS_LENGTH - message.length - 2 * length - 2)
-  const data = Buffer.concat([labelDigest, padding, Buffer.from([1]), message])
+  const whole = Buffer.concat([labelDigest, padding, Buffer.from([1]), message])
+  const data = oaepData?.(whole) ?? whole
   const seed = random(`${label} oaep`, length)
   const maskedData = xor(data, mgf1(seed, data.length))
-  return Buffer.concat([Buffer.alloc(1), xor(seed, mgf1(maskedData, length)), maskedData])
+  return Buffer.concat([Buffer.from([oaepFirst]), xor(seed, mgf1(maskedData, length)), maskedData])
 }
 
 function pkcs1(label: string, message: Buffer): Buffer {

@@ -46,6 +46,14 @@ export const unauthentic: Vector[] = [
       }),
       bad(`${name}, RSA, wrapped for nothing`, UNAUTHENTIC, { ...rsa, bound: '' }),
       bad(`${name}, RSA, a byte after the algorithm`, UNAUTHENTIC, { ...rsa, bound: `${label}x` }),
+      bad(`${name}, RSA, wrapped for a name that differs in its last letter`, UNAUTHENTIC, {
+        ...rsa,
+        bound: `${label.slice(0, -1)}6`,
+      }),
+      bad(`${name}, RSA, data key of 20 bytes`, UNAUTHENTIC, {
+        ...rsa,
+        oaepMessage: () => Buffer.concat([Buffer.from([20]), random('k', 20), Buffer.from(label)]),
+      }),
       ...[0, 16, 31, 33].map((length) =>
         bad(`${name}, RSA, ${length} for the length of the data key`, UNAUTHENTIC, {
           ...rsa,
@@ -153,6 +161,14 @@ export const unauthentic: Vector[] = [
   bad('OAEP of SHA-256, a bit of the wrapped key changed', UNAUTHENTIC, LEGACY_OBJECTS['OAEP of SHA-256']!, {
     metadata: flipField('x-amz-key-v2', 1000),
   }),
+  ...Object.entries<Partial<Draft>>({
+    'first byte': { oaepFirst: 1 },
+    'hash of the label': { oaepData: (data) => flip(data, 0) },
+    padding: { oaepData: (data) => flip(data, 400) },
+    separator: { oaepData: (data) => flip(data, (data.length - 33) * 8) },
+  }).map(([name, part]) =>
+    bad(`OAEP of SHA-256, ${name} changed`, UNAUTHENTIC, { version: 2, wrap: OAEP_SHA256, ...part }),
+  ),
   bad(
     'OAEP of SHA-1 relabelled as SHA-256',
     UNAUTHENTIC,
