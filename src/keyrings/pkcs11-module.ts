@@ -9,6 +9,15 @@ type Attribute = Pkcs11js.Attribute
 
 /** A call that takes longer than this, in milliseconds, is worth the hop to a thread, which costs some 20 us. */
 const SLOW = 0.2
+/** Every so many calls in threads one is made at once, to learn how long it takes. */
+const MEASURE = 64
+
+/** How long the last call made at once took, by key and direction. */
+interface Pace {
+  took: number
+  sinceMeasured: number
+}
+
 const GCM_IV_LENGTH = 12
 /** Missing in pkcs11js. */
 const CKZ_DATA_SPECIFIED = 1
@@ -24,8 +33,7 @@ export class TokenModule {
   readonly #pools = new Map<number, SessionPool>()
   readonly #slots = new Map<number, Handle>()
   #initialized = false
-  /** What the last call took, by key and direction. */
-  readonly #took = new Map<string, number>()
+  readonly #paces = new Map<string, Pace>()
 
   constructor(path: string, libraryParameters: string | undefined) {
     this.#pkcs11js = loadPkcs11js()
@@ -159,16 +167,16 @@ export class TokenModule {
     // Longer than any answer: some tokens want room for the input, and an answer that is too long must show.
     const out = Buffer.from(allocateSecret(Math.max(data.length, 64) + 64).buffer)
     this.#lib[`${call}Init`](session, this.#mechanism(mechanism, body), key)
-    const kind = `${call} ${handle}`
-    const start = performance.now()
     try {
-      const answer =
-        (this.#took.get(kind) ?? SLOW) < SLOW
-          ? this.#lib[call](session, data, out)
-          : await this.#inThread(call, session, data, out)
+      const pace = this.#paceOf(`${call} ${handle}`)
+      if (pace.took > SLOW && ++pace.sinceMeasured < MEASURE)
+        return copySecret(await this.#inThread(call, session, data, out))
+      const start = performance.now()
+      const answer = this.#lib[call](session, data, out)
+      pace.took = performance.now() - start
+      pace.sinceMeasured = 0
       return copySecret(answer)
     } finally {
-      this.#took.set(kind, performance.now() - start)
       wipe(out)
     }
   }
@@ -177,6 +185,15 @@ export class TokenModule {
   close(): void {
     for (const pool of this.#pools.values()) pool.close()
     if (this.#initialized) attempt(() => this.#lib.C_Finalize())
+  }
+
+  #paceOf(kind: string): Pace {
+    let pace = this.#paces.get(kind)
+    if (!pace) {
+      pace = { took: 0, sinceMeasured: 0 }
+      this.#paces.set(kind, pace)
+    }
+    return pace
   }
 
   async #inThread(call: 'C_Encrypt' | 'C_Decrypt', session: Handle, data: Buffer, out: Buffer): Promise<Uint8Array> {

@@ -88,11 +88,12 @@ export type HostFailure = { ckr: string; value: number; call: string } | { probl
 
 export type AnswerHead = { result: unknown } | { failure: HostFailure }
 
-/** Collects what is said in one turn of the event loop, and writes it at once. */
+/** Collects what is said in one turn of the event loop, and writes it at once; but so that the other side can begin. */
 export class WireWriter {
   readonly #socket: Socket
-  readonly #frames: Uint8Array[] = []
+  #frames = newBuffer(0)
   #length = 0
+  #count = 0
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -103,30 +104,49 @@ export class WireWriter {
     const text = JSON.stringify(head)
     const headLength = Buffer.byteLength(text)
     const length = body.reduce((sum, part) => sum + part.length, 8 + headLength)
-    const frame = Buffer.from(allocateSecret(4 + length).buffer)
-    frame.writeUInt32BE(length, 0)
-    frame.writeUInt32BE(id, 4)
-    frame.writeUInt32BE(headLength, 8)
-    let at = 12 + frame.write(text, 12)
+    if (this.#count++ === 0) setImmediate(() => this.#flush())
+    const frames = this.#room(4 + length)
+    let at = frames.writeUInt32BE(length, this.#length)
+    at = frames.writeUInt32BE(id, at)
+    at = frames.writeUInt32BE(headLength, at)
+    at += frames.write(text, at)
     for (const part of body) {
-      frame.set(part, at)
+      frames.set(part, at)
       at += part.length
     }
-    if (this.#frames.push(frame) === 1) setImmediate(() => this.#flush())
-    this.#length += frame.length
+    this.#length = at
+    if (this.#count % BATCH === 0) this.#write()
+  }
+
+  #room(length: number): Buffer {
+    if (this.#length + length > this.#frames.length) {
+      const larger = newBuffer(Math.max(LEAST, 2 * (this.#length + length)))
+      larger.set(this.#frames.subarray(0, this.#length))
+      wipe(this.#frames)
+      this.#frames = larger
+    }
+    return this.#frames
   }
 
   #flush(): void {
-    const all = allocateSecret(this.#length)
-    let at = 0
-    for (const frame of this.#frames) {
-      all.set(frame, at)
-      at += frame.length
-    }
-    wipe(...this.#frames.splice(0))
-    this.#length = 0
-    this.#socket.write(all, () => wipe(all))
+    this.#count = 0
+    if (this.#length > 0) this.#write()
   }
+
+  #write(): void {
+    const written = this.#frames.subarray(0, this.#length)
+    this.#socket.write(written, () => wipe(written))
+    this.#frames = this.#frames.subarray(this.#length)
+    this.#length = 0
+  }
+}
+
+const LEAST = 0x10000
+const BATCH = 16
+
+/** Outside the JavaScript heap, for what is secret. */
+function newBuffer(length: number): Buffer {
+  return Buffer.from(allocateSecret(length).buffer)
 }
 
 /** Cuts what arrives into messages. */
