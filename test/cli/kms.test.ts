@@ -9,9 +9,9 @@ const CREDENTIALS = { accessKeyId: 'local-id', secretAccessKey: 'local-secret-th
 const WARNING = 'sealwax: FOR DEVELOPMENT AND TESTS ONLY: whoever can connect may use and delete every key.\n'
 
 test.before(() => {
-  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
-  process.env['AWS_ACCESS_KEY_ID'] = CREDENTIALS.accessKeyId
-  process.env['AWS_SECRET_ACCESS_KEY'] = CREDENTIALS.secretAccessKey
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
+  process.env.AWS_ACCESS_KEY_ID = CREDENTIALS.accessKeyId
+  process.env.AWS_SECRET_ACCESS_KEY = CREDENTIALS.secretAccessKey
   writeFileSync(path('credentials.json'), JSON.stringify(CREDENTIALS), { mode: 0o600 })
   writeFileSync(path('plain'), 'plaintext')
 })

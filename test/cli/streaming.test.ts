@@ -17,13 +17,15 @@ test.before(async () => {
   writeFileSync(path('plain'), plaintext)
   writeFileSync(path('sparse'), '')
   truncateSync(path('sparse'), 320 * MEBIBYTE)
+  writeFileSync(path('middle'), '')
+  truncateSync(path('middle'), 80 * MEBIBYTE)
   writeFileSync(path('peak.cjs'), PEAK)
   const made = await shell(`
     set -e
     "$@" keygen key.json
     "$@" encrypt plain -k key.json -o signed
     "$@" encrypt plain -k key.json -o unsigned --suite 0x0478
-    "$@" encrypt sparse -k key.json -o large --frame-length 1MiB`)
+    "$@" encrypt middle -k key.json -o large --frame-length 1MiB`)
   assert.is(made.code, 0, made.stderr)
 })
 
@@ -48,20 +50,18 @@ async function peaksOf(script: string): Promise<number[]> {
 test('memory stays the same for files of any size', async () => {
   if (!existsSync('/proc/self/status')) return console.log('SKIPPED memory: no /proc')
   const peaks = await peaksOf(`
-    "$@" encrypt sparse -k key.json -o /dev/null
-    "$@" encrypt sparse -k key.json -o large2
-    "$@" decrypt large -k key.json -o back
-    "$@" decrypt large -k key.json -o /dev/null
-    cmp sparse back; rm large2 back`)
-  assert.is(peaks.length, 4)
+    "$@" encrypt sparse -k key.json
+    "$@" decrypt sparse.sealed -k key.json -o back
+    "$@" decrypt sparse.sealed -k key.json -o /dev/null
+    cmp sparse back; rm sparse.sealed back`)
+  assert.is(peaks.length, 3)
   for (const peak of peaks) assert.ok(peak < MAX_MEMORY, `${peak / MEBIBYTE} MiB`)
 })
 
-test('a file longer than 4 GiB, through pipes', async () => {
-  truncateSync(path('sparse'), 4096 * MEBIBYTE + 12_345)
+test('a file longer than 2 GiB, through pipes', async () => {
+  truncateSync(path('sparse'), 2048 * MEBIBYTE + 12_345)
   const { code, stderr } = await shell(`
-    "$@" encrypt sparse -k key.json -o - --suite 0x0478 --frame-length 1MiB | "$@" decrypt - -k key.json | cmp - sparse`)
-  truncateSync(path('sparse'), 320 * MEBIBYTE)
+    "$@" encrypt sparse -k key.json -o - --suite 0x0478 | "$@" decrypt - -k key.json | cmp - sparse`)
   assert.equal([code, stderr], [0, ''])
 })
 
@@ -123,9 +123,9 @@ test('a signed message too large to hold, through a pipe: the error names the wa
   assert.match(stderr, error)
   const ways = await shell(`
     set -e
-    "$@" decrypt large -k key.json -o - | cmp - sparse
-    "$@" decrypt - -k key.json ${EARLY} < large | cmp - sparse
-    "$@" decrypt - -k key.json -o back < large; cmp back sparse; rm back`)
+    "$@" decrypt large -k key.json -o - | cmp - middle
+    "$@" decrypt - -k key.json ${EARLY} < large | cmp - middle
+    "$@" decrypt - -k key.json -o back < large; cmp back middle; rm back`)
   assert.equal([ways.code, ways.stderr], [0, ''])
 })
 
