@@ -118,9 +118,9 @@ function openPkcs1(key: KeyObject, { encryptedDataKey }: S3UnwrapRequest): Uint8
   const block = decrypt(key, RSA_NO_PADDING, encryptedDataKey)
   if (!block) return undefined
   const substitute = substituteKey(key, encryptedDataKey)
-  const dataKey = unpadPkcs1(block)
-  wipe(block)
-  return dataKey ?? substitute
+  const dataKey = unpadPkcs1(block, substitute)
+  wipe(block, substitute)
+  return dataKey
 }
 
 function substituteKey(key: KeyObject, encryptedDataKey: Uint8Array): Uint8Array {

@@ -19,35 +19,35 @@ export function unpadOaepSha256Mgf1Sha1(block: Uint8Array): Uint8Array | undefin
   try {
     let wrong = block[0]!
     for (let i = 0; i < hashLength; i++) wrong |= data[i]! ^ EMPTY_LABEL_HASH[i]!
-    return takeDataKey(data, (length) => {
+    const length = dataKeyLength((length) => {
       const separator = data.length - length - 1
       let problem = wrong | (data[separator]! ^ 1)
       for (let i = hashLength; i < separator; i++) problem |= data[i]!
       return problem
     })
+    return length === undefined ? undefined : Uint8Array.from(data.subarray(-length))
   } finally {
     wipe(seed, data)
   }
 }
 
-/** Data key in a block of EME-PKCS1-v1_5 (RFC 8017, section 7.2.2). */
-export function unpadPkcs1(block: Uint8Array): Uint8Array | undefined {
-  if (block.length < 11 + 32) return undefined
+/** Data key in a block of EME-PKCS1-v1_5 (RFC 8017, section 7.2.2), or a copy of `substitute` where the padding is wrong. */
+export function unpadPkcs1(block: Uint8Array, substitute: Uint8Array): Uint8Array {
   const wrong = block[0]! | (block[1]! ^ 2)
-  return takeDataKey(block, (length) => {
+  const length = dataKeyLength((length) => {
     const separator = block.length - length - 1
     let problem = wrong | block[separator]!
     // A zero byte, and no other, gives 1 here.
     for (let i = 2; i < separator; i++) problem |= (block[i]! - 1) >>> 31
     return problem
   })
+  return Uint8Array.from(length === undefined ? substitute : block.subarray(-length))
 }
 
-/** The key at the end of `block`, of the one length for which nothing is wrong. */
-function takeDataKey(block: Uint8Array, problemOf: (length: number) => number): Uint8Array | undefined {
+/** The one length for which nothing is wrong, after all have been tried. */
+function dataKeyLength(problemOf: (length: number) => number): number | undefined {
   const problems = DATA_KEY_LENGTHS.map(problemOf)
-  const length = DATA_KEY_LENGTHS.find((_, i) => problems[i] === 0)
-  return length === undefined ? undefined : Uint8Array.from(block.subarray(-length))
+  return DATA_KEY_LENGTHS.find((_, i) => problems[i] === 0)
 }
 
 function mgf1Sha1(seed: Uint8Array, length: number): Uint8Array {

@@ -2,12 +2,11 @@ import { timingSafeEqual } from 'node:crypto'
 import { utf8, wipe } from '../bytes'
 import type { Engine } from '../engine/engine'
 import { authenticationFailed } from '../errors'
-import { COMMITMENT_LENGTH } from '../format/s3-metadata'
 
 // Not the derivation of messages: there the commitment has no suite in its info, and other lengths.
 const SUITE_ID = Uint8Array.of(0x00, 0x73)
 const FOR_KEY = { info: Buffer.concat([SUITE_ID, utf8('DERIVEKEY')]), length: 32 }
-const FOR_COMMITMENT = { info: Buffer.concat([SUITE_ID, utf8('COMMITKEY')]), length: COMMITMENT_LENGTH }
+const FOR_COMMITMENT = { info: Buffer.concat([SUITE_ID, utf8('COMMITKEY')]), length: 28 }
 
 /** The content key and the key commitment of an S3 object of version 3. The key is the caller's to wipe. */
 export function deriveObjectKey(

@@ -10,8 +10,12 @@ export async function putObject(
   call: Call<PutObjectCommandInput & EncryptionInput, PutObjectCommandOutput>,
 ): Promise<PutObjectCommandOutput> {
   const { EncryptionContext, ...input } = call.input
-  refusePlaintextChecksums(input)
   const { commitmentPolicy, encryptionAlgorithm, putInstructionFiles, keyring } = call.settings
+  refusePlaintextChecksums(input)
+  // The file is written first: where the object then stays as it was, its old key would be gone.
+  if (putInstructionFiles && input.IfMatch !== undefined) {
+    throw new TypeError('"IfMatch" cannot be kept for an object with an instruction file')
+  }
   const plaintext = await readBody(input.Body, Number.MAX_SAFE_INTEGER)
   if (input.ContentLength !== undefined && input.ContentLength !== plaintext.length) {
     throw new RangeError(`"ContentLength" is ${input.ContentLength}, but "Body" has ${plaintext.length} bytes`)
@@ -58,6 +62,7 @@ const STORAGE_FIELDS = [
   'Bucket',
   'ExpectedBucketOwner',
   'RequestPayer',
+  'IfNoneMatch',
   'ServerSideEncryption',
   'SSEKMSKeyId',
   'SSEKMSEncryptionContext',

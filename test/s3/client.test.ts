@@ -179,11 +179,13 @@ async function main(): Promise<void> {
     const writer = clientOf({ putInstructionFiles: true })
     // Seen where it leaves: this server does not keep empty metadata.
     const marks: unknown[] = []
+    let conditions = 0
     const mark = 'x-amz-meta-x-amz-crypto-instr-file'
     writer.middlewareStack.add(
       (next) => (args) => {
         const { headers } = args.request as { headers: Record<string, string> }
         if (mark in headers) marks.push(headers[mark])
+        if (headers['if-none-match']) conditions++
         return next(args)
       },
       { step: 'finalizeRequest' },
@@ -193,6 +195,9 @@ async function main(): Promise<void> {
     const file = await stored('dir/a.instruction')
     assert.equal(Object.keys((await stored('dir/a')).metadata).sort(), ['x-amz-c', 'x-amz-d', 'x-amz-i'])
     assert.equal(marks, Array(3).fill(''))
+    await rejects(writer.send(new PutObjectCommand({ Bucket, Key: 'dir/a', IfMatch: 'x' })), TypeError, /"IfMatch"/)
+    await writer.send(new PutObjectCommand({ Bucket, Key: 'conditional', IfNoneMatch: '*' }))
+    assert.is(conditions, 2, 'the file is not written over either')
     assert.is((await get(client, 'dir/a')).toString(), 'a')
 
     await store('dir/a-custom', file.body, file.metadata)

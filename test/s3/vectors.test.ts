@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert'
 import { useEngine } from '../../src/engine/engine'
 import { loadNative } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
-import { type OpenedObject, openObject, type S3DecryptOptions, type SealwaxErrorCode } from '../../src/s3'
+import { type OpenedObject, openObject, type S3DecryptOptions, SealwaxError, type SealwaxErrorCode } from '../../src/s3'
 import { rejects } from '../support/expect'
 import { S3_VECTOR_FILES, S3_VECTORS, s3VectorKeyring, s3Vectors } from '../support/s3-vectors'
 import type { Vector } from '../vectors/s3/cases/case'
@@ -31,6 +31,39 @@ test('everything that fails cryptographically fails with the same words', async 
     messages.add((await rejects(open(vector), 'ERR_AUTHENTICATION_FAILED')).message)
   }
   assert.is(messages.size, 1)
+})
+
+test('whatever becomes of one field, an authenticated object opens to the same plaintext or is refused', async () => {
+  const garbled = (text: string) => [
+    '',
+    ' ',
+    'null',
+    '{}',
+    '[]',
+    '\0',
+    'AAAA',
+    text.slice(1),
+    `${text} `,
+    text.repeat(2),
+    text.toLowerCase(),
+  ]
+  let refused = 0
+  for (const vector of s3Vectors('valid')) {
+    if (vector.options.enableLegacyWrappingAlgorithms) continue
+    for (const [name, text] of Object.entries(vector.metadata)) {
+      for (const value of garbled(text)) {
+        const metadata = { ...vector.metadata, [name]: value }
+        const result = await open({ ...vector, metadata }).catch((error: Error) => error)
+        if (result instanceof Error) {
+          assert.instance(result, SealwaxError, `${vector.description}, ${name}: ${result.stack}`)
+          refused++
+        } else {
+          assert.is(summary(result).sha256, (vector.expect as { sha256: string }).sha256, vector.description)
+        }
+      }
+    }
+  }
+  assert.ok(refused > 2000, `${refused} refused`)
 })
 
 test('there are enough vectors, and no two of a file are described alike', () => {
