@@ -1,4 +1,5 @@
 import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
+import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { maxPlaintextLength, REGULAR_FRAME_OVERHEAD } from '../format/frame'
 import { ContentType, type MessageHeader, type ParsedHeader, parseHeader } from '../format/message-header'
@@ -59,7 +60,7 @@ export async function decrypt(
   const framed = contentType === ContentType.FRAMED_DATA
   const bodyLength = length - header.bytes.length
   // Memory of its own: plaintext does not belong in the pool that other buffers share.
-  const output = new Output(Buffer.allocUnsafeSlow(maxPlaintextLength(bodyLength, frameLength, framed)))
+  const output = new Output(getEngine().allocate(maxPlaintextLength(bodyLength, frameLength, framed)))
   let opener: MessageOpener | undefined
   try {
     opener = new MessageOpener(header, material, options.maxBodySize)

@@ -1,4 +1,5 @@
 import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
+import { getEngine } from '../engine/engine'
 import { MAX_UINT32 } from '../format/frame'
 import type { MessageHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
@@ -36,6 +37,8 @@ export interface EncryptOutput {
 
 /** Defaults: those of `@aws-crypto/client-node`, whose readers and writers meet ours. */
 const DEFAULT_FRAME_LENGTH = 4096
+/** A message this small may lie in the pool that small buffers share: it is not secret. */
+const SMALL = 4096
 const SUITE_IDS = Object.values(AlgorithmSuiteIdentifier).filter((id) => typeof id === 'number')
 const OPTIONS = ['suiteId', 'encryptionContext', 'frameLength', 'plaintextLength', 'encoding', 'signal'] as const
 
@@ -66,7 +69,10 @@ export async function encrypt(
   let sealer: MessageSealer | undefined
   try {
     sealer = new MessageSealer(material, { frameLength: options.frameLength })
-    const output = new Output(Buffer.allocUnsafe(sealer.messageLength(length)))
+    const messageLength = sealer.messageLength(length)
+    const output = new Output(
+      messageLength < SMALL ? Buffer.allocUnsafe(messageLength) : getEngine().allocate(messageLength),
+    )
     output.allocate(sealer.header.length).set(sealer.header)
     const pieces = [sealer.header]
     for (const [start, end] of slices(length, options.frameLength)) {
