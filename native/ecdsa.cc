@@ -64,7 +64,8 @@ Status signDigest(Curve curve, Span scalar, Span digest, MutableSpan signature, 
 
 Status verifyDigest(Curve curve, Span point, Span digest, Span signature) {
   const ErrorScope errors;
-  if (point.length != 1 + 2 * scalarLengthOf(curve)) return Status::invalid;
+  const size_t coordinate = scalarLengthOf(curve);
+  if (point.length != 1 + coordinate && point.length != 1 + 2 * coordinate) return Status::invalid;
   // OSSL_PARAM only reads from here.
   void* const bytes = const_cast<uint8_t*>(point.data);
   const EvpOwner<EVP_PKEY> key = keyFrom(

@@ -13,8 +13,8 @@ constexpr size_t kMaxSignatureLength = 104;
 // kMaxSignatureLength bytes and `length` says how many the DER form took.
 Status signDigest(Curve curve, Span scalar, Span digest, MutableSpan signature, size_t& length);
 
-// Whether the DER signature is that of the hash under the uncompressed point: ok, unauthentic, or invalid where there
-// is no such point. Only the one DER form of a signature counts.
+// Whether the DER signature is that of the hash under the point, compressed or not: ok, unauthentic, or invalid where
+// there is no such point. Only the one DER form of a signature counts.
 Status verifyDigest(Curve curve, Span point, Span digest, Span signature);
 
 }  // namespace sealwax

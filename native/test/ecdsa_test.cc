@@ -24,6 +24,15 @@ int main() {
   check(verifyDigest(Curve::p384, view(point), view(digest), view(published)) == Status::ok,
         "verifies what is published");
 
+  Bytes compressed(point.begin(), point.begin() + 49);
+  for (const uint8_t sign : {uint8_t{2}, uint8_t{3}}) {
+    compressed[0] = sign;
+    const bool same = sign == (point[96] & 1) + 2;
+    check(verifyDigest(Curve::p384, view(compressed), view(digest), view(published)) ==
+              (same ? Status::ok : Status::unauthentic),
+          "takes a compressed point");
+  }
+
   Bytes signature(kMaxSignatureLength);
   size_t length = 0;
   for (int i = 0; i < 20; i++) {

@@ -8,6 +8,9 @@ export type Curve = 'prime256v1' | 'secp384r1'
 
 const SCALAR_LENGTHS: Readonly<Record<Curve, number>> = { prime256v1: 32, secp384r1: 48 }
 
+/** RFC 5480: what stands before the point. */
+const SPKI_HEADER_LENGTHS: Readonly<Record<Curve, number>> = { prime256v1: 26, secp384r1: 23 }
+
 /** The private scalar, a secret of the caller's. */
 export function privateScalar(key: KeyObject): { readonly curve: Curve; readonly scalar: Uint8Array } {
   const curve = checkEcKey(key, 'private')
@@ -19,12 +22,12 @@ export function privateScalar(key: KeyObject): { readonly curve: Curve; readonly
   return { curve, scalar }
 }
 
-/** The uncompressed point: 04 || x || y. */
+/** The point: 04 || x || y, or 02 or 03 || x where the key was read so. */
 export function publicPoint(key: KeyObject): { readonly curve: Curve; readonly point: Uint8Array } {
   const curve = checkEcKey(key, 'public')
-  const { x, y } = key.export({ format: 'jwk' })
-  const point = Buffer.concat([Uint8Array.of(4), Buffer.from(x!, 'base64url'), Buffer.from(y!, 'base64url')])
-  return { curve, point }
+  // Never as JWK: that export waits for itself, for ever, when the collector frees the job that generated the key meanwhile.
+  const der = key.export({ type: 'spki', format: 'der' })
+  return { curve, point: der.subarray(SPKI_HEADER_LENGTHS[curve]) }
 }
 
 /** Throws unless it is a key of that type on one of the curves. */

@@ -197,37 +197,37 @@ export class NodeEngine implements Engine {
   }
 
   openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array, hash?: RunningHash): OpenedFrames {
-    const opened = this.#openFrames(run, body, out)
+    const opened = openFrames(run, body, out)
     hash?.update(body.subarray(0, opened.count * (run.frameLength + REGULAR_FRAME_OVERHEAD)))
     return opened
-  }
-
-  #openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames {
-    checkOpenFrames(run, body, out)
-    const { key, messageId, frameLength, firstSequenceNumber } = run
-    checkMemory(out, key, messageId, body)
-
-    const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
-    const frameBytes = frameLength + REGULAR_FRAME_OVERHEAD
-    const frames = Math.min(Math.floor(body.length / frameBytes), Math.floor(out.length / frameLength))
-    for (let count = 0; ; count++) {
-      const start = count * frameBytes
-      const sequenceNumber = firstSequenceNumber + count
-      if (body.length - start >= 4 && view.getUint32(start) === FINAL_FRAME_MARKER) return { count, status: 'final' }
-      if (count === frames) return { count, status: 'ok' }
-      if (view.getUint32(start) !== sequenceNumber) return { count, status: 'out-of-order' }
-      const iv = frameIv(sequenceNumber)
-      if (Buffer.compare(body.subarray(start + 4, start + 16), iv) !== 0) return { count, status: 'wrong-iv' }
-      const aad = bodyAad(messageId, 'frame', sequenceNumber, frameLength)
-      const content = out.subarray(count * frameLength, (count + 1) * frameLength)
-      if (!open(key, iv, aad, body.subarray(start + 16, start + frameBytes), content)) {
-        return { count, status: 'unauthentic' }
-      }
-    }
   }
 }
 
 export const nodeEngine: Engine = new NodeEngine()
+
+function openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFrames {
+  checkOpenFrames(run, body, out)
+  const { key, messageId, frameLength, firstSequenceNumber } = run
+  checkMemory(out, key, messageId, body)
+
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+  const frameBytes = frameLength + REGULAR_FRAME_OVERHEAD
+  const frames = Math.min(Math.floor(body.length / frameBytes), Math.floor(out.length / frameLength))
+  for (let count = 0; ; count++) {
+    const start = count * frameBytes
+    const sequenceNumber = firstSequenceNumber + count
+    if (body.length - start >= 4 && view.getUint32(start) === FINAL_FRAME_MARKER) return { count, status: 'final' }
+    if (count === frames) return { count, status: 'ok' }
+    if (view.getUint32(start) !== sequenceNumber) return { count, status: 'out-of-order' }
+    const iv = frameIv(sequenceNumber)
+    if (Buffer.compare(body.subarray(start + 4, start + 16), iv) !== 0) return { count, status: 'wrong-iv' }
+    const aad = bodyAad(messageId, 'frame', sequenceNumber, frameLength)
+    const content = out.subarray(count * frameLength, (count + 1) * frameLength)
+    if (!open(key, iv, aad, body.subarray(start + 16, start + frameBytes), content)) {
+      return { count, status: 'unauthentic' }
+    }
+  }
+}
 
 /** MNN00PP0 in hexadecimal: major, minor, patch. */
 function opensslVersion(): string {

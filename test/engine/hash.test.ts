@@ -1,6 +1,7 @@
 import {
   createHash,
   createPrivateKey,
+  createPublicKey,
   generateKeyPairSync,
   type KeyObject,
   randomBytes,
@@ -83,6 +84,25 @@ for (const [name, engine] of backends) {
           assert.ok(verifier.verify(sign(hashName, data, privateKey)))
         }
       }
+    }
+  })
+
+  test(`${name}: takes public keys that were read as compressed points`, () => {
+    for (const { privateKey, publicKey } of keys) {
+      const der = publicKey.export({ type: 'spki', format: 'der' })
+      const half = (der.length - (der.length > 100 ? 24 : 27)) / 2
+      const compressed = Buffer.concat([
+        der.subarray(0, -2 * half - 1),
+        Uint8Array.of(2 + (der.at(-1)! & 1)),
+        der.subarray(-2 * half, -half),
+      ])
+      compressed[1]! -= half
+      compressed[compressed.length - half - 3]! -= half
+      const verifier = engine.createVerifier(
+        'sha384',
+        createPublicKey({ key: compressed, type: 'spki', format: 'der' }),
+      )
+      assert.ok(verifier.verify(sign('sha384', bytes(0), privateKey)))
     }
   })
 
