@@ -30,10 +30,13 @@ export class SignatureKey {
 
   static generate(signCurve: Curve): SignatureKey {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: signCurve })
-    const { x, y } = publicKey.export({ format: 'jwk' })
-    const yBytes = Buffer.from(y!, 'base64url')
-    const sign = 0x02 | (yBytes[yBytes.length - 1]! & 1)
-    return new SignatureKey(signCurve, privateKey, Buffer.concat([Uint8Array.of(sign), Buffer.from(x!, 'base64url')]))
+    // Not as JWK: on Node.js 20 that export of a fresh key can deadlock with the garbage collector.
+    const der = publicKey.export({ type: 'spki', format: 'der' })
+    // It ends in the uncompressed point: 04 || x || y.
+    const coordinateLength = CURVES[signCurve].pointLength - 1
+    const x = der.subarray(der.length - 2 * coordinateLength, der.length - coordinateLength)
+    const sign = 0x02 | (der[der.length - 1]! & 1)
+    return new SignatureKey(signCurve, privateKey, Buffer.concat([Uint8Array.of(sign), x]))
   }
 }
 
