@@ -144,7 +144,11 @@ function verifyEcdsa(key: KeyObject, digest: Uint8Array, signature: Uint8Array):
 
 function ecKey(key: KeyObject): { curve: string; order: bigint; scalar: bigint; length: number } {
   const curve = key.asymmetricKeyDetails!.namedCurve!
-  const scalar = Buffer.from(key.export({ format: 'jwk' }).d!, 'base64url')
+  // Not as JWK: on Node.js 20 that export of a fresh key can deadlock with the garbage collector. RFC 5915 begins:
+  // SEQUENCE, its length in one byte or two, INTEGER 1 in three bytes, OCTET STRING, its length, the scalar.
+  const der = key.export({ type: 'sec1', format: 'der' })
+  const start = (der[1]! & 0x80 ? 3 : 2) + 5
+  const scalar = der.subarray(start, start + der[start - 1]!)
   return { curve, order: CURVE_ORDERS[curve]!, scalar: toBigint(scalar), length: scalar.length }
 }
 
