@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
 import {
@@ -26,7 +27,7 @@ import {
   s3Encryption,
   sealObject,
 } from '../../src/s3'
-import { rejects, throws } from '../support/expect'
+import { rejectionOf, rejects, throws } from '../support/expect'
 import { bytes } from '../support/keys'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
 
@@ -249,6 +250,39 @@ async function main(): Promise<void> {
     assert.equal(await get(legacy, 'cbc'), plaintext)
     await store('bad', cbc.body.subarray(0, -1), cbc.metadata)
     await rejects(get(legacy, 'bad'), 'ERR_AUTHENTICATION_FAILED')
+  })
+
+  test('a connection that breaks is an error in either mode, and a consumer may stop early', async () => {
+    const { metadata, body } = await sealObject(bytes(1000), keyring)
+    const headers = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value]))
+    let source = new Readable()
+    const requestHandler = {
+      handle: async () => {
+        let sent = false
+        const read = () => {
+          if (sent) source.destroy(breaks ? new Error('socket hang up') : undefined)
+          else source.push(body.subarray(0, 500))
+          sent = true
+        }
+        source = new Readable({ read })
+        return { response: { statusCode: 200, headers, body: source } as never }
+      },
+    }
+    let breaks = true
+    for (breaks of [true, false]) {
+      for (const enableDelayedAuthenticationMode of [true, false]) {
+        const settings = { keyring, enableDelayedAuthenticationMode }
+        const broken = new S3EncryptionClient({ ...s3.config, requestHandler }, settings)
+        clients.push(broken)
+        assert.instance(await rejectionOf(get(broken, 'object')), Error)
+        assert.ok(source.destroyed)
+      }
+    }
+    await put('long', bytes(MiB))
+    const delayed = clientOf({ enableDelayedAuthenticationMode: true })
+    const { Body } = await delayed.send(new GetObjectCommand({ Bucket, Key: 'long' }))
+    ;(Body as Readable).destroy()
+    await once(Body as Readable, 'close')
   })
 
   test('ranges are read with the switch for unauthenticated modes only', async () => {
