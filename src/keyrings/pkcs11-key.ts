@@ -33,8 +33,8 @@ export function checkerOf(
         )
       if (!key[use]) throw new SealwaxError('ERR_WRAPPING_KEY', `${name} is not allowed to ${use}`)
     }
-    if (!key.sensitive)
-      throw new SealwaxError('ERR_WRAPPING_KEY', `${name} can be read in clear: it is not CKA_SENSITIVE`)
+    if (!key.sensitive && key.extractable)
+      throw new SealwaxError('ERR_WRAPPING_KEY', `${name} can be read in clear: it is extractable and not sensitive`)
     more(key, token)
   }
 }

@@ -165,7 +165,7 @@ export class TokenModule {
     const call = op === 'encrypt' ? 'C_Encrypt' : 'C_Decrypt'
     const data = Buffer.from(body.buffer, mechanism.name === 'gcm' ? GCM_IV_LENGTH + mechanism.aadLength : 0)
     // Longer than any answer: some tokens want room for the input, and an answer that is too long must show.
-    const out = Buffer.from(allocateSecret(Math.max(data.length, 64) + 64).buffer)
+    const out = Buffer.from(allocateSecret(Math.max(data.length, 1024) + 64).buffer)
     this.#lib[`${call}Init`](session, this.#mechanism(mechanism, body), key)
     try {
       const pace = this.#paceOf(`${call} ${handle}`)

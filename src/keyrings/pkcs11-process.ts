@@ -49,9 +49,9 @@ export class ModuleHost {
   private constructor(key: string, { module, libraryParameters }: ModuleInput, sessions: number) {
     this.#key = key
     // The application's own flags and preloaded modules have no business where the PIN is.
-    const execArgv = __filename.endsWith('.ts') ? ['--import', 'tsx'] : []
+    const execArgv = program.endsWith('.ts') ? ['--import', 'tsx'] : []
     const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'ipc'] as const
-    this.#child = fork(PROGRAM, [String(sessions)], { execArgv, stdio: [...stdio] })
+    this.#child = fork(program, [String(sessions)], { execArgv, stdio: [...stdio] })
     this.#child.disconnect()
     this.#exited = new Promise((resolve) => {
       this.#child
@@ -170,5 +170,10 @@ export interface Limit {
   readonly again: boolean
 }
 
-const PROGRAM = join(__dirname, `pkcs11-host${extname(__filename)}`)
+let program = join(__dirname, `pkcs11-host${extname(__filename)}`)
 const hosts = new Map<string, ModuleHost>()
+
+/** @internal For tests: what is started as a host from now on. */
+export function useHostProgram(file: string): void {
+  program = file
+}
