@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty'
 import type { Command } from 'commander'
 import type { AlgorithmSuiteIdentifier } from '../index'
 import { orInterrupted, UsageError } from './errors'
@@ -29,7 +30,7 @@ async function encrypt(input: string, options: EncryptOptions, signal: AbortSign
   const tree = treeTarget(input, options)
   if (tree) return await transformTree(input, tree, await encrypting(options, signal), signal)
   const path = options.output ?? (input === '-' ? '-' : input + SUFFIX)
-  if (path === '-' && process.stdout.isTTY) throw new UsageError('a message is not for terminals: use --output')
+  if (path === '-' && isatty(1)) throw new UsageError('a message is not for terminals: use --output')
   const target = { path, force: options.force === true }
   await transformFile(input, target, await encrypting(options, signal), signal)
 }

@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty'
 import type { Path } from './errors'
 
 /** A bar on the terminal, or nothing at all. */
@@ -14,7 +15,7 @@ const SILENT: Progress = { phase: () => {}, add: () => {}, stop: () => {} }
 
 /** A bar on standard error where that is a terminal, and the output does not go to it too. */
 export async function openProgress(output: Path): Promise<Progress> {
-  if (!process.stderr.isTTY || (output === '-' && process.stdout.isTTY)) return SILENT
+  if (!isatty(2) || (output === '-' && isatty(1))) return SILENT
   const { SingleBar } = await import('cli-progress')
   let bar: InstanceType<typeof SingleBar> | undefined
   let done = 0

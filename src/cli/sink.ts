@@ -161,9 +161,9 @@ async function writeSome(fd: number, bytes: Uint8Array): Promise<number> {
     const { bytesWritten } = await promisify(write)(fd, bytes, 0, bytes.length)
     return bytesWritten
   } catch (error) {
-    // A pipe that another process has made non-blocking is full.
+    // A full pipe that somebody has made non-blocking, as Node.js does where process.stdout is only mentioned.
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    await setTimeout(5)
+    await setTimeout(1)
     return 0
   }
 }

@@ -44,8 +44,8 @@ test('a signal while the reader of standard output sleeps', async () => {
   const { stderr } = await shell(`
     mkfifo pipe; sleep 600 < pipe & reader=$!
     ${quoted(command)} decrypt plain.sealed -k key.json -o - > pipe & writer=$!
-    sleep 2; kill -INT $writer; kill $reader
-    wait $writer; echo "exit code $?" >&2`)
+    sleep 2; kill -INT $writer
+    wait $writer; echo "exit code $?" >&2; kill $reader`)
   assert.match(stderr, /exit code 130\n/)
 })
 
