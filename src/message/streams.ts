@@ -20,6 +20,8 @@ export type DecryptStreamInput = Omit<DecryptInput, 'encoding'>
 /** What one engine call works on at most: with what is not read yet, this bounds the memory of a stream. */
 const BATCH_LENGTH = 1024 * 1024
 const HIGH_WATER_MARK = 256 * 1024
+/** Handling a chunk takes as long as this many bytes, however short it is. */
+const CHUNK_COST = 1024
 
 /**
  * What both directions share. Every chunk is consumed before its write callback, so its memory is the writer's again;
@@ -31,6 +33,8 @@ abstract class MessageStream extends Duplex {
   /** The callback of the write or final under way. */
   #answer: ((error?: Error | null) => void) | undefined
   #continue: (() => void) | undefined
+  /** How much has been done since other events had their turn. */
+  #sinceTurn = 0
   protected readonly allocate = new Slab().allocate
 
   constructor(signal: AbortSignal | undefined) {
@@ -58,7 +62,10 @@ abstract class MessageStream extends Duplex {
     }
   }
 
-  /** Runs `step` over a chunk of `length` bytes in batches; other events have their turn between them. */
+  /**
+   * Runs `step` over a chunk of `length` bytes in batches. Other events have their turn after each batch's worth, also
+   * where a source and a reader that never wait would keep the event loop for themselves.
+   */
   protected async inBatches(
     chunk: Uint8Array,
     length: number,
@@ -67,9 +74,13 @@ abstract class MessageStream extends Duplex {
     // Another thread could change shared memory between what is checked and what is used.
     const bytes = chunk.buffer instanceof ArrayBuffer ? chunk : Uint8Array.from(chunk)
     for (const [start, end] of slices(length, 1, BATCH_LENGTH)) {
-      if (start > 0) await nextTurn()
+      if (this.#sinceTurn >= BATCH_LENGTH) {
+        this.#sinceTurn = 0
+        await nextTurn()
+      }
       if (this.destroyed) return
       if (bytes.length !== length) throw new TypeError('a chunk was resized or transferred before its write callback')
+      this.#sinceTurn += Math.max(end - start, CHUNK_COST)
       await this.send(step(bytes.subarray(start, end)))
     }
   }

@@ -1,5 +1,6 @@
 /** Limits are enforced as the bytes pass, not when everything is there. */
-import type { Duplex } from 'node:stream'
+import { type Duplex, Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { framesLength } from '../../src/format/frame'
@@ -116,6 +117,30 @@ test('a wrong signature releases no part of the last frame', async () => {
   await rejects(drive(stream, [message]), 'ERR_AUTHENTICATION_FAILED')
   assert.is(given, 0, 'not even the frames that came in the same chunk')
 })
+
+for (const chunkLength of [64, 100_000]) {
+  test(`other events have their turn while chunks of ${chunkLength} bytes come without a pause`, async () => {
+    const total = chunkLength * 40_960 > 2 ** 26 ? 2 ** 26 : chunkLength * 40_960
+    let left = total
+    const source = new Readable({
+      read() {
+        left -= chunkLength
+        this.push(left > 0 ? Buffer.alloc(chunkLength) : null)
+      },
+    })
+    const through = [client.encryptStream(aesKeyring()), client.decryptStream(aesKeyring())] as const
+    let turns = 0
+    let over = false
+    const turn = () => {
+      turns++
+      if (!over) setImmediate(turn)
+    }
+    turn()
+    await pipeline(source, ...through, new Writable({ write: (_piece, _encoding, callback) => callback() }))
+    over = true
+    assert.ok(turns >= Math.min(total / 2 ** 20, 20), `${turns} turns`)
+  })
+}
 
 test('decryptUnsignedMessageStream refuses signed messages before a keyring is asked', async () => {
   const message = await seal(true, 200)
