@@ -21,7 +21,7 @@ export class TokenError extends SealwaxError {
 
   /** Whether the PIN is not the right one, or is of no more use: no other try without being told. */
   get pinRefused(): boolean {
-    return PIN.has(this.ckr)
+    return this.call === 'C_Login' && PIN.has(this.ckr)
   }
 }
 

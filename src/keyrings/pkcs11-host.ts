@@ -22,6 +22,7 @@ const socket = new Socket({ fd: 3, readable: true, writable: true })
 const reader = new WireReader<RequestHead>()
 const writer = new WireWriter(socket)
 let tokens: TokenModule | undefined
+let whyNot: unknown
 
 new Worker(WATCHDOG, { eval: true, stdin: false }).unref()
 // Ctrl-C goes to all processes of a terminal; when this one ends is up to the other.
@@ -50,11 +51,16 @@ async function answer(id: number, head: RequestHead, body: Uint8Array): Promise<
 
 async function run(head: RequestHead, body: Uint8Array): Promise<unknown> {
   if (head.op === 'load') {
-    tokens = new TokenModule(head.module, head.libraryParameters)
-    return null
+    try {
+      tokens = new TokenModule(head.module, head.libraryParameters)
+    } catch (error) {
+      whyNot = error
+    }
   }
-  if (!tokens) throw new Error('no module is loaded')
+  if (!tokens) throw whyNot
   switch (head.op) {
+    case 'load':
+      return null
     case 'tokens':
       return tokens.tokens()
     case 'open':
