@@ -324,7 +324,12 @@ function namingCalls(lib: Pkcs11js.PKCS11): Pkcs11js.PKCS11 {
   for (const name in functions) {
     const call = functions[name]
     if (!name.startsWith('C_') || typeof call !== 'function') continue
-    const named = (error: unknown) => Object.assign(error as Error, { method: name.replace(/Async$/, '') })
+    const named = (error: unknown) => {
+      const [, ckr = nameOf(error), value] = /^(CKR_\w+):(\d+)/.exec(nameOf(error)) ?? []
+      // C_FindObjects gives its value in the message.
+      const told = value === undefined ? {} : { message: ckr, code: Number(value) }
+      return Object.assign(error as Error, { method: name.replace(/Async$/, '') }, told)
+    }
     functions[name] = (...args: unknown[]) => {
       try {
         const result: unknown = call.apply(lib, args)

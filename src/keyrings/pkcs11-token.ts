@@ -63,6 +63,8 @@ export class Pkcs11Token {
   readonly #sessions: number
   readonly #timeout: number
   #opened: OpenedToken | undefined
+  /** Settles when a host that could not be used is gone. */
+  #released: Promise<void> | undefined
   #closed = false
 
   constructor(input: Pkcs11TokenInput) {
@@ -167,7 +169,7 @@ export class Pkcs11Token {
     this.#closed = true
     const host = this.#opened?.host
     this.#opened = undefined
-    await host?.release(this)
+    await Promise.all([this.#released, host?.release(this)])
   }
 
   /** @internal One operation with a key. `undefined` where the token says that it cannot decrypt this. */
@@ -219,6 +221,7 @@ export class Pkcs11Token {
     const opened = new OpenedToken(host, this.#logIn(host))
     opened.token.catch(() => {
       if (this.#opened === opened) this.#opened = undefined
+      this.#released = host.release(this)
     })
     this.#opened = opened
     return opened

@@ -59,7 +59,7 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
       for (const nth of NTH) {
         test(`C_${call} answers CKR_${code} at call ${nth}`, async () => {
           shim.reset()
-          const token = openToken(faulty, { timeout: 1000, sessions: 2 })
+          const token = openToken(faulty, { timeout: 10_000, sessions: 2 })
           shim.set({ call, what: 'answer', value, nth })
           const error = await rejectionOf(work(token, call, nth))
           const hit = shim.calls(call) >= nth

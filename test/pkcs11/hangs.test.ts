@@ -1,0 +1,129 @@
+/** Fault F-21: a token that does not answer. Nothing here is measured but what must not take long. */
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { type EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
+import { Pkcs11AesKeyring, type Pkcs11Token } from '../../src/pkcs11'
+import { getSuite } from '../../src/suites'
+import { rejectionOf, rejects } from '../support/expect'
+import { faultySoftHsm, hostPids, openToken } from '../support/pkcs11'
+import type { Shim } from '../support/pkcs11-shim'
+
+const SUITE = getSuite(0x0478)
+const FOR_EVER = 1e9
+
+const faulty = faultySoftHsm()
+if (faulty) testHangs(faulty.shim, faulty)
+
+function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
+  let edks: EncryptedDataKey[]
+
+  test.before(async () => {
+    const token = openToken(faulty)
+    await token.generateKey({ type: 'aes', label: 'aes' })
+    edks = (await keyringOf(token).onEncrypt(new NodeEncryptionMaterial(SUITE, {}))).encryptedDataKeys
+    await token.close()
+  })
+  test.before.each(() => shim.reset())
+
+  test('a call of one second is waited for, and the event loop goes on', async () => {
+    const token = openToken(faulty)
+    await unwrap(token)
+    shim.set({ call: 'Decrypt', what: 'wait', value: 1000 })
+    const delays = monitorEventLoopDelay({ resolution: 5 })
+    delays.enable()
+    await unwrap(token)
+    delays.disable()
+    // Blocked, it would have been for all of the second.
+    assert.ok(delays.max / 1e6 < 500, `${delays.max / 1e6} ms`)
+    await token.close()
+  })
+
+  for (const call of ['Decrypt', 'DecryptInit', 'Login', 'OpenSession', 'Initialize', 'FindObjects']) {
+    test(`C_${call} that never returns ends at the deadline, its process too, and the next call works`, async () => {
+      const token = openToken(faulty, { timeout: 700 })
+      if (call.startsWith('Decrypt')) await unwrap(token)
+      const before = hostPids()
+      shim.set({ call, what: 'wait', value: FOR_EVER })
+      await rejects(unwrap(token), 'ERR_KEY_SERVICE', /no answer within 700 ms/)
+      for (const pid of before)
+        while (existsSync(`/proc/${pid}/root`)) await new Promise((resolve) => setTimeout(resolve, 5))
+      await unwrap(token)
+      await token.close()
+      assert.equal(hostPids(), [])
+    })
+  }
+
+  test('what was under way in other sessions is done again elsewhere', async () => {
+    const token = openToken(faulty, { timeout: 1500 })
+    await unwrap(token)
+    shim.set({ call: 'Decrypt', what: 'wait', value: FOR_EVER })
+    const stuck = rejectionOf(unwrap(token))
+    await new Promise((resolve) => setTimeout(resolve, 700))
+    await Promise.all(Array.from({ length: 20 }, async () => await unwrap(token)))
+    assert.match(String(await stuck), /no answer within 1500 ms/)
+    await token.close()
+  })
+
+  for (const how of ['exit', 'kill'] as const) {
+    test(`a hanging token does not hold a process that ends by ${how}, and its host ends too`, async () => {
+      const program = `
+        const { openToken } = require('./test/support/pkcs11')
+        const { Pkcs11AesKeyring } = require('./src/pkcs11')
+        const { NodeEncryptionMaterial, KeyringTraceFlag } = require('./src/index')
+        const { getSuite } = require('./src/suites')
+        const token = openToken(${JSON.stringify(faulty)})
+        const keyring = new Pkcs11AesKeyring({ token, key: 'aes', keyNamespace: 'tests', keyName: 'aes' })
+        const children = '/proc/self/task/' + process.pid + '/children'
+        token.info().then(() => {
+          keyring.onEncrypt(new NodeEncryptionMaterial(getSuite(0x0478), {}))
+          setTimeout(() => {
+            console.log(require('node:fs').readFileSync(children, 'utf8').trim())
+            if (process.argv[1] === 'exit') process.exit(7)
+          }, 500)
+        })`
+      shim.set({ call: 'Encrypt', what: 'wait', value: FOR_EVER })
+      const child = spawn(process.execPath, ['--import', 'tsx', '-e', program, how], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      const [pids] = (await once(child.stdout, 'data')) as [Buffer]
+      if (how === 'kill') child.kill('SIGKILL')
+      await once(child, 'exit')
+      const hosts = pids
+        .toString()
+        .trim()
+        .split(' ')
+        .filter((pid) => isHost(pid))
+      while (hosts.some((pid) => isHost(pid))) await new Promise((resolve) => setTimeout(resolve, 20))
+      if (how === 'exit') assert.is(child.exitCode, 7)
+    })
+  }
+
+  test('a call that is under way when the program has no more to do settles first, by its deadline', () => {
+    const program = `
+      const { openToken } = require('./test/support/pkcs11')
+      const token = openToken(${JSON.stringify(faulty)}, { timeout: 500 })
+      token.randomBytes(8).catch((error) => console.log(error.code))`
+    shim.set({ call: 'GenerateRandom', what: 'wait', value: FOR_EVER })
+    const { stdout, status } = spawnSync(process.execPath, ['--import', 'tsx', '-e', program], { encoding: 'utf8' })
+    assert.equal([stdout, status], ['ERR_KEY_SERVICE\n', 0])
+  })
+
+  async function unwrap(token: Pkcs11Token): Promise<void> {
+    const material = await keyringOf(token).onDecrypt(new NodeDecryptionMaterial(SUITE, {}), edks)
+    assert.ok(material.hasValidKey())
+  }
+}
+
+function isHost(pid: string): boolean {
+  return spawnSync('grep', ['-q', 'pkcs11-host', `/proc/${pid}/cmdline`], { stdio: 'ignore' }).status === 0
+}
+
+function keyringOf(token: Pkcs11Token): Pkcs11AesKeyring {
+  return new Pkcs11AesKeyring({ token, key: 'aes', keyNamespace: 'tests', keyName: 'aes' })
+}
+
+test.run()

@@ -1,0 +1,169 @@
+import { fork, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { inspect } from 'node:util'
+import { Worker } from 'node:worker_threads'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { buildClient, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
+import { Pkcs11AesKeyring, type Pkcs11Token } from '../../src/pkcs11'
+import { getSuite } from '../../src/suites'
+import { rejectionOf, rejects } from '../support/expect'
+import { addToken, faultySoftHsm, hostPids, openToken, PIN } from '../support/pkcs11'
+import type { Shim } from '../support/pkcs11-shim'
+
+const SUITE = getSuite(0x0478)
+const SESSION_COUNT = 0xb1
+
+const faulty = faultySoftHsm()
+if (faulty) testSessions(faulty.shim, faulty)
+
+function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
+  test.before(async () => {
+    const token = openToken(faulty)
+    await token.generateKey({ type: 'aes', label: 'aes' })
+    await token.close()
+  })
+  test.before.each(() => shim.reset())
+
+  test('a wrong PIN is tried once, by 64 calls of 3 tokens, and not again until told', async () => {
+    let asked = 0
+    let pin = 'wrong-needle'
+    const ask = () => {
+      asked++
+      return pin
+    }
+    const tokens = [1, 2, 3].map(() => openToken(faulty, { pin: ask }))
+    const errors = await Promise.all(Array.from({ length: 64 }, (_, i) => rejectionOf(wrap(tokens[i % 3]!))))
+    for (const error of errors) {
+      assert.match(String(error), /C_Login with CKR_PIN_INCORRECT/)
+      assert.not.match(inspect(error, { depth: 9, showHidden: true }), /needle/)
+    }
+    await rejects(wrap(tokens[0]!), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    assert.equal([shim.calls('Login'), asked], [1, 1])
+    pin = PIN
+    await rejects(wrap(tokens[1]!), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    tokens[0]!.tryPinAgain()
+    for (const token of tokens) await wrap(token)
+    for (const token of tokens) await token.close()
+    assert.is(shim.sessions, 0)
+    assert.equal(hostPids(), [])
+  })
+
+  test('64 wraps and unwraps at once share 8 sessions, however slow the token is; none are left', async () => {
+    const token = openToken(faulty)
+    const keyring = keyringOf(token)
+    shim.set({ call: 'Encrypt', what: 'wait', value: 5, many: 0 })
+    await wrap(token)
+    await Promise.all(Array.from({ length: 64 }, async () => await wrap(token)))
+    assert.is(shim.mostSessions, 8)
+    shim.clear()
+    const edks = await wrap(token)
+    await Promise.all(
+      Array.from({ length: 64 }, async () => {
+        const material = await keyring.onDecrypt(new NodeDecryptionMaterial(SUITE, {}), edks)
+        assert.ok(material.hasValidKey())
+      }),
+    )
+    assert.is(shim.mostSessions, 8)
+    assert.is(shim.calls('Login'), 1)
+    await token.close()
+    assert.is(shim.sessions, 0)
+  })
+
+  test('two tokens of one module share its process and its sessions; the last to close ends it', async () => {
+    const [one, two] = [openToken(faulty, { sessions: 3 }), openToken(faulty, { sessions: 5 })]
+    shim.set({ call: 'Encrypt', what: 'wait', value: 5, many: 0 })
+    await Promise.all([wrap(one), wrap(two)])
+    await Promise.all(Array.from({ length: 32 }, async (_, i) => await wrap(i % 2 ? one : two)))
+    assert.ok(shim.mostSessions <= 3, `${shim.mostSessions} sessions`)
+    assert.is(hostPids().length, 1)
+    await one.close()
+    await wrap(two)
+    await two.close()
+    assert.equal(hostPids(), [])
+    assert.equal([shim.sessions, shim.calls('Initialize'), shim.calls('Finalize')], [0, 1, 1])
+  })
+
+  test('where the token has no session to give, calls wait: for our own, or for those of others', async () => {
+    const token = openToken(faulty)
+    shim.set({ call: 'Encrypt', what: 'wait', value: 5, many: 0 })
+    await wrap(token)
+    shim.set({ call: 'OpenSession', what: 'answer', value: SESSION_COUNT, many: 0 })
+    await Promise.all(Array.from({ length: 16 }, async () => await wrap(token)))
+    assert.is(shim.mostSessions, 1)
+    await token.close()
+    assert.is(shim.sessions, 0)
+  })
+
+  test('idle sessions are given back, but the one that keeps the login', async () => {
+    const token = openToken(faulty)
+    shim.set({ call: 'Encrypt', what: 'wait', value: 5, many: 0 })
+    await wrap(token)
+    await Promise.all(Array.from({ length: 16 }, async () => await wrap(token)))
+    shim.clear()
+    assert.is(shim.sessions, 8)
+    while (shim.sessions > 1) await new Promise((resolve) => setTimeout(resolve, 20))
+    await wrap(token)
+    assert.equal([shim.sessions, shim.calls('Login')], [1, 1])
+    await token.close()
+  })
+
+  test('another token of the same module has its own PIN and sessions', async () => {
+    addToken('second')
+    const [first, second] = [openToken(faulty), openToken(faulty, { token: 'second', pin: () => 'no-needle' })]
+    await rejects(second.generateKey({ type: 'aes', label: 'aes' }), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    await wrap(first)
+    await Promise.all([first.close(), second.close()])
+    assert.is(shim.sessions, 0)
+  })
+
+  test('four threads, and a child process, use one token at a time', async () => {
+    const token = openToken(faulty)
+    const { result } = await buildClient().encrypt(keyringOf(token), 'for all')
+    const file = require.resolve('../support/pkcs11-worker.ts')
+    const workerData = { input: faulty.input, pin: PIN, message: result }
+    const execArgv = ['--import', 'tsx']
+    const program = `require('tsx/cjs'); require(${JSON.stringify(file)})`
+    const threads = [1, 2, 3, 4].map(() => new Worker(program, { eval: true, workerData }))
+    const exits = threads.map(async (thread) => await once(thread, 'exit'))
+    const answers = threads.map(async (thread) => {
+      const [answer] = await once(thread, 'message')
+      return answer as unknown
+    })
+    const child = fork(file, { execArgv })
+    child.send({ ...workerData, message: result.toString('base64') })
+    answers.push(once(child, 'message').then(([answer]) => answer))
+    assert.equal(await Promise.all(answers), Array(5).fill('for all 100'))
+    await wrap(token)
+    await token.close()
+    await Promise.all(exits)
+    while (shim.sessions > 0) await new Promise((resolve) => setTimeout(resolve, 20))
+  })
+
+  test('a process that just ends leaves no host and no session', () => {
+    const program = `
+      const { openToken } = require('./test/support/pkcs11')
+      const token = openToken(${JSON.stringify(faulty)})
+      token.info().then(() => { console.log('open'); if (process.argv[1] === 'exit') process.exit(7) })`
+    for (const [how, status] of [
+      ['exit', 7],
+      ['end', 0],
+    ] as const) {
+      const child = spawnSync(process.execPath, ['--import', 'tsx', '-e', program, how], { encoding: 'utf8' })
+      assert.is(child.stdout, 'open\n', child.stderr)
+      assert.is(child.status, status)
+    }
+    const start = performance.now()
+    while (shim.sessions > 0) assert.ok(performance.now() - start < 10_000, `${shim.sessions} sessions left`)
+  })
+}
+
+async function wrap(token: Pkcs11Token) {
+  return (await keyringOf(token).onEncrypt(new NodeEncryptionMaterial(SUITE, {}))).encryptedDataKeys
+}
+
+function keyringOf(token: Pkcs11Token): Pkcs11AesKeyring {
+  return new Pkcs11AesKeyring({ token, key: 'aes', keyNamespace: 'tests', keyName: 'aes' })
+}
+
+test.run()
