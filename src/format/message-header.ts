@@ -257,7 +257,8 @@ function* readHeader(
   const suiteData = bytes.subarray(bodyEnd - rest.remaining, bodyEnd)
   const common = {
     suiteId: suite.id,
-    messageId: new Uint8Array(messageId),
+    // Buffers, as client-node has them: programs call toString('hex').
+    messageId: Buffer.from(messageId),
     encryptionContext,
     encryptedDataKeys: Object.freeze(encryptedDataKeys),
     contentType,
@@ -267,7 +268,7 @@ function* readHeader(
     messageHeader: Object.freeze<MessageHeader>(
       version === VERSION_1
         ? { version, type: TYPE_CUSTOMER_AUTHENTICATED, ...common, headerIvLength: IV_LENGTH }
-        : { version, ...common, suiteData: new Uint8Array(suiteData) },
+        : { version, ...common, suiteData: Buffer.from(suiteData) },
     ),
     suite,
     body: bytes.subarray(0, bodyEnd),

@@ -60,7 +60,7 @@ export class MessageSealer {
     this.#key = key
     const fields = {
       suiteId: suite.id,
-      messageId: new Uint8Array(messageId),
+      messageId: Buffer.from(messageId),
       encryptionContext: storedContext(material),
       encryptedDataKeys: Object.freeze(material.encryptedDataKeys),
       contentType: ContentType.FRAMED_DATA,
@@ -68,7 +68,7 @@ export class MessageSealer {
     }
     this.messageHeader = Object.freeze<MessageHeader>(
       commitment
-        ? { version: 2, ...fields, suiteData: new Uint8Array(commitment) }
+        ? { version: 2, ...fields, suiteData: Buffer.from(commitment) }
         : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
     )
     this.header = this.#authenticatedHeader(material)

@@ -26,11 +26,17 @@ const V1: MessageHeader = {
   version: 1,
   type: 0x80,
   suiteId: 0x0178,
-  messageId: bytes(16),
+  messageId: Buffer.from(bytes(16)),
   ...COMMON,
   headerIvLength: 12,
 }
-const V2: MessageHeader = { version: 2, suiteId: 0x0478, messageId: bytes(32), ...COMMON, suiteData: bytes(32, 9) }
+const V2: MessageHeader = {
+  version: 2,
+  suiteId: 0x0478,
+  messageId: Buffer.from(bytes(32)),
+  ...COMMON,
+  suiteData: Buffer.from(bytes(32, 9)),
+}
 const hex = (value: Uint8Array) => Buffer.from(value).toString('hex')
 const CONTEXT = '0002000161000131000162000132'
 const EDKS = `0002${`00026964 0004696e666f 0005${hex(bytes(5))}`.replaceAll(' ', '').repeat(2)}`
