@@ -10,7 +10,7 @@ import {
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
 } from '../materials/materials'
-import { checkBoolean, checkBytes, checkOneOf, checkOptions, checkString } from '../options'
+import { checkBoolean, checkBytes, checkOptions, checkString, describe } from '../options'
 import { toWrap } from './data-key'
 
 /** The algorithm a raw AES keyring wraps with: AES-GCM, 12-byte IV, 16-byte tag, by key length. */
@@ -77,9 +77,13 @@ export class RawAesKeyringNode extends KeyringNode {
     this.keyNamespace = checkString(keyNamespace, 'keyNamespace')
     this.keyName = checkString(keyName, 'keyName')
     this.#nameBytes = utf8(keyName)
-    checkOneOf(wrappingSuite, 'wrappingSuite', [...KEY_LENGTHS.keys()])
     checkBytes(unencryptedMasterKey, 'unencryptedMasterKey')
     const keyLength = KEY_LENGTHS.get(wrappingSuite)
+    if (keyLength === undefined) {
+      throw new RangeError(
+        `suiteId not supported. "wrappingSuite" must be one of ${[...KEY_LENGTHS.keys()].join(', ')}, got ${describe(wrappingSuite)}`,
+      )
+    }
     if (unencryptedMasterKey.length !== keyLength) {
       throw new RangeError(
         `Key length does not agree with the algorithm specification. "unencryptedMasterKey" must be ${keyLength} bytes, got ${unencryptedMasterKey.length}`,

@@ -4,7 +4,7 @@ import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
-import { checkOneOf, checkOptions, checkString } from '../options'
+import { checkOneOf, checkOptions, checkString, describe } from '../options'
 import { toWrap } from './data-key'
 
 /** Hash of OAEP, and of its MGF1; `undefined` is SHA-1, as OpenSSL has it. */
@@ -29,6 +29,7 @@ export interface RawRsaKeyringNodeInput {
 export const oaepHashSupported = true
 
 const OPTIONS = ['keyNamespace', 'keyName', 'rsaKey', 'padding', 'oaepHash'] as const
+const OAEP_HASHES = ['sha1', 'sha256', 'sha384', 'sha512']
 const { RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING } = constants
 
 /**
@@ -59,7 +60,11 @@ export class RawRsaKeyringNode extends KeyringNode {
     checkOneOf(padding, 'padding', [RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING])
     if (oaepHash !== undefined) {
       if (padding !== RSA_PKCS1_OAEP_PADDING) throw new TypeError('"oaepHash" goes with OAEP padding only')
-      checkOneOf(oaepHash, 'oaepHash', ['sha1', 'sha256', 'sha384', 'sha512'])
+      if (!OAEP_HASHES.includes(oaepHash)) {
+        throw new RangeError(
+          `Unsupported oaepHash. "oaepHash" must be one of ${OAEP_HASHES.join(', ')}, got ${describe(oaepHash)}`,
+        )
+      }
     }
     this.#padding = padding === RSA_PKCS1_OAEP_PADDING ? { padding, oaepHash: oaepHash ?? 'sha1' } : { padding }
     this.#publicKey = publicKey ? toRsaKey(publicKey, 'public') : undefined

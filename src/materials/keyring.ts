@@ -40,6 +40,8 @@ export abstract class KeyringNode {
     encryptedDataKeys: EncryptedDataKey[],
   ): Promise<NodeDecryptionMaterial>
 }
+Object.freeze(KeyringNode)
+Object.freeze(KeyringNode.prototype)
 
 function broken(message: string): SealwaxError {
   return new SealwaxError('ERR_INVALID_MATERIALS', message)
