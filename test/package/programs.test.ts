@@ -1,0 +1,33 @@
+/** Programs written for `@aws-crypto/client-node`: with it and with this package in its place, they print the same. */
+import { cpSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { installedProject, ROOT, run, succeed } from './support'
+
+const originals = join(__dirname, 'programs')
+const names = readdirSync(originals).filter((name) => name.endsWith('.js'))
+const differences = readFileSync(join(ROOT, 'docs/differences.md'), 'utf8')
+const project = installedProject()
+cpSync(originals, join(project, 'programs'), { recursive: true })
+
+for (const name of names) {
+  // The first line of a program that differs names the entry that says so.
+  const [, entry] = /^\/\/ differs: (.*)$/m.exec(readFileSync(join(originals, name), 'utf8')) ?? []
+
+  test(`${name} ${entry ? 'differs, as documented' : 'prints the same'}`, () => {
+    const theirs = succeed(run(process.execPath, [join(originals, name)]))
+    const ours = succeed(run(process.execPath, [join(project, 'programs', name)]))
+    assert.ok(JSON.parse(theirs) !== undefined)
+    if (!entry) return assert.is(ours, theirs)
+    assert.is.not(ours, theirs)
+    assert.ok(differences.includes(entry), `docs/differences.md has no "${entry}"`)
+  })
+}
+
+test('the programs use this package, not the other', () => {
+  const script = "console.log(require('@aws-crypto/client-node/package.json').name)"
+  assert.is(succeed(run(process.execPath, ['-e', script], project)), 'sealwax\n')
+})
+
+test.run()
