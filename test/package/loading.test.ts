@@ -1,0 +1,138 @@
+/** The packed package loads wherever Node.js programs run, and its addon with it. */
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import * as sealwax from '../../src/index'
+import { installedProject, ROOT, run, scratchFolder, succeed, writeFiles, writeProject } from './support'
+
+const NAMES = Object.keys(sealwax)
+const ROUND_TRIP = `
+  const keyring = new RawAesKeyringNode({
+    keyNamespace: 'n', keyName: 'k', unencryptedMasterKey: new Uint8Array(32).fill(1), wrappingSuite: 0x78,
+  })
+  const { encrypt, decrypt } = buildClient()
+  encrypt(keyring, 'loaded').then(({ result }) => decrypt(keyring, result)).then(({ plaintext }) => report(plaintext.toString()))
+`
+const project = installedProject()
+
+test('require', () => {
+  const script = `const { buildClient, RawAesKeyringNode } = require('sealwax'); const report = console.log; ${ROUND_TRIP}`
+  assert.is(node('-e', script), 'loaded\n')
+})
+
+test('import, with every name', () => {
+  writeFiles(project, {
+    'all.mjs': `import { ${NAMES.join(', ')} } from 'sealwax'
+      console.log([${NAMES.join(', ')}].filter((value) => value === undefined).length)
+      const report = console.log; ${ROUND_TRIP}`,
+  })
+  assert.is(node('all.mjs'), '0\nloaded\n')
+})
+
+test('require and import give the same classes', () => {
+  const script = `
+    import { createRequire } from 'node:module'
+    import * as imported from 'sealwax'
+    const required = createRequire(process.cwd() + '/x')('sealwax')
+    console.log(Object.keys(required).every((name) => required[name] === imported[name]))`
+  assert.is(node('--input-type=module', '-e', script), 'true\n')
+})
+
+for (const subpath of ['engine', 's3', 'pkcs11', 'local-kms']) {
+  test(`sealwax/${subpath} needs nothing that is optional to load`, () => {
+    assert.is(node('-p', `Object.keys(require('sealwax/${subpath}')).length > 0`), 'true\n')
+  })
+}
+
+test('only what is meant can be imported', () => {
+  const script = "try { require('sealwax/dist/index.js') } catch (error) { console.log(error.code) }"
+  assert.is(node('-e', script), 'ERR_PACKAGE_PATH_NOT_EXPORTED\n')
+  assert.is(node('-p', "require('sealwax/package.json').name"), 'sealwax\n')
+})
+
+test('the addon comes with the package', () => {
+  assert.is(node('-p', "require('sealwax/engine').getEngine().info().backend"), 'native\n')
+})
+
+test('the command is installed', () => {
+  const info = succeed(run(join(project, 'node_modules/.bin/sealwax'), ['info']))
+  assert.match(info, /native/)
+})
+
+test('no AWS SDK is loaded before it is used', () => {
+  const script =
+    "require('sealwax'); console.log(Object.keys(require.cache).filter((file) => /@aws-sdk|@smithy/.test(file)).length)"
+  assert.is(node('-e', script), '0\n')
+})
+
+test('worker threads, several at once', () => {
+  writeFiles(project, {
+    'worker.js': `
+      const { Worker, isMainThread, parentPort } = require('node:worker_threads')
+      const { buildClient, RawAesKeyringNode } = require('sealwax')
+      const { getEngine } = require('sealwax/engine')
+      const report = (text) => isMainThread ? console.log(text) : parentPort.postMessage(text + getEngine().info().backend)
+      if (isMainThread) for (let i = 0; i < 3; i++) new Worker(__filename).on('message', report)
+      else { ${ROUND_TRIP} }`,
+  })
+  assert.is(node('worker.js'), 'loadednative\n'.repeat(3))
+})
+
+const esbuild = join(ROOT, 'node_modules/.bin/esbuild')
+const entry = `import { buildClient, RawAesKeyringNode } from 'sealwax'; const report = console.log; ${ROUND_TRIP}`
+
+for (const format of ['cjs', 'esm']) {
+  const name = `bundle.${format === 'cjs' ? 'cjs' : 'mjs'}`
+
+  test(`esbuild, ${format}, the package left outside`, () => {
+    bundle(name, `--format=${format}`, '--external:sealwax')
+    assert.is(node(name), 'loaded\n')
+  })
+}
+
+test('esbuild, all in one file: without its addon it falls back, and says so', () => {
+  bundle('one.cjs', '--format=cjs', '--external:pkcs11js')
+  const { stdout, stderr } = run(process.execPath, ['one.cjs'], project)
+  assert.is(stdout, 'loaded\n')
+  assert.match(stderr, 'SEALWAX_FALLBACK')
+})
+
+test('esbuild, all in one file: it finds its addon beside it', () => {
+  const folder = scratchFolder()
+  bundle(join(folder, 'dist/app/one.cjs'), '--format=cjs', '--external:pkcs11js')
+  const prebuilds = join(project, 'node_modules/sealwax/prebuilds')
+  succeed(run('cp', ['-r', prebuilds, folder]))
+  assert.is(run(process.execPath, [join(folder, 'dist/app/one.cjs')]).stderr, '')
+})
+
+for (const release of ['22.23.3', '24.11.1', '26.10.0']) {
+  test(`Node.js ${release.split('.')[0]}`, () => {
+    const folder = scratchFolder()
+    try {
+      writeProject(folder, { dependencies: { [`node-${process.platform}-${process.arch}`]: release } })
+    } catch {
+      return console.log(`SKIPPED loading by Node.js ${release}: its package cannot be installed here`)
+    }
+    const binary = join(folder, 'node_modules', `node-${process.platform}-${process.arch}`, 'bin/node')
+    assert.is(succeed(run(binary, ['all.mjs'], project)), '0\nloaded\n')
+    const backend = "require('sealwax/engine').getEngine().info().backend"
+    assert.is(succeed(run(binary, ['-p', backend], project)), 'native\n')
+  })
+}
+
+function node(...args: string[]): string {
+  const { status, stdout, stderr } = run(process.execPath, args, project)
+  assert.is(stderr, '')
+  assert.is(status, 0)
+  return stdout
+}
+
+function bundle(outfile: string, ...args: string[]): void {
+  writeFiles(project, { 'entry.mjs': entry })
+  const options = ['entry.mjs', '--bundle', '--platform=node', '--log-level=error', `--outfile=${outfile}`, ...args]
+  succeed(run(esbuild, options, project))
+  assert.ok(existsSync(join(project, outfile)) || existsSync(outfile), readdirSync(project).join())
+}
+
+test.run()
