@@ -5,6 +5,7 @@ import { Command } from 'commander'
 import { addDecrypt } from './decrypt'
 import { addEncrypt } from './encrypt'
 import { exitCodeOf, messageOf } from './errors'
+import { addHsm } from './hsm'
 import { addInfo } from './info'
 import { addInspect } from './inspect'
 import { addKeygen } from './keygen'
@@ -60,6 +61,7 @@ function programOf(signal: AbortSignal): Command {
   addDecrypt(program, signal)
   addInspect(program, signal)
   addKms(program, signal)
+  addHsm(program, signal)
   addInfo(program, version, signal)
   return program
 }

@@ -49,7 +49,7 @@ export class ModuleHost {
   private constructor(key: string, { module, libraryParameters }: ModuleInput, sessions: number) {
     this.#key = key
     // The application's own flags and preloaded modules have no business where the PIN is.
-    const execArgv = program.endsWith('.ts') ? ['--import', 'tsx'] : []
+    const execArgv = program.endsWith('.ts') ? ['--require', require.resolve('tsx/cjs')] : []
     const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'ipc'] as const
     this.#child = fork(program, [String(sessions)], { execArgv, stdio: [...stdio] })
     this.#child.disconnect()

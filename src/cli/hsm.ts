@@ -1,0 +1,155 @@
+import { type Command, Option } from 'commander'
+import { buildClient, type Keyring, SealwaxError } from '../index'
+import {
+  Pkcs11AesKeyring,
+  type Pkcs11KeyInfo,
+  Pkcs11RsaKeyring,
+  Pkcs11Token,
+  type Pkcs11TokenInput,
+  parsePkcs11Uri,
+  type TokenDescription,
+} from '../pkcs11'
+import { UsageError } from './errors'
+import { parseCount } from './options'
+import { print } from './sink'
+
+interface TokenOptions {
+  module?: string
+  libraryParameters?: string
+  token?: string
+  uri?: string
+  pinFile?: string
+  pinFd?: number
+}
+
+interface KeygenOptions extends TokenOptions {
+  type: 'aes' | 'rsa'
+  bits?: number
+  label: string
+}
+
+interface TestOptions extends TokenOptions {
+  key: string
+  oaepHash: 'sha1' | 'sha256' | 'sha384' | 'sha512'
+}
+
+/** `sealwax hsm list | keygen | test` */
+export function addHsm(program: Command, signal: AbortSignal): void {
+  const hsm = program
+    .command('hsm')
+    .summary('keys in PKCS#11 tokens')
+    .description('Keys in PKCS#11 tokens: HSMs, smart cards, SoftHSM. A PIN comes from a file or a file descriptor.')
+  tokenOptions(hsm.command('list'))
+    .summary('tell the tokens of a module, or the keys of a token')
+    .description('Tells the tokens of a module; with a PIN, the AES and RSA keys of one.')
+    .action(async (options: TokenOptions) => {
+      if (options.pinFile !== undefined || options.pinFd !== undefined) {
+        const keys = await withToken(options, async (token) => await token.keys())
+        await print(keys.length === 0 ? 'no AES or RSA keys' : keys.map(lineOfKey).join('\n'), signal)
+        return
+      }
+      const { libraryParameters, uri } = options
+      const module = options.module ?? (uri === undefined ? undefined : usage(() => parsePkcs11Uri(uri)['module-path']))
+      if (module === undefined) throw new UsageError('name the PKCS#11 module with --module')
+      const tokens = await Pkcs11Token.list({ module, ...(libraryParameters !== undefined && { libraryParameters }) })
+      await print(tokens.length === 0 ? 'no tokens' : tokens.map(linesOfToken).join('\n'), signal)
+    })
+  tokenOptions(hsm.command('keygen'))
+    .summary('make a key that stays in the token')
+    .description('Makes a wrapping key in a token. It cannot leave the token: who loses the token loses the data.')
+    .addOption(new Option('--type <type>', 'kind of the key').choices(['aes', 'rsa']).default('aes'))
+    .option('--bits <n>', 'length of the key; 256 for AES and 3072 for RSA by default', parseCount(128, 8192))
+    .requiredOption('--label <text>', 'label of the key; never one that is there already')
+    .action(async ({ type, bits, label, ...options }: KeygenOptions) => {
+      const wanted = { type, label, ...(bits !== undefined && { bits }) }
+      const key = await withToken(options, async (token) => await usage(() => token.generateKey(wanted)))
+      await print(lineOfKey(key), signal)
+    })
+  tokenOptions(hsm.command('test'))
+    .summary('encrypt and decrypt with a key of a token')
+    .description('Writes a message with a key of a token and reads it, in memory, to see that token and key can do it.')
+    .requiredOption('--key <label>', 'label of the key, or a pkcs11: URI with "object" or "id"')
+    .addOption(
+      new Option('--oaep-hash <hash>', 'hash of RSA OAEP')
+        .choices(['sha1', 'sha256', 'sha384', 'sha512'])
+        .default('sha1'),
+    )
+    .action(async (options: TestOptions) => {
+      const algorithm = await withToken(options, async (token) => await roundTrip(token, options))
+      await print(`ok: a message was written and read with ${algorithm}`, signal)
+    })
+}
+
+function tokenOptions(command: Command): Command {
+  return command
+    .option('--module <file>', 'PKCS#11 module of the token, such as /usr/lib/softhsm/libsofthsm2.so')
+    .option('--token <label>', 'the token, by its label')
+    .option('--uri <uri>', 'module and token as a PKCS#11 URI (RFC 7512)')
+    .option('--library-parameters <text>', 'what the module is initialized with besides; for NSS')
+    .option('--pin-file <file>', 'file with the PIN, that only you can read')
+    .option('--pin-fd <n>', 'file descriptor to read the PIN from', parseCount(0, 1023))
+}
+
+async function withToken<T>(options: TokenOptions, use: (token: Pkcs11Token) => Promise<T>): Promise<T> {
+  const { module, libraryParameters, token: label, uri, pinFile, pinFd } = options
+  if (module === undefined && uri === undefined) throw new UsageError('name the PKCS#11 module with --module or --uri')
+  if (pinFile !== undefined && pinFd !== undefined) throw new UsageError('the PIN comes from --pin-file or --pin-fd')
+  const input: Pkcs11TokenInput = {
+    ...(module !== undefined && { module }),
+    ...(libraryParameters !== undefined && { libraryParameters }),
+    ...(label !== undefined && { token: label }),
+    ...(uri !== undefined && { uri }),
+    ...(pinFile !== undefined && { pin: { file: pinFile } }),
+    ...(pinFd !== undefined && { pin: { fd: pinFd } }),
+  }
+  const token = usage(() => new Pkcs11Token(input))
+  try {
+    return await use(token)
+  } finally {
+    await token.close()
+  }
+}
+
+async function roundTrip(token: Pkcs11Token, { key, oaepHash }: TestOptions): Promise<string> {
+  const uri = key.startsWith('pkcs11:') ? usage(() => parsePkcs11Uri(key)) : { object: key }
+  const id = 'id' in uri && uri.id ? Buffer.from(uri.id).toString('hex') : undefined
+  const named = (await token.keys()).filter(
+    (each) => (uri.object === undefined || each.label === uri.object) && (id === undefined || each.id === id),
+  )
+  const names = { token, key, keyNamespace: 'sealwax', keyName: 'hsm test' }
+  const isAes = named.some(({ kind }) => kind === 'aes')
+  if (!isAes && !named.some(({ kind }) => kind === 'rsa-private'))
+    throw new SealwaxError('ERR_WRAPPING_KEY', 'the token has no such key that can decrypt')
+  const keyring: Keyring = isAes ? new Pkcs11AesKeyring(names) : new Pkcs11RsaKeyring({ ...names, oaepHash })
+  const { encrypt, decrypt } = buildClient()
+  const { result } = await encrypt(keyring, 'test', { encryptionContext: { purpose: 'test' } })
+  const { plaintext } = await decrypt(keyring, result)
+  if (plaintext.toString() !== 'test') throw new SealwaxError('ERR_INTERNAL', 'the message came back changed')
+  return isAes ? 'AES-GCM' : `RSA OAEP, ${oaepHash}`
+}
+
+/** The library's complaint about what stood on the command line. */
+function usage<T>(action: () => T): T {
+  const toUsage = (error: unknown) =>
+    error instanceof TypeError || error instanceof RangeError ? new UsageError(error.message) : error
+  try {
+    const result = action()
+    if (!(result instanceof Promise)) return result
+    return result.catch((error: unknown) => {
+      throw toUsage(error)
+    }) as T
+  } catch (error) {
+    throw toUsage(error)
+  }
+}
+
+function linesOfToken({ label, serial, slot, manufacturer, model, initialized, mechanisms }: TokenDescription): string {
+  const head = initialized ? JSON.stringify(label) : '(not initialized)'
+  const uses = Object.entries(mechanisms).map(([name, what]) => `  ${name}: ${what.join(', ') || 'other uses only'}`)
+  return [`${head}  serial ${serial || '-'}, slot ${slot}, ${manufacturer} ${model}`, ...uses].join('\n')
+}
+
+function lineOfKey({ kind, label, id, bits, encrypt, decrypt, extractable }: Pkcs11KeyInfo): string {
+  const uses = [encrypt && 'encrypt', decrypt && 'decrypt', extractable && 'EXTRACTABLE'].filter(Boolean)
+  return `${kind} ${bits}  ${JSON.stringify(label)}  id ${id || '-'}  ${uses.join(', ')}`
+}

@@ -1,0 +1,78 @@
+/** `sealwax hsm`, on SoftHSM. */
+import { chmodSync, openSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { folder, printed, sealwax, start } from '../cli/cli'
+import { PIN, softHsm } from '../support/pkcs11'
+
+const pinFile = join(folder, 'pin')
+writeFileSync(pinFile, `${PIN}\n`, { mode: 0o600 })
+
+const token = softHsm()
+if (token) testCommands(['--module', token.input.module], ['--token', token.input.token])
+
+function testCommands(module: readonly string[], name: readonly string[]): void {
+  const withPin = [...module, ...name, '--pin-file', pinFile]
+
+  test('makes keys, lists them, and tests them', async () => {
+    const aes = await sealwax('hsm', 'keygen', ...withPin, '--label', 'one')
+    assert.equal([aes.code, aes.stdout.toString()], [0, 'aes 256  "one"  id 6f6e65  encrypt, decrypt\n'], aes.stderr)
+    const rsa = await sealwax('hsm', 'keygen', ...withPin, '--label', 'two', '--type', 'rsa', '--bits', '2048')
+    assert.match(rsa.stdout.toString(), /^rsa-private 2048 {2}"two"/)
+    const keys = await sealwax('hsm', 'list', ...withPin)
+    assert.is(keys.stdout.toString().split('\n').length, 4, keys.stderr)
+    for (const [key, algorithm] of [
+      ['one', 'AES-GCM'],
+      ['pkcs11:object=one', 'AES-GCM'],
+      ['two', 'RSA OAEP, sha1'],
+    ] as const) {
+      const { stdout, stderr } = await sealwax('hsm', 'test', ...withPin, '--key', key)
+      assert.is(stdout.toString(), `ok: a message was written and read with ${algorithm}\n`, stderr)
+    }
+  })
+
+  test('lists tokens without a PIN', async () => {
+    const { code, stdout } = await sealwax('hsm', 'list', ...module)
+    assert.is(code, 0)
+    assert.match(stdout.toString(), /^"tests" {2}serial [0-9a-f]{16}, slot \d+, SoftHSM project SoftHSM v2$/m)
+    assert.match(stdout.toString(), /^ {2}CKM_AES_GCM: encrypt, decrypt$/m)
+  })
+
+  test('takes the token as a URI, and the PIN from a file descriptor', async () => {
+    const uri = `pkcs11:token=tests?module-path=${module[1]}`
+    const stdio = ['ignore', 'pipe', 'pipe', openSync(pinFile, 'r')] as const
+    const { done } = start(['hsm', 'test', '--uri', uri, '--pin-fd', '3', '--key', 'one'], { stdio: [...stdio] })
+    const { code, stderr } = await done
+    assert.is(code, 0, stderr)
+  })
+
+  for (const [args, code, message] of [
+    [['list'], 2, /name the PKCS#11 module/],
+    [['test', ...withPin, '--pin-fd', '0', '--key', 'one'], 2, /--pin-file or --pin-fd/],
+    [['test', '--uri', 'pkcs11:token=tests?pin-value=needle', '--key', 'one'], 2, /"pin-value" is refused/],
+    [['keygen', ...withPin, '--label', 'x', '--bits', '200'], 2, /"bits" must be one of 128, 192, 256/],
+    [['test', ...withPin, '--key', 'none'], 1, /no such key/],
+    [['list', '--module', '/nowhere.so'], 1, /"\/nowhere.so" cannot be loaded/],
+    [['test', ...module, '--token', 'none', '--pin-file', pinFile, '--key', 'one'], 1, /no token with label "none"/],
+  ] as [string[], number, RegExp][]) {
+    test(`refuses ${args.join(' ').replace(folder, '')}`, async () => {
+      const result = await sealwax('hsm', ...args)
+      assert.is(result.code, code, result.stderr)
+      assert.match(result.stderr, message)
+    })
+  }
+
+  test('a PIN file that others can read is refused', async () => {
+    chmodSync(pinFile, 0o644)
+    const { code, stderr } = await sealwax('hsm', 'test', ...withPin, '--key', 'one')
+    assert.is(code, 1)
+    assert.match(stderr, /is open to others: chmod 600 it/)
+  })
+
+  test('the PIN was never printed', () => {
+    assert.not.match(Buffer.concat(printed).toString(), /needle/)
+  })
+}
+
+test.run()
