@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto'
 import { equalBytes, utf8, wipe } from '../bytes'
 import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { type ContextOrder, serializeContext } from '../encryption-context'
@@ -28,11 +29,13 @@ export interface Pkcs11AesKeyringInput {
   keyName: string
   /** Who makes data keys: the `engine` of this library (default), or the `token`, one call more for each message. */
   dataKeySource?: 'engine' | 'token'
+  /** Who makes the IVs: the `engine` (default), or a `token` that refuses those of others, as AWS CloudHSM does. */
+  ivSource?: 'engine' | 'token'
   /** As of a raw AES keyring: `false`, the default, is the order of `@aws-crypto/client-node`; reading tries both. */
   utf8Sorting?: boolean
 }
 
-const OPTIONS = ['token', 'key', 'keyNamespace', 'keyName', 'dataKeySource', 'utf8Sorting'] as const
+const OPTIONS = ['token', 'key', 'keyNamespace', 'keyName', 'dataKeySource', 'ivSource', 'utf8Sorting'] as const
 
 /**
  * Wraps data keys with an AES key that stays in a PKCS#11 token. Encrypted data keys are those of a raw AES keyring: one
@@ -48,6 +51,9 @@ export class Pkcs11AesKeyring extends KeyringNode {
   readonly #key: TokenKey
   readonly #nameBytes: Uint8Array
   readonly #tokenMakesKeys: boolean
+  readonly #tokenMakesIvs: boolean
+  /** Whether the token has opened what it wrapped. */
+  #proven = false
   readonly #orders: readonly [ContextOrder, ContextOrder]
 
   constructor(input: Pkcs11AesKeyringInput) {
@@ -58,6 +64,7 @@ export class Pkcs11AesKeyring extends KeyringNode {
       keyNamespace,
       keyName,
       dataKeySource = 'engine',
+      ivSource = 'engine',
       utf8Sorting = false,
     } = checkOptions(input, OPTIONS, 'Pkcs11AesKeyring')
     if (!(token instanceof Pkcs11Token)) throw new TypeError('"token" must be a Pkcs11Token')
@@ -67,6 +74,7 @@ export class Pkcs11AesKeyring extends KeyringNode {
     this.#key = { query: checkKeySelector(key, 'aes'), check: checkerOf('CKM_AES_GCM', ['encrypt', 'decrypt']) }
     this.#nameBytes = utf8(keyName)
     this.#tokenMakesKeys = checkOneOf(dataKeySource, 'dataKeySource', ['engine', 'token']) === 'token'
+    this.#tokenMakesIvs = checkOneOf(ivSource, 'ivSource', ['engine', 'token']) === 'token'
     this.#orders = checkBoolean(utf8Sorting, 'utf8Sorting') ? ['utf8', 'locale'] : ['locale', 'utf8']
     Object.freeze(this)
   }
@@ -75,13 +83,7 @@ export class Pkcs11AesKeyring extends KeyringNode {
     const { keyNamespace, keyName } = this
     const dataKey = await this.#dataKey(material)
     const rawInfo = serializeInfo(this.#nameBytes)
-    const iv = rawInfo.subarray(rawInfo.length - IV_LENGTH)
-    getEngine().randomFill(iv)
-    const aad = serializeContext(material.encryptionContext, this.#orders[0])
-    const mechanism = { name: 'gcm', aadLength: aad.length } as const
-    const encryptedDataKey = await this.#token._crypt(this.#key, { op: 'encrypt', mechanism }, iv, aad, dataKey)
-    if (encryptedDataKey?.length !== dataKey.length + TAG_LENGTH)
-      throw new TokenError('ERR_KEY_SERVICE', 'the PKCS#11 token gave an encrypted data key of a wrong length')
+    const encryptedDataKey = await this.#wrap(dataKey, material, rawInfo.subarray(rawInfo.length - IV_LENGTH))
     return material.addEncryptedDataKey(
       new EncryptedDataKey({ providerId: keyNamespace, providerInfo: keyName, rawInfo, encryptedDataKey }),
       KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_SIGNED_ENC_CTX,
@@ -118,6 +120,28 @@ export class Pkcs11AesKeyring extends KeyringNode {
     const flags = KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY
     adoptDataKey(material, dataKey, { keyNamespace, keyName, flags })
     return dataKeyOf(material)
+  }
+
+  /** Wraps the data key, and leaves in `iv` the IV that was used. */
+  async #wrap(dataKey: Uint8Array, material: NodeEncryptionMaterial, iv: Uint8Array): Promise<Uint8Array> {
+    if (this.#tokenMakesIvs) iv.fill(0)
+    else getEngine().randomFill(iv)
+    const aad = serializeContext(material.encryptionContext, this.#orders[0])
+    const mechanism = { name: 'gcm', aadLength: aad.length } as const
+    const sealed = await this.#token._crypt(this.#key, { op: 'encrypt', mechanism }, iv, aad, dataKey)
+    if (sealed?.length !== IV_LENGTH + dataKey.length + TAG_LENGTH)
+      throw new TokenError('ERR_KEY_SERVICE', 'the PKCS#11 token gave an encrypted data key of a wrong length')
+    iv.set(sealed.subarray(0, IV_LENGTH))
+    const wrapped = sealed.subarray(IV_LENGTH)
+    if (iv.every((byte) => byte === 0)) throw new TokenError('ERR_KEY_SERVICE', 'the PKCS#11 token made no IV')
+    if (!this.#proven) {
+      // A token that silently uses another IV would wrap keys that nobody can open.
+      const opened = await this.#token._crypt(this.#key, { op: 'decrypt', mechanism }, iv, aad, wrapped)
+      this.#proven = opened?.length === dataKey.length && timingSafeEqual(opened, dataKey)
+      wipe(opened)
+      if (!this.#proven) throw new TokenError('ERR_KEY_SERVICE', 'the PKCS#11 token does not open what it has wrapped')
+    }
+    return wrapped
   }
 
   async #unwrap(

@@ -12,6 +12,12 @@ const SLOW = 0.2
 /** Every so many calls in threads one is made at once, to learn how long it takes. */
 const MEASURE = 64
 
+export interface SessionOptions {
+  /** How many sessions may be open at once. */
+  readonly cap: number
+  readonly readWrite: boolean
+}
+
 /** How long the last call made at once took, by key and direction. */
 interface Pace {
   took: number
@@ -72,8 +78,8 @@ export class TokenModule {
   }
 
   /** Opens the first session, and logs in with `pin` where one is given. `cap` bounds the sessions from here on. */
-  open(slot: number, cap: number, pin: Uint8Array | undefined): void {
-    const pool = this.#pool(slot, cap)
+  open(slot: number, { cap, readWrite }: SessionOptions, pin: Uint8Array | undefined): void {
+    const pool = this.#pool(slot, { cap, readWrite })
     const session = pool.first()
     if (!pin) return
     try {
@@ -159,7 +165,10 @@ export class TokenModule {
     return out
   }
 
-  /** Encrypts or decrypts in one part. Fast tokens are called at once, slow ones in a thread. */
+  /**
+   * Encrypts or decrypts in one part. Fast tokens are called at once, slow ones in a thread. AES-GCM gives IV || sealed:
+   * there are tokens that put an IV of their own in place of the one they were given.
+   */
   async crypt(session: Handle, { op, handle, mechanism }: CryptHead, body: Uint8Array): Promise<Uint8Array> {
     const key = Buffer.from(handle, 'hex')
     const call = op === 'encrypt' ? 'C_Encrypt' : 'C_Decrypt'
@@ -168,14 +177,9 @@ export class TokenModule {
     const out = Buffer.from(allocateSecret(Math.max(data.length, 1024) + 64).buffer)
     this.#lib[`${call}Init`](session, this.#mechanism(mechanism, body), key)
     try {
-      const pace = this.#paceOf(`${call} ${handle}`)
-      if (pace.took > SLOW && ++pace.sinceMeasured < MEASURE)
-        return copySecret(await this.#inThread(call, session, data, out))
-      const start = performance.now()
-      const answer = this.#lib[call](session, data, out)
-      pace.took = performance.now() - start
-      pace.sinceMeasured = 0
-      return copySecret(answer)
+      const answer = await this.#timed(call, session, data, out, handle)
+      if (op === 'decrypt' || mechanism.name !== 'gcm') return copySecret(answer)
+      return Buffer.concat([body.subarray(0, GCM_IV_LENGTH), answer])
     } finally {
       wipe(out)
     }
@@ -194,6 +198,22 @@ export class TokenModule {
       this.#paces.set(kind, pace)
     }
     return pace
+  }
+
+  async #timed(
+    call: 'C_Encrypt' | 'C_Decrypt',
+    session: Handle,
+    data: Buffer,
+    out: Buffer,
+    handle: string,
+  ): Promise<Uint8Array> {
+    const pace = this.#paceOf(`${call} ${handle}`)
+    if (pace.took > SLOW && ++pace.sinceMeasured < MEASURE) return await this.#inThread(call, session, data, out)
+    const start = performance.now()
+    const answer = this.#lib[call](session, data, out)
+    pace.took = performance.now() - start
+    pace.sinceMeasured = 0
+    return answer
   }
 
   async #inThread(call: 'C_Encrypt' | 'C_Decrypt', session: Handle, data: Buffer, out: Buffer): Promise<Uint8Array> {
@@ -240,19 +260,20 @@ export class TokenModule {
     return mechanisms
   }
 
-  #pool(slot: number, cap?: number): SessionPool {
+  #pool(slot: number, options?: SessionOptions): SessionPool {
     let pool = this.#pools.get(slot)
     if (!pool) {
       const handle = this.#slots.get(slot)
-      if (!handle || cap === undefined) throw new Error(`slot ${slot} has not been opened`)
-      const serial = this.#pkcs11js.CKF_SERIAL_SESSION
+      if (!handle || !options) throw new Error(`slot ${slot} has not been opened`)
+      const { CKF_RW_SESSION, CKF_SERIAL_SESSION } = this.#pkcs11js
+      const always = CKF_SERIAL_SESSION | (options.readWrite ? CKF_RW_SESSION : 0)
       pool = new SessionPool(
-        (flags = 0) => this.#lib.C_OpenSession(handle, serial | flags),
+        (flags = 0) => this.#lib.C_OpenSession(handle, always | flags),
         (session) => attempt(() => this.#lib.C_CloseSession(session)),
       )
       this.#pools.set(slot, pool)
     }
-    if (cap !== undefined) pool.cap = Math.min(pool.cap, cap)
+    if (options) pool.cap = Math.min(pool.cap, options.cap)
     return pool
   }
 

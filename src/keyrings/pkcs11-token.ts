@@ -1,6 +1,6 @@
 import { utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
-import { checkBytes, checkInteger, checkOneOf, checkOptions, checkString } from '../options'
+import { checkBoolean, checkBytes, checkInteger, checkOneOf, checkOptions, checkString } from '../options'
 import { TokenError, traitsOf } from './pkcs11-errors'
 import { checkPinSource, type PinSource, type ReadPin } from './pkcs11-pin'
 import { type Limit, ModuleHost, type ModuleInput } from './pkcs11-process'
@@ -20,6 +20,8 @@ export interface Pkcs11TokenInput {
   pin?: PinSource
   /** How many sessions may be open at once, for all that use the token in this thread. Default: 8. */
   sessions?: number
+  /** For modules that have no read-only sessions. Default: `false`. */
+  readWriteSessions?: boolean
   /** How long one operation may take, in milliseconds, the wait for a session included. Default: 30,000. */
   timeout?: number
 }
@@ -42,7 +44,16 @@ export interface GenerateKeyInput {
 /** A key of a token, as far as the token tells. */
 export type Pkcs11KeyInfo = Omit<KeyDescription, 'handle'> & { readonly kind: KeyKind }
 
-const OPTIONS = ['module', 'libraryParameters', 'token', 'uri', 'pin', 'sessions', 'timeout'] as const
+const OPTIONS = [
+  'module',
+  'libraryParameters',
+  'token',
+  'uri',
+  'pin',
+  'sessions',
+  'readWriteSessions',
+  'timeout',
+] as const
 const MAX_SESSIONS = 64
 const DEFAULT_TIMEOUT = 30_000
 
@@ -60,7 +71,7 @@ export class Pkcs11Token {
   readonly #input: ModuleInput
   readonly #query: TokenQuery
   readonly #readPin: ReadPin | undefined
-  readonly #sessions: number
+  readonly #sessions: { readonly cap: number; readonly readWrite: boolean }
   readonly #timeout: number
   #opened: OpenedToken | undefined
   /** Settles when a host that could not be used is gone. */
@@ -75,6 +86,7 @@ export class Pkcs11Token {
       uri,
       pin,
       sessions = 8,
+      readWriteSessions = false,
       timeout,
     } = checkOptions(input, OPTIONS, 'Pkcs11Token')
     const parsed = uri === undefined ? {} : parsePkcs11Uri(checkString(uri, 'uri'))
@@ -86,7 +98,8 @@ export class Pkcs11Token {
     this.#query = uri === undefined ? checkTokenSelector(token) : queryOf(parsed)
     const source = pin ?? pinSourceOf(parsed)
     this.#readPin = source && checkPinSource(source)
-    this.#sessions = checkInteger(sessions, 'sessions', 1, MAX_SESSIONS)
+    const cap = checkInteger(sessions, 'sessions', 1, MAX_SESSIONS)
+    this.#sessions = { cap, readWrite: checkBoolean(readWriteSessions, 'readWriteSessions') }
     this.#timeout = checkInteger(timeout ?? DEFAULT_TIMEOUT, 'timeout', 1, 2 ** 31 - 1)
     Object.freeze(this.#input)
   }
@@ -216,7 +229,7 @@ export class Pkcs11Token {
 
   #open(): OpenedToken {
     if (this.#opened && !this.#opened.host.retired) return this.#opened
-    const host = ModuleHost.of(this.#input, this.#sessions)
+    const host = ModuleHost.of(this.#input, this.#sessions.cap)
     host.retain(this)
     const opened = new OpenedToken(host, this.#logIn(host))
     opened.token.catch(() => {

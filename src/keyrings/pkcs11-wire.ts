@@ -58,7 +58,7 @@ export interface KeyDescription {
 
 export type OaepHashName = 'sha1' | 'sha256' | 'sha384' | 'sha512'
 
-/** The body begins with the IV (12 bytes) and the AAD. */
+/** The body begins with the IV (12 bytes) and the AAD; what comes back of an encryption begins with the IV that was used. */
 export interface GcmMechanism {
   name: 'gcm'
   aadLength: number
@@ -76,7 +76,7 @@ export interface CryptHead {
 export type RequestHead =
   | { op: 'load'; module: string; libraryParameters?: string }
   | { op: 'tokens' }
-  | { op: 'open'; slot: number; sessions: number; login: boolean }
+  | { op: 'open'; slot: number; sessions: { cap: number; readWrite: boolean }; login: boolean }
   | { op: 'key'; slot: number; query: KeyQuery }
   | { op: 'keys'; slot: number }
   | { op: 'generate'; slot: number; kind: 'aes' | 'rsa'; bits: number; label: string; id: string }

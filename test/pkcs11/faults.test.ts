@@ -144,6 +144,24 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     })
   }
 
+  test('a token that makes its own IVs is asked for them, and refused where it does not tell', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    const names = { token, key: 'aes', keyNamespace: 'tests', keyName: 'aes' }
+    const materials = () => new NodeEncryptionMaterial(SUITE, { purpose: 'tests' })
+    shim.set({ call: 'EncryptInit', what: 'ownIv', many: 0 })
+    await rejects(wrap(token), 'ERR_WRAPPING_KEY', /C_EncryptInit with CKR_MECHANISM_PARAM_INVALID/)
+    const keyring = new Pkcs11AesKeyring({ ...names, ivSource: 'token' })
+    const { encryptedDataKeys } = await keyring.onEncrypt(materials())
+    const opening = new NodeDecryptionMaterial(SUITE, { purpose: 'tests' })
+    assert.ok((await aes(token).onDecrypt(opening, encryptedDataKeys)).hasValidKey())
+    shim.set({ call: 'EncryptInit', what: 'silentIv', many: 0 })
+    await rejects(wrap(token), 'ERR_KEY_SERVICE', /does not open what it has wrapped/)
+    const asking = new Pkcs11AesKeyring({ ...names, ivSource: 'token' })
+    await rejects(asking.onEncrypt(materials()), 'ERR_KEY_SERVICE', /made no IV/)
+    await token.close()
+  })
+
   /** Everything a token does, as often as the fault needs to come. */
   async function work(token: Pkcs11Token, call: string, times: number): Promise<void> {
     const edks = [...(await wrap(token)), ...(await wrapRsa(token))]
@@ -166,7 +184,7 @@ function checkRefusal(error: unknown, call: string, code: string): void {
   assert.instance(error, SealwaxError)
   const { code: own, message } = error as SealwaxError
   // SoftHSM says so of every ciphertext that does not open.
-  if (call === 'Decrypt' && code === 'GENERAL_ERROR') assert.is(own, 'ERR_AUTHENTICATION_FAILED')
+  if (call === 'Decrypt' && code === 'GENERAL_ERROR') assert.match(message, /does not open|could not open/)
   else if (code.startsWith('PIN')) assert.is(own, 'ERR_WRAPPING_KEY', message)
   else assert.ok(own === 'ERR_KEY_SERVICE', `${own}: ${message}`)
   assert.not.match(message, /needle/)

@@ -3,7 +3,7 @@
  * file SHIM_STATE says. All processes share the file, and a test writes it while they run:
  *
  *     u64 function (1 + its place in the list, 0 for none) | u64 nth call from now, from 1 | u64 how many calls, 0 for all |
- *     u64 value | u64 what (0 answer value, 1 wait value ms before the call, 2 add value to the length of the answer, 3 crash) |
+ *     u64 value | u64 what (0 answer value, 1 wait value ms before the call, 2 add value to the length of the answer, 3 crash, 4 an IV of the token's own, 5 the same in silence) |
  *     u64 open sessions | u64 most sessions open | u64 calls of each function, 68
  */
 #define _GNU_SOURCE
@@ -20,7 +20,7 @@
 typedef unsigned long ulong_t;
 typedef ulong_t (*function_t)(ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t);
 
-enum { COUNT = 68, OPEN_SESSION = 12, CLOSE_SESSION = 13, ENCRYPT = 30, DECRYPT = 34 };
+enum { COUNT = 68, ENCRYPT_INIT = 29, OPEN_SESSION = 12, CLOSE_SESSION = 13, ENCRYPT = 30, DECRYPT = 34 };
 
 struct state {
   _Atomic uint64_t function, nth, many, value, what;
@@ -42,6 +42,27 @@ static void wait_ms(uint64_t ms) {
   nanosleep(&time, NULL);
 }
 
+struct mechanism {
+  ulong_t type;
+  struct { unsigned char *iv; } * parameter;
+};
+
+/* As AWS CloudHSM: no IV is taken, one is made. In silence, it is not told either. */
+static ulong_t own_iv(struct mechanism *mechanism, ulong_t session, ulong_t key, int silent) {
+  static const unsigned char zeros[12];
+  static _Atomic unsigned counter;
+  unsigned char mine[12] = {1};
+  unsigned number = ++counter;
+  unsigned char *given = mechanism->parameter->iv;
+  memcpy(mine + 4, &number, sizeof number);
+  if (!silent && memcmp(given, zeros, sizeof zeros) != 0) return 0x71;
+  mechanism->parameter->iv = mine;
+  ulong_t rv = ((function_t)real->functions[ENCRYPT_INIT])(session, (ulong_t)mechanism, key, 0, 0, 0, 0, 0);
+  mechanism->parameter->iv = given;
+  if (!silent) memcpy(given, mine, sizeof mine);
+  return rv;
+}
+
 static ulong_t call(int i, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e, ulong_t f, ulong_t g, ulong_t h) {
   int hit = 0;
   state->calls[i]++;
@@ -56,6 +77,7 @@ static ulong_t call(int i, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e
   if (hit && state->what == 0) return (ulong_t)state->value;
   if (hit && state->what == 3) abort();
   if (hit && state->what == 1) wait_ms(state->value);
+  if (hit && i == ENCRYPT_INIT && state->what >= 4) return own_iv((struct mechanism *)b, a, c, state->what == 5);
   ulong_t rv = ((function_t)real->functions[i])(a, b, c, d, e, f, g, h);
   if (hit && state->what == 2 && rv == 0 && (i == ENCRYPT || i == DECRYPT)) *(ulong_t *)e += (ulong_t)state->value;
   if (rv == 0 && i == OPEN_SESSION) {

@@ -1,0 +1,151 @@
+/** What callers pass: options, PINs, URIs. Needs no token. */
+import { createPublicKey } from 'node:crypto'
+import { chmodSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
+import { tokenError, traitsOf } from '../../src/keyrings/pkcs11-errors'
+import { checkPinSource } from '../../src/keyrings/pkcs11-pin'
+import { Pkcs11AesKeyring, Pkcs11RsaKeyring, Pkcs11Token, parsePkcs11Uri } from '../../src/pkcs11'
+import { getSuite } from '../../src/suites'
+import { rejects, throws } from '../support/expect'
+import { RSA_PRIVATE_PEM } from '../support/keys'
+import { temporaryFolder } from '../support/pkcs11'
+
+const module = '/nowhere/module.so'
+type Refusal = [input: unknown, expected: typeof TypeError | typeof RangeError, message: RegExp]
+
+const TOKENS: Refusal[] = [
+  [undefined, TypeError, /"module"/],
+  [{ module: '' }, RangeError, /"module"/],
+  [{ module, tokens: 'x' }, TypeError, /unknown option "tokens"/],
+  [{ module, token: '' }, RangeError, /"token"/],
+  [{ module, token: { slot: -1 } }, RangeError, /"token.slot"/],
+  [{ module, token: { name: 'x' } }, TypeError, /unknown option "name"/],
+  [{ module, token: 'x', uri: 'pkcs11:token=x' }, TypeError, /not both/],
+  [{ module, uri: 'pkcs11:slot-id=x' }, RangeError, /"slot-id"/],
+  [{ module, uri: 'pkcs11:?pin-source=%7Ccat%20/pin' }, RangeError, /"pin-source".*file:/],
+  [{ module, pin: '1234-needle' }, TypeError, /"pin" must be a function/],
+  [{ module, pin: Buffer.from('1234-needle') }, TypeError, /"pin"|unknown option "0"/],
+  [{ module, pin: {} }, TypeError, /"fd" or "file"/],
+  [{ module, pin: { fd: 0, file: 'x' } }, TypeError, /either/],
+  [{ module, pin: { fd: -1 } }, RangeError, /"pin.fd"/],
+  [{ module, pin: { value: '1234-needle' } }, TypeError, /unknown option "value"/],
+  [{ module, sessions: 0 }, RangeError, /"sessions" must be an integer from 1 to 64/],
+  [{ module, sessions: 65 }, RangeError, /"sessions"/],
+  [{ module, readWriteSessions: 1 }, TypeError, /"readWriteSessions"/],
+  [{ module, timeout: 0 }, RangeError, /"timeout"/],
+  [{ module, libraryParameters: 5 }, TypeError, /"libraryParameters"/],
+]
+
+for (const [i, [input, expected, message]] of TOKENS.entries()) {
+  test(`refuses a token of wrong options (${i})`, () => {
+    const error = throws(() => new Pkcs11Token(input as never), expected, message)
+    assert.not.match(error.message, /needle/)
+  })
+}
+
+const token = new Pkcs11Token({ module })
+const names = { keyNamespace: 'n', keyName: 'k' }
+const AES: Refusal[] = [
+  [{ ...names, key: 'k' }, TypeError, /"token" must be a Pkcs11Token/],
+  [{ ...names, token }, TypeError, /"key"/],
+  [{ ...names, token, key: {} }, TypeError, /"label" or an "id"/],
+  [{ ...names, token, key: { id: 'text' } }, TypeError, /"key.id"/],
+  [{ ...names, token, key: 'pkcs11:token=x' }, TypeError, /"label" or an "id"/],
+  [{ ...names, token, key: '' }, RangeError, /"key"/],
+  [{ token, key: 'k', keyName: 'k' }, TypeError, /"keyNamespace"/],
+  [{ ...names, keyName: '', token, key: 'k' }, RangeError, /"keyName"/],
+  [{ ...names, token, key: 'k', dataKeySource: 'hsm' }, RangeError, /"dataKeySource"/],
+  [{ ...names, token, key: 'k', ivSource: 'hsm' }, RangeError, /"ivSource"/],
+  [{ ...names, token, key: 'k', utf8Sorting: 1 }, TypeError, /"utf8Sorting"/],
+]
+for (const [i, [input, expected, message]] of AES.entries())
+  test(`refuses an AES keyring of wrong options (${i})`, () =>
+    void throws(() => new Pkcs11AesKeyring(input as never), expected, message))
+
+const RSA: Refusal[] = [
+  [{ ...names, key: 'k' }, TypeError, /"token" must be a Pkcs11Token/],
+  [{ ...names, token, key: 'k', oaepHash: 'md5' }, RangeError, /"oaepHash"/],
+  [{ ...names, token, key: 'k', padding: 'none' }, RangeError, /"padding"/],
+  [{ ...names, token, key: 'k', padding: 'pkcs1v15', oaepHash: 'sha1' }, TypeError, /OAEP padding only/],
+  [{ ...names, token, key: 'k', publicKey: 'no PEM' }, TypeError, /publicKey/],
+]
+for (const [i, [input, expected, message]] of RSA.entries())
+  test(`refuses an RSA keyring of wrong options (${i})`, () =>
+    void throws(() => new Pkcs11RsaKeyring(input as never), expected, message))
+
+test('a public key given encrypts where there is no token at all; decrypting says what is missing', async () => {
+  const publicKey = createPublicKey(RSA_PRIVATE_PEM)
+  const keyring = new Pkcs11RsaKeyring({ token, key: 'k', ...names, publicKey, oaepHash: 'sha512' })
+  const { encryptedDataKeys } = await keyring.onEncrypt(new NodeEncryptionMaterial(getSuite(0x0478), {}))
+  assert.is(encryptedDataKeys.length, 1)
+  const opening = keyring.onDecrypt(new NodeDecryptionMaterial(getSuite(0x0478), {}), encryptedDataKeys)
+  await rejects(opening, 'ERR_WRAPPING_KEY', /"\/nowhere\/module.so" cannot be loaded/)
+})
+
+test('a PIN comes from a function each time, from a descriptor once, from a file of its owner alone', async () => {
+  const folder = temporaryFolder()
+  const path = join(folder, 'pin')
+  writeFileSync(path, 'näh-12\r\n', { mode: 0o600 })
+  const text = async (read: () => Promise<Uint8Array>) => Buffer.from(await read()).toString()
+  for (const source of [
+    { file: path },
+    { fd: openSync(path, 'r') },
+    () => 'näh-12',
+    async () => Buffer.from('näh-12\n'),
+  ]) {
+    const read = checkPinSource(source)
+    assert.is(await text(read), 'näh-12')
+    assert.is(await text(read), 'näh-12', 'and again')
+  }
+  symlinkSync(path, join(folder, 'link'))
+  assert.is(await text(checkPinSource({ file: join(folder, 'link') })), 'näh-12')
+  chmodSync(path, 0o640)
+  await rejects(checkPinSource({ file: path })(), 'ERR_WRAPPING_KEY', /open to others/)
+  await rejects(checkPinSource({ file: join(folder, 'none') })(), 'ERR_WRAPPING_KEY', /cannot be read: ENOENT/)
+  await rejects(checkPinSource(() => '')(), RangeError, /gave nothing/)
+  await rejects(checkPinSource(() => 5 as never)(), TypeError, /must give a string or bytes/)
+  await rejects(checkPinSource(() => 'n'.repeat(2000))(), RangeError, /too much/)
+})
+
+test('URIs are read as RFC 7512 has them', () => {
+  assert.equal(parsePkcs11Uri('pkcs11:'), {})
+  assert.equal(
+    { ...parsePkcs11Uri('pkcs11:token=My%20token;object=k%c3%a4;slot-id=5?module-path=/a.so&pin-source=file:/pin') },
+    { token: 'My token', object: 'kä', 'slot-id': '5', 'module-path': '/a.so', 'pin-source': 'file:/pin' },
+  )
+  assert.equal(Buffer.from(parsePkcs11Uri('pkcs11:id=%00%FFa').id!), Buffer.from([0, 0xff, 0x61]))
+})
+
+for (const [uri, message] of [
+  ['token=x', /begin with/],
+  ['pkcs11:token=x?pin-value=needle', /"pin-value" is refused/],
+  ['pkcs11:pin-value=needle', /"pin-value" is refused/],
+  ['pkcs11:token=x;token=y', /"token" stands twice/],
+  ['pkcs11:colour=needle', /not known here/],
+  ['pkcs11:needle', /not known here/],
+  ['pkcs11:?a?b', /one "\?"/],
+  ['pkcs11:token=%f', /"%" without two digits/],
+  ['pkcs11:token=%ff', /not UTF-8/],
+  ['pkcs11:?module-name=x', /not known here/],
+] as const) {
+  test(`refuses the URI ${uri}`, () => {
+    const error = throws(() => parsePkcs11Uri(uri), RangeError, message)
+    assert.not.match(error.message, /needle/)
+  })
+}
+
+test('return values become errors that keep their names', () => {
+  const device = tokenError({ ckr: 'CKR_DEVICE_REMOVED', value: 0x32, call: 'C_Encrypt' })
+  assert.equal([device.code, device.lost, device.pinRefused], ['ERR_KEY_SERVICE', true, false])
+  assert.match(device.message, /C_Encrypt with CKR_DEVICE_REMOVED/)
+  const pin = tokenError({ ckr: 'CKR_PIN_INCORRECT', value: 0xa0, call: 'C_Login' })
+  assert.equal([pin.code, pin.lost, pin.pinRefused], ['ERR_WRAPPING_KEY', false, true])
+  assert.match(tokenError({ ckr: 'CKR_VENDOR_DEFINED', value: 0x80000001, call: 'C_Login' }).message, /0x80000001/)
+  assert.ok(traitsOf('SoftHSM project').refusals.has('CKR_GENERAL_ERROR'))
+  assert.not.ok(traitsOf('Somebody else').refusals.has('CKR_GENERAL_ERROR'))
+})
+
+test.run()
