@@ -59,7 +59,6 @@ test('publint finds nothing', () => {
 test('the types are right, whatever the module resolution', () => {
   succeed(run(join(ROOT, 'node_modules/.bin/attw'), [tarball]))
 })
-})
 
 test('fewer packages and fewer bytes than client-node', () => {
   const ours = install(`file:${tarball}`)
