@@ -1,0 +1,25 @@
+// An AWS Lambda function: the custom message sender of an Amazon Cognito user pool. Clients and keyrings are made once for
+// each container, not once for each call. Cognito's messages are signed and do not commit to their key.
+import { buildDecrypt, CommitmentPolicy, KmsKeyring, SealwaxError } from 'sealwax'
+
+const { decrypt } = buildDecrypt({
+  commitmentPolicy: CommitmentPolicy.REQUIRE_ENCRYPT_ALLOW_DECRYPT,
+  maxEncryptedDataKeys: 1,
+})
+
+/** The handler for keys in `keyIds`; `send` delivers a code to a user. `clientProvider` is for tests. */
+export function senderOf(keyIds, send, clientProvider) {
+  const keyring = new KmsKeyring({ keyIds, clientProvider })
+  return async (event) => {
+    if (!event.request.code) return event
+    try {
+      const { plaintext } = await decrypt(keyring, event.request.code, { encoding: 'base64' })
+      await send(event.request.userAttributes, plaintext.toString())
+    } catch (error) {
+      // A code is stable, a text is not. ERR_KEY_SERVICE may pass; Lambda tries again.
+      if (error instanceof SealwaxError && error.code === 'ERR_KEY_SERVICE') throw error
+      console.error(JSON.stringify({ message: 'code not sent', code: error.code }))
+    }
+    return event
+  }
+}
