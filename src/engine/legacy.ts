@@ -38,6 +38,14 @@ export function sealEcb(key: Uint8Array, dataKey: Uint8Array): Uint8Array {
   return Buffer.concat([cipher.update(dataKey), cipher.final()])
 }
 
+/** What is before the PKCS #7 padding of whole blocks, in their memory; `undefined`, and wiped, where it is wrong. */
+export function withoutPadding(padded: Uint8Array): Uint8Array | undefined {
+  const padding = padded.length < BLOCK_LENGTH ? 0 : paddingLength(padded.subarray(-BLOCK_LENGTH))
+  if (padding > 0) return padded.subarray(0, padded.length - padding)
+  wipe(padded)
+  return undefined
+}
+
 /** AES key wrap (RFC 3394) undone, or `undefined` where it does not verify. */
 export function unwrapAesKey(key: Uint8Array, wrapped: Uint8Array): Uint8Array | undefined {
   if (wrapped.length % 8 !== 0 || wrapped.length < 24) return undefined
@@ -115,12 +123,8 @@ function openBlocks(
   iv: Uint8Array | null,
   ciphertext: Uint8Array,
 ): Uint8Array | undefined {
-  const padded = ciphertext.length === 0 ? undefined : decryptBlocks(mode, key, iv, ciphertext)
-  if (!padded) return undefined
-  const padding = paddingLength(padded.subarray(-BLOCK_LENGTH))
-  if (padding > 0) return padded.subarray(0, padded.length - padding)
-  wipe(padded)
-  return undefined
+  const padded = decryptBlocks(mode, key, iv, ciphertext)
+  return padded && withoutPadding(padded)
 }
 
 function decryptBlocks(

@@ -23,6 +23,11 @@ export class TokenError extends SealwaxError {
   get pinRefused(): boolean {
     return this.call === 'C_Login' && PIN.has(this.ckr)
   }
+
+  /** Whether this is how the token says that a ciphertext is not one of its key's. */
+  refuses({ refusals }: TokenTraits): boolean {
+    return (this.call === 'C_Decrypt' || this.call === 'C_UnwrapKey') && refusals.has(this.ckr)
+  }
 }
 
 export function tokenError(failure: HostFailure): TokenError {
@@ -95,6 +100,8 @@ const STANDARD_REFUSALS = [
   'CKR_DATA_LEN_RANGE',
   'CKR_ENCRYPTED_DATA_INVALID',
   'CKR_ENCRYPTED_DATA_LEN_RANGE',
+  'CKR_WRAPPED_KEY_INVALID',
+  'CKR_WRAPPED_KEY_LEN_RANGE',
 ]
 
 const ALL_HASHES = ['sha1', 'sha256', 'sha384', 'sha512']
@@ -103,4 +110,6 @@ const USUAL: TokenTraits = { refusals: new Set(STANDARD_REFUSALS), oaepHashes: A
 const TOKENS: readonly (readonly [manufacturer: string, traits: TokenTraits])[] = [
   // 2.6.1: a wrong tag or padding is a general error; OAEP with other hashes is CKR_ARGUMENTS_BAD.
   ['SoftHSM', { refusals: new Set([...STANDARD_REFUSALS, 'CKR_GENERAL_ERROR']), oaepHashes: ['sha1'] }],
+  // NSS 3.87: an RSA ciphertext that is no number below the modulus is a bad argument.
+  ['Mozilla', { refusals: new Set([...STANDARD_REFUSALS, 'CKR_ARGUMENTS_BAD']), oaepHashes: ALL_HASHES }],
 ]

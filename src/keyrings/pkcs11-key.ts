@@ -20,7 +20,7 @@ export function checkKeySelector(key: KeySelector, kind: KeyKind): KeyQuery {
 /** A check that the token and the key can do what `mechanism` needs, and that the key does not leave the token in clear. */
 export function checkerOf(
   mechanism: string,
-  uses: readonly ('encrypt' | 'decrypt')[],
+  uses: readonly ('encrypt' | 'decrypt' | 'unwrap')[],
   more: (key: KeyDescription, token: TokenDescription) => void = () => {},
 ): TokenKey['check'] {
   return (key, token) => {

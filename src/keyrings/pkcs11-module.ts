@@ -1,8 +1,10 @@
-/** A PKCS#11 module and the sessions of its tokens, inside the host process: the only file that knows `pkcs11js`. */
+/** A PKCS#11 module and the sessions of its tokens, inside the host process. */
 import type * as Pkcs11js from 'pkcs11js'
 import { allocateSecret, copySecret, wipe } from '../bytes'
+import { openLibrary } from './pkcs11-library'
+import { GCM_IV_LENGTH, MECHANISMS, mechanismOf, usesOf } from './pkcs11-mechanisms'
 import { attempt, nameOf, SessionPool } from './pkcs11-sessions'
-import type { CryptHead, KeyDescription, KeyKind, KeyQuery, TokenDescription, WireMechanism } from './pkcs11-wire'
+import type { CryptHead, KeyDescription, KeyKind, KeyQuery, TokenDescription } from './pkcs11-wire'
 
 type Handle = Pkcs11js.Handle
 type Attribute = Pkcs11js.Attribute
@@ -24,9 +26,6 @@ interface Pace {
   sinceMeasured: number
 }
 
-const GCM_IV_LENGTH = 12
-/** Missing in pkcs11js. */
-const CKZ_DATA_SPECIFIED = 1
 const NAMES: Readonly<Record<KeyKind, string>> = {
   aes: 'AES key',
   'rsa-private': 'RSA private key',
@@ -42,9 +41,9 @@ export class TokenModule {
   readonly #paces = new Map<string, Pace>()
 
   constructor(path: string, libraryParameters: string | undefined) {
-    this.#pkcs11js = loadPkcs11js()
-    this.#lib = namingCalls(new this.#pkcs11js.PKCS11())
-    load(this.#lib, path)
+    const { pkcs11js, lib } = openLibrary(path)
+    this.#pkcs11js = pkcs11js
+    this.#lib = lib
     const flags = this.#pkcs11js.CKF_OS_LOCKING_OK
     try {
       this.#lib.C_Initialize(libraryParameters === undefined ? { flags } : { flags, libraryParameters })
@@ -169,13 +168,14 @@ export class TokenModule {
    * Encrypts or decrypts in one part. Fast tokens are called at once, slow ones in a thread. AES-GCM gives IV || sealed:
    * there are tokens that put an IV of their own in place of the one they were given.
    */
-  async crypt(session: Handle, { op, handle, mechanism }: CryptHead, body: Uint8Array): Promise<Uint8Array> {
+  async crypt(session: Handle, { op, slot, handle, mechanism }: CryptHead, body: Uint8Array): Promise<Uint8Array> {
     const key = Buffer.from(handle, 'hex')
+    if (mechanism.name === 'key-wrap' && !this.#decryptsKeyWrap(slot)) return this.#unwrapKey(session, key, body)
     const call = op === 'encrypt' ? 'C_Encrypt' : 'C_Decrypt'
     const data = Buffer.from(body.buffer, mechanism.name === 'gcm' ? GCM_IV_LENGTH + mechanism.aadLength : 0)
     // Longer than any answer: some tokens want room for the input, and an answer that is too long must show.
     const out = Buffer.from(allocateSecret(Math.max(data.length, 1024) + 64).buffer)
-    this.#lib[`${call}Init`](session, this.#mechanism(mechanism, body), key)
+    this.#lib[`${call}Init`](session, mechanismOf(this.#pkcs11js, mechanism, body), key)
     try {
       const answer = await this.#timed(call, session, data, out, handle)
       if (op === 'decrypt' || mechanism.name !== 'gcm') return copySecret(answer)
@@ -189,6 +189,31 @@ export class TokenModule {
   close(): void {
     for (const pool of this.#pools.values()) pool.close()
     if (this.#initialized) attempt(() => this.#lib.C_Finalize())
+  }
+
+  #decryptsKeyWrap(slot: number): boolean {
+    const p = this.#pkcs11js
+    return usesOf(p, this.#lib.C_GetMechanismInfo(this.#slots.get(slot)!, p.CKM_AES_KEY_WRAP)).includes('decrypt')
+  }
+
+  /** For tokens that undo AES key wrap with C_UnwrapKey only: the data key is a key of the session until it has been read. */
+  #unwrapKey(session: Handle, key: Handle, wrapped: Uint8Array): Uint8Array {
+    const p = this.#pkcs11js
+    const object = this.#lib.C_UnwrapKey(session, { mechanism: p.CKM_AES_KEY_WRAP }, key, Buffer.from(wrapped), [
+      { type: p.CKA_CLASS, value: p.CKO_SECRET_KEY },
+      { type: p.CKA_KEY_TYPE, value: p.CKK_AES },
+      { type: p.CKA_TOKEN, value: false },
+      { type: p.CKA_SENSITIVE, value: false },
+      { type: p.CKA_EXTRACTABLE, value: true },
+    ])
+    let value: Buffer | undefined
+    try {
+      value = this.#attribute(session, object, p.CKA_VALUE)
+      return copySecret(value ?? Buffer.alloc(0))
+    } finally {
+      wipe(value)
+      this.#lib.C_DestroyObject(session, object)
+    }
   }
 
   #paceOf(kind: string): Pace {
@@ -225,34 +250,11 @@ export class TokenModule {
     }
   }
 
-  #mechanism(mechanism: WireMechanism, body: Uint8Array): Pkcs11js.Mechanism {
-    const p = this.#pkcs11js
-    if (mechanism.name === 'pkcs1') return { mechanism: p.CKM_RSA_PKCS }
-    if (mechanism.name === 'gcm') {
-      const iv = Buffer.from(body.buffer, 0, GCM_IV_LENGTH)
-      const aad = Buffer.from(body.buffer, GCM_IV_LENGTH, mechanism.aadLength)
-      const parameter = { type: p.CK_PARAMS_AES_GCM_v240, iv, ivBits: iv.length * 8, aad, tagBits: 128 }
-      return { mechanism: p.CKM_AES_GCM, parameter }
-    }
-    const [hashAlg, mgf] = {
-      sha1: [p.CKM_SHA_1, p.CKG_MGF1_SHA1],
-      sha256: [p.CKM_SHA256, p.CKG_MGF1_SHA256],
-      sha384: [p.CKM_SHA384, p.CKG_MGF1_SHA384],
-      sha512: [p.CKM_SHA512, p.CKG_MGF1_SHA512],
-    }[mechanism.hash] as [number, number]
-    const parameter = { type: p.CK_PARAMS_RSA_OAEP, hashAlg, mgf, source: CKZ_DATA_SPECIFIED }
-    return { mechanism: p.CKM_RSA_PKCS_OAEP, parameter }
-  }
-
   #mechanisms(slot: Handle): Record<string, string[]> {
-    const p = this.#pkcs11js
     const mechanisms: Record<string, string[]> = {}
-    for (const name of ['CKM_AES_GCM', 'CKM_RSA_PKCS_OAEP', 'CKM_RSA_PKCS'] as const) {
+    for (const name of MECHANISMS) {
       try {
-        const { flags } = this.#lib.C_GetMechanismInfo(slot, p[name])
-        mechanisms[name] = [flags & p.CKF_ENCRYPT ? 'encrypt' : '', flags & p.CKF_DECRYPT ? 'decrypt' : ''].filter(
-          Boolean,
-        )
+        mechanisms[name] = usesOf(this.#pkcs11js, this.#lib.C_GetMechanismInfo(slot, this.#pkcs11js[name]))
       } catch (error) {
         if (nameOf(error) !== 'CKR_MECHANISM_INVALID') throw error
       }
@@ -297,6 +299,7 @@ export class TokenModule {
       bits: modulus ? bitLength(modulus) : numberOf(read(p.CKA_VALUE_LEN) ?? Buffer.alloc(8)) * 8,
       encrypt: flag(p.CKA_ENCRYPT),
       decrypt: flag(p.CKA_DECRYPT),
+      unwrap: flag(p.CKA_UNWRAP),
       sensitive: flag(p.CKA_SENSITIVE),
       extractable: flag(p.CKA_EXTRACTABLE),
       ...(modulus && { modulus: modulus.toString('hex') }),
@@ -319,51 +322,6 @@ export class TokenModule {
     const p = this.#pkcs11js
     return { aes: p.CKO_SECRET_KEY, 'rsa-private': p.CKO_PRIVATE_KEY, 'rsa-public': p.CKO_PUBLIC_KEY }[kind]
   }
-}
-
-function loadPkcs11js(): typeof Pkcs11js {
-  try {
-    return require('pkcs11js') as typeof Pkcs11js
-  } catch {
-    throw new Error(
-      'pkcs11js cannot be loaded: npm install --save-exact pkcs11js@2.1.7, with its install script allowed',
-    )
-  }
-}
-
-function load(lib: Pkcs11js.PKCS11, path: string): void {
-  try {
-    lib.load(path)
-  } catch (error) {
-    throw new Error(`the PKCS#11 module ${JSON.stringify(path)} cannot be loaded: ${nameOf(error)}`)
-  }
-}
-
-/** Errors of the module say which function gave them. */
-function namingCalls(lib: Pkcs11js.PKCS11): Pkcs11js.PKCS11 {
-  const functions = lib as unknown as Record<string, unknown>
-  for (const name in functions) {
-    const call = functions[name]
-    if (!name.startsWith('C_') || typeof call !== 'function') continue
-    const named = (error: unknown) => {
-      const [, ckr = nameOf(error), value] = /^(CKR_\w+):(\d+)/.exec(nameOf(error)) ?? []
-      // C_FindObjects gives its value in the message.
-      const told = value === undefined ? {} : { message: ckr, code: Number(value) }
-      return Object.assign(error as Error, { method: name.replace(/Async$/, '') }, told)
-    }
-    functions[name] = (...args: unknown[]) => {
-      try {
-        const result: unknown = call.apply(lib, args)
-        if (!(result instanceof Promise)) return result
-        return result.catch((error: unknown) => {
-          throw named(error)
-        })
-      } catch (error) {
-        throw named(error)
-      }
-    }
-  }
-  return lib
 }
 
 function trim(text: string): string {

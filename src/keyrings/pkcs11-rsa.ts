@@ -152,7 +152,8 @@ function hasHash(hash: OaepHashName): (key: KeyDescription, token: TokenDescript
   }
 }
 
-function publicKeyOf({ modulus, publicExponent, label }: KeyDescription): KeyObject {
+/** The public half, as the token tells it with the private one. */
+export function publicKeyOf({ modulus, publicExponent, label }: KeyDescription): KeyObject {
   if (modulus === undefined || publicExponent === undefined)
     throw new SealwaxError(
       'ERR_WRAPPING_KEY',

@@ -37,7 +37,7 @@ export interface TokenDescription {
   /** The token says that one more wrong PIN locks it. */
   readonly finalTry: boolean
   readonly pinLocked: boolean
-  /** What {@link MECHANISMS} the token has, with what they are good for. */
+  /** Which of the mechanisms that matter here the token has, and what they are good for: `encrypt`, `decrypt`, `unwrap`. */
   readonly mechanisms: Readonly<Record<string, readonly string[]>>
 }
 
@@ -49,6 +49,7 @@ export interface KeyDescription {
   readonly bits: number
   readonly encrypt: boolean
   readonly decrypt: boolean
+  readonly unwrap: boolean
   readonly sensitive: boolean
   readonly extractable: boolean
   /** Of RSA keys, in hexadecimal. */
@@ -64,7 +65,15 @@ export interface GcmMechanism {
   aadLength: number
 }
 
-export type WireMechanism = GcmMechanism | { name: 'oaep'; hash: OaepHashName } | { name: 'pkcs1' }
+export type WireMechanism =
+  | GcmMechanism
+  | { name: 'oaep'; hash: OaepHashName }
+  | { name: 'pkcs1' }
+  /** The bare operations, for paddings that are undone here. */
+  | { name: 'rsa' }
+  | { name: 'ecb' }
+  /** RFC 3394; decrypts only. */
+  | { name: 'key-wrap' }
 
 export interface CryptHead {
   op: 'encrypt' | 'decrypt'

@@ -1,13 +1,5 @@
-import {
-  constants,
-  createHash,
-  createHmac,
-  type KeyObject,
-  privateDecrypt,
-  publicEncrypt,
-  timingSafeEqual,
-} from 'node:crypto'
-import { copySecret, utf8, wipe } from '../bytes'
+import { constants, createHash, createHmac, type KeyObject, privateDecrypt, publicEncrypt } from 'node:crypto'
+import { utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
@@ -15,7 +7,7 @@ import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from
 import { checkOptions, describe } from '../options'
 import { toRsaKey } from './raw-rsa'
 import { checkMaterialDescription, refuseContext } from './s3-material'
-import { unpadOaepSha256Mgf1Sha1, unpadPkcs1 } from './s3-rsa-padding'
+import { dataKeyInMessage, unpadOaepSha256Mgf1Sha1, unpadPkcs1 } from './s3-rsa-padding'
 
 export interface S3RawRsaKeyringInput {
   /** PEM text or bytes, or KeyObjects. The public key encrypts, the private one decrypts. */
@@ -91,16 +83,7 @@ const OPENERS: ReadonlyMap<string, Open> = new Map<string, Open>([
 
 function openOaepSha1(key: KeyObject, { encryptedDataKey, contentAlgorithm }: S3UnwrapRequest): Uint8Array | undefined {
   const message = decrypt(key, RSA_PKCS1_OAEP_PADDING, encryptedDataKey)
-  if (!message) return undefined
-  try {
-    const length = message[0]!
-    const suffix = utf8(contentAlgorithm)
-    if (![16, 24, 32].includes(length) || message.length !== 1 + length + suffix.length) return undefined
-    if (!timingSafeEqual(message.subarray(1 + length), suffix)) return undefined
-    return copySecret(message.subarray(1, 1 + length))
-  } finally {
-    wipe(message)
-  }
+  return message && dataKeyInMessage(message, contentAlgorithm)
 }
 
 function openOaepSha256(key: KeyObject, { encryptedDataKey }: S3UnwrapRequest): Uint8Array | undefined {

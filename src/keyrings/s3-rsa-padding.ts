@@ -1,12 +1,26 @@
 /**
- * Two old paddings of RSA-wrapped data keys which node:crypto does not undo: OAEP whose MGF1 has another hash than the
- * label, and PKCS #1 v1.5. Both work on a decrypted block and take the same steps for every block of a length: what
+ * How RSA-wrapped data keys are laid out. Two old paddings node:crypto does not undo: OAEP whose MGF1 has another hash than
+ * the label, and PKCS #1 v1.5. Both work on a decrypted block and take the same steps for every block of a length: what
  * differs is read only at the end, and only whether all was right.
  */
-import { createHash } from 'node:crypto'
-import { wipe } from '../bytes'
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { copySecret, utf8, wipe } from '../bytes'
 
 const DATA_KEY_LENGTHS = [16, 24, 32] as const
+
+/** Data key in what RSA-OAEP-SHA1 has wrapped: one byte of length || data key || content algorithm. `message` is wiped. */
+export function dataKeyInMessage(message: Uint8Array, contentAlgorithm: string): Uint8Array | undefined {
+  try {
+    const length = message[0] ?? 0
+    const suffix = utf8(contentAlgorithm)
+    if (!(DATA_KEY_LENGTHS as readonly number[]).includes(length)) return undefined
+    if (message.length !== 1 + length + suffix.length) return undefined
+    if (!timingSafeEqual(message.subarray(1 + length), suffix)) return undefined
+    return copySecret(message.subarray(1, 1 + length))
+  } finally {
+    wipe(message)
+  }
+}
 
 /** Data key in a block of EME-OAEP (RFC 8017, section 7.1.2) with SHA-256, MGF1 with SHA-1 and no label. */
 export function unpadOaepSha256Mgf1Sha1(block: Uint8Array): Uint8Array | undefined {

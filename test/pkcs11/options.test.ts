@@ -7,7 +7,14 @@ import * as assert from 'uvu/assert'
 import { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
 import { tokenError, traitsOf } from '../../src/keyrings/pkcs11-errors'
 import { checkPinSource } from '../../src/keyrings/pkcs11-pin'
-import { Pkcs11AesKeyring, Pkcs11RsaKeyring, Pkcs11Token, parsePkcs11Uri } from '../../src/pkcs11'
+import {
+  Pkcs11AesKeyring,
+  Pkcs11RsaKeyring,
+  Pkcs11Token,
+  parsePkcs11Uri,
+  S3Pkcs11AesKeyring,
+  S3Pkcs11RsaKeyring,
+} from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejects, throws } from '../support/expect'
 import { RSA_PRIVATE_PEM } from '../support/keys'
@@ -75,6 +82,17 @@ const RSA: Refusal[] = [
 for (const [i, [input, expected, message]] of RSA.entries())
   test(`refuses an RSA keyring of wrong options (${i})`, () =>
     void throws(() => new Pkcs11RsaKeyring(input as never), expected, message))
+
+const S3: Refusal[] = [
+  [{ key: 'k' }, TypeError, /"token" must be a Pkcs11Token/],
+  [{ token }, TypeError, /"key"/],
+  [{ token, key: 'k', keyName: 'k' }, TypeError, /unknown option "keyName"/],
+  [{ token, key: 'k', materialDescription: { a: 1 } }, TypeError, /"a"/],
+]
+for (const Keyring of [S3Pkcs11AesKeyring, S3Pkcs11RsaKeyring])
+  for (const [i, [input, expected, message]] of S3.entries())
+    test(`refuses an ${Keyring.name} of wrong options (${i})`, () =>
+      void throws(() => new Keyring(input as never), expected, message))
 
 test('a public key given encrypts where there is no token at all; decrypting says what is missing', async () => {
   const publicKey = createPublicKey(RSA_PRIVATE_PEM)

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
@@ -6,10 +5,9 @@ import * as assert from 'uvu/assert'
 import { useEngine } from '../../src/engine/engine'
 import { loadNative } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
-import { type OpenedObject, openObject, type S3DecryptOptions, SealwaxError, type SealwaxErrorCode } from '../../src/s3'
+import { SealwaxError, type SealwaxErrorCode } from '../../src/s3'
 import { rejects } from '../support/expect'
-import { S3_VECTOR_FILES, S3_VECTORS, s3VectorKeyring, s3Vectors } from '../support/s3-vectors'
-import type { Vector } from '../vectors/s3/cases/case'
+import { openS3Vector, S3_VECTOR_FILES, S3_VECTORS, s3Vectors, summaryOf } from '../support/s3-vectors'
 import { FILES, serialize } from '../vectors/s3/generate'
 
 for (const engine of [loadNative().engine!, nodeEngine]) {
@@ -17,8 +15,9 @@ for (const engine of [loadNative().engine!, nodeEngine]) {
     for (const vector of s3Vectors(file)) {
       test(`${engine.info().backend}, ${file}: ${vector.description}`, async () => {
         useEngine(engine)
-        if ('error' in vector.expect) return void (await rejects(open(vector), vector.expect.error as SealwaxErrorCode))
-        assert.equal(summary(await open(vector)), vector.expect)
+        if ('error' in vector.expect)
+          return void (await rejects(openS3Vector(vector), vector.expect.error as SealwaxErrorCode))
+        assert.equal(summaryOf(await openS3Vector(vector)), vector.expect)
       })
     }
   }
@@ -28,7 +27,7 @@ test('everything that fails cryptographically fails with the same words', async 
   const messages = new Set<string>()
   for (const vector of s3Vectors('unauthentic')) {
     if ('error' in vector.expect && vector.expect.error !== 'ERR_AUTHENTICATION_FAILED') continue
-    messages.add((await rejects(open(vector), 'ERR_AUTHENTICATION_FAILED')).message)
+    messages.add((await rejects(openS3Vector(vector), 'ERR_AUTHENTICATION_FAILED')).message)
   }
   assert.is(messages.size, 1)
 })
@@ -53,12 +52,12 @@ test('whatever becomes of one field, an authenticated object opens to the same p
     for (const [name, text] of Object.entries(vector.metadata)) {
       for (const value of garbled(text)) {
         const metadata = { ...vector.metadata, [name]: value }
-        const result = await open({ ...vector, metadata }).catch((error: Error) => error)
+        const result = await openS3Vector({ ...vector, metadata }).catch((error: Error) => error)
         if (result instanceof Error) {
           assert.instance(result, SealwaxError, `${vector.description}, ${name}: ${result.stack}`)
           refused++
         } else {
-          assert.is(summary(result).sha256, (vector.expect as { sha256: string }).sha256, vector.description)
+          assert.is(summaryOf(result).sha256, (vector.expect as { sha256: string }).sha256, vector.description)
         }
       }
     }
@@ -81,21 +80,5 @@ test('the files are what the generator writes', () => {
     assert.ok(readFileSync(join(S3_VECTORS, name), 'utf8') === serialize(content), `${name} is up to date`)
   }
 })
-
-function open({ keyring, options, metadata, body, instructionFile }: Vector): Promise<OpenedObject> {
-  const file = instructionFile === undefined ? undefined : Buffer.from(instructionFile, 'base64')
-  const object = { metadata, body: Buffer.from(body, 'base64'), instructionFile: file }
-  return openObject(object, s3VectorKeyring(keyring), options as S3DecryptOptions)
-}
-
-function summary({ plaintext, formatVersion, wrapAlgorithm, materialDescription }: OpenedObject) {
-  return {
-    sha256: createHash('sha256').update(plaintext).digest('hex'),
-    length: plaintext.length,
-    formatVersion,
-    wrapAlgorithm,
-    materialDescription: Object.fromEntries(Object.entries(materialDescription)),
-  }
-}
 
 test.run()

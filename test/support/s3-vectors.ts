@@ -1,8 +1,17 @@
-import { createDecipheriv } from 'node:crypto'
+import { createDecipheriv, createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { KmsClient } from '../../src/index'
-import { type S3Keyring, S3KmsKeyring, S3MultiKeyring, S3RawAesKeyring, S3RawRsaKeyring } from '../../src/s3'
+import {
+  type OpenedObject,
+  openObject,
+  type S3DecryptOptions,
+  type S3Keyring,
+  S3KmsKeyring,
+  S3MultiKeyring,
+  S3RawAesKeyring,
+  S3RawRsaKeyring,
+} from '../../src/s3'
 import type { Vector } from '../vectors/s3/cases/case'
 
 export const S3_VECTORS = join(__dirname, '../vectors/s3')
@@ -24,18 +33,55 @@ type Description =
 
 const KEYRINGS = read<Record<string, Description>>('keyrings')
 
+export async function openS3Vector(vector: Vector, rawKeys?: RawKeys): Promise<OpenedObject> {
+  const { keyring, options, metadata, body, instructionFile } = vector
+  const file = instructionFile === undefined ? undefined : Buffer.from(instructionFile, 'base64')
+  const object = { metadata, body: Buffer.from(body, 'base64'), instructionFile: file }
+  return await openObject(object, s3VectorKeyring(keyring, rawKeys), options as S3DecryptOptions)
+}
+
+/** An opened object as vectors expect it. */
+export function summaryOf({ plaintext, formatVersion, wrapAlgorithm, materialDescription }: OpenedObject) {
+  return {
+    sha256: createHash('sha256').update(plaintext).digest('hex'),
+    length: plaintext.length,
+    formatVersion,
+    wrapAlgorithm,
+    materialDescription: Object.fromEntries(Object.entries(materialDescription)),
+  }
+}
+
 export function s3Vectors(file: (typeof S3_VECTOR_FILES)[number]): Vector[] {
   return read<Vector[]>(file)
 }
 
+/** Who holds raw keys: the keyrings of `sealwax/s3`, unless said otherwise. */
+export interface RawKeys {
+  aes(name: string): S3Keyring
+  rsa(name: string): S3Keyring
+}
+
+const IN_MEMORY: RawKeys = {
+  aes: (name) => new S3RawAesKeyring({ wrappingKey: s3VectorAesKey(name) }),
+  rsa: (name) => new S3RawRsaKeyring({ rsaKey: { privateKey: s3VectorRsaKey(name) } }),
+}
+
+export function s3VectorAesKey(name: string): Buffer {
+  return Buffer.from((KEYRINGS[name] as { key: string }).key, 'hex')
+}
+
+export function s3VectorRsaKey(name: string): string {
+  return (KEYRINGS[name] as { privateKey: string }).privateKey
+}
+
 /** A keyring of `keyrings.json`. */
-export function s3VectorKeyring(name: string): S3Keyring {
+export function s3VectorKeyring(name: string, rawKeys = IN_MEMORY): S3Keyring {
   const description = KEYRINGS[name]!
-  if (description.type === 'raw-aes') return new S3RawAesKeyring({ wrappingKey: Buffer.from(description.key, 'hex') })
-  if (description.type === 'raw-rsa') return new S3RawRsaKeyring({ rsaKey: { privateKey: description.privateKey } })
+  if (description.type === 'raw-aes') return rawKeys.aes(name)
+  if (description.type === 'raw-rsa') return rawKeys.rsa(name)
   if (description.type === 'multi') {
-    const others = description.others.map((other) => ({ ...other, keyring: s3VectorKeyring(other.keyring) }))
-    return new S3MultiKeyring({ generator: s3VectorKeyring(description.generator), others })
+    const others = description.others.map((other) => ({ ...other, keyring: s3VectorKeyring(other.keyring, rawKeys) }))
+    return new S3MultiKeyring({ generator: s3VectorKeyring(description.generator, rawKeys), others })
   }
   const key = Buffer.from(description.key, 'hex')
   if (description.keyId !== undefined) {
