@@ -32,6 +32,8 @@ export type SealwaxErrorCode =
   | 'ERR_WRAPPING_KEY'
   /** A key service (KMS, HSM, key store) did not answer as it must. */
   | 'ERR_KEY_SERVICE'
+  /** A store would not, or did not, encrypt on its side as it was asked to. */
+  | 'ERR_SERVER_SIDE_ENCRYPTION'
   /** The caller aborted the operation. */
   | 'ERR_ABORTED'
   /** A file could not be read or written as asked. */

@@ -24,4 +24,11 @@ export {
 export type { S3DecryptOptions, S3EncryptionAlgorithm, S3EncryptOptions } from './s3/options'
 export { type S3Plugin, type S3Sender, s3Encryption } from './s3/plugin'
 export { type SealedObject, type SealObjectOptions, sealObject } from './s3/seal-object'
+export {
+  type CustomerKey,
+  type ServerSideEncryption,
+  type ServerSideOptions,
+  type ServerSidePlugin,
+  serverSideEncryption,
+} from './s3/server-side'
 export type { S3EncryptionSettings } from './s3/settings'

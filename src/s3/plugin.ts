@@ -33,9 +33,12 @@ type Operation = (call: Call<object, object>) => Promise<object>
 export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): S3Plugin {
   if (typeof client?.send !== 'function') throw new TypeError(`"client" must be an S3 client, got ${describe(client)}`)
   const checked = checkSettings(settings)
-  const send = ((command: { input: object }) => {
+  const { serverSide } = checked
+  const send = ((command: Parameters<S3Client['send']>[0]) => {
     Object.assign(command.input, { [OWN]: true })
-    return client.send(command as Parameters<S3Client['send']>[0])
+    // `client` need not be the one that this plugin is used on.
+    if (serverSide) command.middlewareStack.use(serverSide)
+    return client.send(command)
   }) as S3Client['send']
 
   const middleware = (next: (args: Args) => Promise<Result>, { commandName = '' }: { commandName?: string }) => {
@@ -52,14 +55,12 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     }
   }
   return {
-    applyToStack: (stack: Stack) =>
+    applyToStack: (stack: Stack) => {
+      const name = 'sealwaxS3Encryption'
       // Its type is one of the SDK's inner packages.
-      stack.add(middleware as never, {
-        step: 'initialize',
-        priority: 'low',
-        name: 'sealwaxS3Encryption',
-        override: true,
-      }),
+      stack.add(middleware as never, { step: 'initialize', priority: 'low', name, override: true })
+      if (serverSide) stack.use(serverSide)
+    },
   }
 }
 

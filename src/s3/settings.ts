@@ -8,6 +8,7 @@ import {
   type S3EncryptionAlgorithm,
   versionToWrite,
 } from './options'
+import { type ServerSideEncryption, type ServerSidePlugin, serverSideEncryption } from './server-side'
 
 /** How a client encrypts and decrypts. */
 export interface S3EncryptionSettings extends Omit<S3DecryptOptions, 'encryptionContext'> {
@@ -32,6 +33,8 @@ export interface S3EncryptionSettings extends Omit<S3DecryptOptions, 'encryption
    * anything.** Default: `false`.
    */
   readUnencryptedObjects?: boolean | undefined
+  /** How the store encrypts the ciphertext once more: see {@link serverSideEncryption}. Default: as the bucket says. */
+  serverSide?: ServerSideEncryption | undefined
 }
 
 export interface CheckedSettings extends CheckedDecryptOptions {
@@ -42,6 +45,7 @@ export interface CheckedSettings extends CheckedDecryptOptions {
   readonly bufferSize: number
   readonly enableDelayedAuthenticationMode: boolean
   readonly readUnencryptedObjects: boolean
+  readonly serverSide: ServerSidePlugin | undefined
 }
 
 const OPTIONS = [
@@ -54,6 +58,7 @@ const OPTIONS = [
   'bufferSize',
   'putInstructionFiles',
   'readUnencryptedObjects',
+  'serverSide',
 ] as const
 const DEFAULT_BUFFER_SIZE = 64 * 1024 * 1024
 const MAX_BUFFER_SIZE = 2 ** 36 - 32
@@ -67,6 +72,7 @@ export function checkSettings(settings: S3EncryptionSettings): CheckedSettings {
     enableDelayedAuthenticationMode = false,
     putInstructionFiles = false,
     readUnencryptedObjects = false,
+    serverSide,
   } = checked
   const decryptOptions = checkDecryptOptions(checked)
   versionToWrite(decryptOptions.commitmentPolicy, encryptionAlgorithm)
@@ -81,5 +87,6 @@ export function checkSettings(settings: S3EncryptionSettings): CheckedSettings {
     bufferSize: checkInteger(bufferSize ?? DEFAULT_BUFFER_SIZE, 'bufferSize', 16, MAX_BUFFER_SIZE),
     enableDelayedAuthenticationMode,
     readUnencryptedObjects: checkBoolean(readUnencryptedObjects, 'readUnencryptedObjects'),
+    serverSide: serverSide === undefined ? undefined : serverSideEncryption(serverSide),
   }
 }

@@ -1,0 +1,322 @@
+import { createHash } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { inspect } from 'node:util'
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CopyObjectCommand,
+  CreateMultipartUploadCommand,
+  GetObjectAttributesCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  ListPartsCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+  UploadPartCopyCommand,
+} from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { S3EncryptionClient, S3RawAesKeyring, type ServerSideEncryption, serverSideEncryption } from '../../src/s3'
+import { rejects, throws } from '../support/expect'
+import { bytes } from '../support/keys'
+import { CREDENTIALS } from '../support/s3-server'
+
+const Bucket = 'bucket'
+const Key = 'key'
+const UploadId = 'upload'
+const KEY = bytes(32)
+const OTHER_KEY = bytes(32, 9)
+const ARN = 'arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab'
+const TARGET = 'x-amz-server-side-encryption'
+const SOURCE = 'x-amz-copy-source-server-side-encryption'
+
+type Headers = Record<string, string>
+const sent: { name: string; protocol: string; headers: Headers }[] = []
+const encodings = (key: Uint8Array) => [Buffer.from(key).toString('base64'), Buffer.from(key).toString('hex')]
+const md5 = (key: Uint8Array) => createHash('md5').update(key).digest('base64')
+
+/** A client of a store that says it did what it was asked to, but for what `answer` changes. */
+function clientOf(endpoint = 'https://store.example', answer: (headers: Headers) => void = () => {}) {
+  const handle = async (request: { method: string; path: string; protocol: string; headers: Headers }) => {
+    const { protocol, headers, method, path } = request
+    sent.push({ name: `${method} ${path}`, protocol, headers })
+    const echo: Headers = {}
+    for (const [name, value] of Object.entries(headers)) {
+      if (name.startsWith(TARGET) && !name.endsWith('-customer-key')) echo[name] = value
+    }
+    answer(echo)
+    const xml = method === 'POST' ? '<InitiateMultipartUploadResult/>' : '<CopyObjectResult/>'
+    return { response: { statusCode: 200, headers: echo, body: Readable.from([Buffer.from(xml)]) } as never }
+  }
+  const config = { endpoint, region: 'us-east-1', credentials: CREDENTIALS, forcePathStyle: true, maxAttempts: 1 }
+  return { ...config, requestHandler: { handle } }
+}
+
+function using(serverSide: ServerSideEncryption, ...more: Parameters<typeof clientOf>): S3Client {
+  const client = new S3Client(clientOf(...more))
+  client.middlewareStack.use(serverSideEncryption(serverSide))
+  return client
+}
+
+/** What the last request says of encryption. */
+function stated(): Headers {
+  const { headers } = sent.at(-1)!
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => name.includes('encryption')))
+}
+
+const part = { Bucket, Key, UploadId, PartNumber: 1 }
+const source = { CopySource: 'bucket/other' }
+const customer = (prefix: string, key: Uint8Array): Headers => ({
+  [`${prefix}-customer-algorithm`]: 'AES256',
+  [`${prefix}-customer-key`]: Buffer.from(key).toString('base64'),
+  [`${prefix}-customer-key-md5`]: md5(key),
+})
+
+test('keys of the store are asked for where an object is made, and nowhere else', async () => {
+  const modes: [ServerSideEncryption, Headers][] = [
+    [{ mode: 's3' }, { [TARGET]: 'AES256' }],
+    [{ mode: 'kms' }, { [TARGET]: 'aws:kms' }],
+    [
+      { mode: 'kms', keyId: ARN, bucketKey: true, context: { z: '\u00fc', a: '1' } },
+      {
+        [TARGET]: 'aws:kms',
+        [`${TARGET}-aws-kms-key-id`]: ARN,
+        [`${TARGET}-bucket-key-enabled`]: 'true',
+        [`${TARGET}-context`]: Buffer.from('{"a":"1","z":"\u00fc"}').toString('base64'),
+      },
+    ],
+    [
+      { mode: 'dsse', keyId: ARN },
+      { [TARGET]: 'aws:kms:dsse', [`${TARGET}-aws-kms-key-id`]: ARN },
+    ],
+  ]
+  for (const [mode, headers] of modes) {
+    const client = using(mode)
+    const creating = [
+      new PutObjectCommand({ Bucket, Key, Body: 'x' }),
+      new CreateMultipartUploadCommand({ Bucket, Key }),
+      new CopyObjectCommand({ Bucket, Key, ...source }),
+    ]
+    for (const command of creating) {
+      await client.send(command as PutObjectCommand)
+      assert.equal(stated(), headers, command.constructor.name)
+    }
+    const others = [
+      new UploadPartCommand({ ...part, Body: 'x' }),
+      new UploadPartCopyCommand({ ...part, ...source }),
+      new CompleteMultipartUploadCommand({ Bucket, Key, UploadId }),
+      new GetObjectCommand({ Bucket, Key }),
+      new HeadObjectCommand({ Bucket, Key }),
+    ]
+    for (const command of others) {
+      await client.send(command as HeadObjectCommand)
+      assert.equal(stated(), {}, command.constructor.name)
+    }
+  }
+})
+
+test("a customer's key goes along with everything that needs it", async () => {
+  for (const key of [KEY, () => KEY, async () => KEY]) {
+    const client = using({ mode: 'customer', key })
+    const commands = [
+      new PutObjectCommand({ Bucket, Key, Body: 'x' }),
+      new CreateMultipartUploadCommand({ Bucket, Key }),
+      new UploadPartCommand({ ...part, Body: 'x' }),
+      new CompleteMultipartUploadCommand({ Bucket, Key, UploadId }),
+      new ListPartsCommand({ Bucket, Key, UploadId }),
+      new GetObjectCommand({ Bucket, Key }),
+      new HeadObjectCommand({ Bucket, Key }),
+      new GetObjectAttributesCommand({ Bucket, Key, ObjectAttributes: ['ETag'] }),
+    ]
+    for (const command of commands) {
+      await client.send(command as PutObjectCommand)
+      assert.equal(stated(), customer(TARGET, KEY), command.constructor.name)
+    }
+    for (const command of [
+      new CopyObjectCommand({ Bucket, Key, ...source }),
+      new UploadPartCopyCommand({ ...part, ...source }),
+    ]) {
+      await client.send(command as CopyObjectCommand)
+      assert.equal(stated(), { ...customer(TARGET, KEY), ...customer(SOURCE, KEY) }, command.constructor.name)
+    }
+    await client.send(new ListObjectsV2Command({ Bucket }))
+    await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
+    assert.equal(stated(), {})
+  }
+})
+
+test('the key is a copy', async () => {
+  const key = KEY.slice()
+  const client = using({ mode: 'customer', key })
+  key.fill(0)
+  await client.send(new HeadObjectCommand({ Bucket, Key }))
+  assert.equal(stated(), customer(TARGET, KEY))
+})
+
+test('a command may have its own, and say how the source of a copy is stored', async () => {
+  const client = using({ mode: 'customer', key: KEY })
+  const copy = new CopyObjectCommand({ Bucket, Key, ...source })
+  copy.middlewareStack.use(serverSideEncryption({ mode: 'kms' }, { copySource: { mode: 'customer', key: OTHER_KEY } }))
+  await client.send(copy)
+  assert.equal(stated(), { [TARGET]: 'aws:kms', ...customer(SOURCE, OTHER_KEY) })
+  const fromPlain = new CopyObjectCommand({ Bucket, Key, ...source })
+  fromPlain.middlewareStack.use(serverSideEncryption({ mode: 'customer', key: KEY }, { copySource: { mode: 's3' } }))
+  await client.send(fromPlain)
+  assert.equal(stated(), customer(TARGET, KEY))
+})
+
+test('fields of the input are refused beside it', async () => {
+  const inputs = [
+    { ServerSideEncryption: 'AES256' as const },
+    { SSECustomerAlgorithm: 'AES256', SSECustomerKey: Buffer.from(KEY).toString('base64') },
+    { BucketKeyEnabled: true },
+  ]
+  for (const mode of [{ mode: 's3' }, { mode: 'customer', key: KEY }] as const) {
+    const before = sent.length
+    for (const input of inputs) {
+      const put = new PutObjectCommand({ Bucket, Key, Body: 'x', ...input })
+      await rejects(using(mode).send(put), TypeError, /"serverSide" excludes fields of the input/)
+    }
+    assert.is(sent.length, before)
+  }
+})
+
+test("a customer's key leaves the machine encrypted only", async () => {
+  for (const endpoint of ['http://store.example', 'http://127.0.0.1.example', 'http://localhost.example']) {
+    const before = sent.length
+    const client = using({ mode: 'customer', key: KEY }, endpoint)
+    const error = await rejects(
+      client.send(new GetObjectCommand({ Bucket, Key })),
+      'ERR_SERVER_SIDE_ENCRYPTION',
+      /https/,
+    )
+    for (const text of encodings(KEY)) assert.not.match(inspect(error, { depth: 9 }), text)
+    // A key that is in the input is as secret.
+    const fields = { CopySourceSSECustomerAlgorithm: 'AES256', CopySourceSSECustomerKey: encodings(KEY)[0]! }
+    const copy = using({ mode: 's3' }, endpoint).send(new CopyObjectCommand({ Bucket, Key, ...source, ...fields }))
+    await rejects(copy, 'ERR_SERVER_SIDE_ENCRYPTION', /https/)
+    assert.is(sent.length, before)
+    await using({ mode: 's3' }, endpoint).send(new PutObjectCommand({ Bucket, Key, Body: 'x' }))
+  }
+  for (const endpoint of ['http://localhost:1', 'http://127.1.2.3:1', 'http://[::1]:1', 'http://bucket.localhost']) {
+    await using({ mode: 'customer', key: KEY }, endpoint).send(new GetObjectCommand({ Bucket, Key }))
+  }
+})
+
+test('an endpoint that turns out to be http is noticed where it is resolved', async () => {
+  const before = sent.length
+  const client = using({ mode: 'customer', key: KEY })
+  client.middlewareStack.add(
+    (next) => (args) => {
+      Object.assign(args.request as object, { protocol: 'http:' })
+      return next(args)
+    },
+    { step: 'build' },
+  )
+  await rejects(client.send(new GetObjectCommand({ Bucket, Key })), 'ERR_SERVER_SIDE_ENCRYPTION')
+  assert.is(sent.length, before)
+})
+
+test('what the store did must be what it was asked for', async () => {
+  const kms = { mode: 'kms', keyId: ARN, bucketKey: true } as const
+  const wrong: [ServerSideEncryption, (headers: Headers) => void][] = [
+    [{ mode: 's3' }, (headers) => delete headers[TARGET]],
+    [{ mode: 'kms' }, (headers) => (headers[TARGET] = 'AES256')],
+    [kms, (headers) => (headers[`${TARGET}-aws-kms-key-id`] = ARN.replace('1234abcd', '00000000'))],
+    [kms, (headers) => delete headers[`${TARGET}-aws-kms-key-id`]],
+    [kms, (headers) => delete headers[`${TARGET}-bucket-key-enabled`]],
+    [{ mode: 'customer', key: KEY }, (headers) => delete headers[`${TARGET}-customer-algorithm`]],
+    [{ mode: 'customer', key: KEY }, (headers) => (headers[`${TARGET}-customer-key-md5`] = md5(OTHER_KEY))],
+  ]
+  for (const [mode, change] of wrong) {
+    const client = using(mode, undefined, (headers) => {
+      headers['x-amz-version-id'] = 'version-1'
+      change(headers)
+    })
+    const put = client.send(new PutObjectCommand({ Bucket, Key, Body: 'x' }))
+    await rejects(put, 'ERR_SERVER_SIDE_ENCRYPTION', /the store was asked for .*, having stored version version-1$/)
+  }
+  const reader = using({ mode: 'customer', key: KEY }, undefined, (headers) => {
+    delete headers[`${TARGET}-customer-key-md5`]
+  })
+  await rejects(reader.send(new GetObjectCommand({ Bucket, Key })), 'ERR_SERVER_SIDE_ENCRYPTION')
+})
+
+test('a key may be named in a shorter way than S3 answers', async () => {
+  const answer = (headers: Headers) => {
+    if (`${TARGET}-aws-kms-key-id` in headers) headers[`${TARGET}-aws-kms-key-id`] = ARN
+  }
+  for (const keyId of [ARN, '1234abcd-12ab-34cd-56ef-1234567890ab', 'alias/a', `${ARN.split(':key')[0]}:alias/a`]) {
+    await using({ mode: 'kms', keyId }, undefined, answer).send(new PutObjectCommand({ Bucket, Key, Body: 'x' }))
+  }
+  const noBucketKey = (headers: Headers) => delete headers[`${TARGET}-bucket-key-enabled`]
+  await using({ mode: 'kms', bucketKey: false }, undefined, noBucketKey).send(
+    new PutObjectCommand({ Bucket, Key, Body: 'x' }),
+  )
+})
+
+test('another attempt states the same', async () => {
+  let failures = 2
+  const config = clientOf('https://store.example', () => {
+    if (failures-- > 0) throw Object.assign(new Error('no answer'), { name: 'TimeoutError' })
+  })
+  const client = new S3Client({ ...config, maxAttempts: 3 })
+  client.middlewareStack.use(serverSideEncryption({ mode: 'customer', key: KEY }))
+  const before = sent.length
+  await client.send(new HeadObjectCommand({ Bucket, Key }))
+  assert.is(sent.length, before + 3)
+  for (const { headers } of sent.slice(before)) assert.is(headers[`${TARGET}-customer-key-md5`], md5(KEY))
+})
+
+test('the encryption client stores instruction files the same way', async () => {
+  const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32, 5) })
+  const settings = { keyring, putInstructionFiles: true, serverSide: { mode: 'customer', key: KEY } } as const
+  const client = new S3EncryptionClient(clientOf(), settings)
+  const before = sent.length
+  await client.send(new PutObjectCommand({ Bucket, Key, Body: 'secret' }))
+  const requests = sent.slice(before)
+  assert.equal(
+    requests.map(({ name }) => name),
+    ['PUT /bucket/key.instruction', 'PUT /bucket/key'],
+  )
+  for (const { headers } of requests) assert.is(headers[`${TARGET}-customer-key-md5`], md5(KEY))
+})
+
+test('neither a client nor its log shows the key', async () => {
+  const lines: unknown[] = []
+  const log = (...line: unknown[]) => void lines.push(line)
+  const config = { ...clientOf(), logger: { trace: log, debug: log, info: log, warn: log, error: log } }
+  const client = new S3Client(config)
+  client.middlewareStack.use(serverSideEncryption({ mode: 'customer', key: KEY }))
+  await client.send(new PutObjectCommand({ Bucket, Key, Body: 'x' }))
+  assert.ok(lines.length > 0)
+  const text = inspect([lines, client], { depth: 20, showHidden: true })
+  for (const encoded of encodings(KEY)) assert.not.match(text, encoded)
+  assert.not.match(text, String([...KEY]))
+})
+
+test('wrong options are refused', () => {
+  const of = (value: unknown) => () => serverSideEncryption(value as ServerSideEncryption)
+  for (const value of [undefined, null, {}, 'kms', { mode: 'none' }]) throws(of(value), RangeError, /serverSide.mode/)
+  throws(of({ mode: 's3', keyId: ARN }), TypeError, /unknown option "keyId"/)
+  throws(of({ mode: 'dsse', bucketKey: true }), TypeError, /unknown option "bucketKey"/)
+  throws(of({ mode: 'kms', key: KEY }), TypeError, /unknown option "key"/)
+  throws(of({ mode: 'kms', keyId: '' }), RangeError, /serverSide.keyId/)
+  throws(of({ mode: 'kms', bucketKey: 1 }), TypeError, /serverSide.bucketKey/)
+  throws(of({ mode: 'kms', context: 'a=b' }), TypeError)
+  throws(of({ mode: 'customer' }), TypeError, /"key" must be/)
+  throws(of({ mode: 'customer', key: 'a'.repeat(32) }), TypeError, /"key" must be/)
+  throws(of({ mode: 'customer', key: bytes(16) }), RangeError, /"key" must be 32 bytes, got 16/)
+  throws(of({ mode: 'customer', key: new Uint8Array(32) }), RangeError, /all zeros/)
+  const both = { keyring: new S3RawAesKeyring({ wrappingKey: KEY }), serverSide: { mode: 'x' } as never }
+  throws(() => new S3EncryptionClient(clientOf(), both), RangeError, /serverSide.mode/)
+})
+
+test("what a function gives as a customer's key is checked too", async () => {
+  const client = using({ mode: 'customer', key: () => 'x'.repeat(32) as never })
+  await rejects(client.send(new HeadObjectCommand({ Bucket, Key })), TypeError, /"key" must be/)
+})
+
+test.run()
