@@ -1,4 +1,4 @@
-// Builds the addon with node-gyp. Uses the headers that lie beside the running Node where it has them
+// Builds the addon with node-gyp, or that of another folder: `--directory FOLDER`. Uses the headers that lie beside the running Node where it has them
 // (so that a build needs no download), else node-gyp fetches those of this version.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
