@@ -23,7 +23,18 @@
       "cflags_cc": ["-std=c++17", "-fexceptions"],
       "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
       "conditions": [
-        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-Wl,-z,relro"] }],
+        [
+          "OS=='linux'",
+          {
+            # Nothing of OpenSSL or the C++ library may be taken from here by others.
+            "ldflags": [
+              "-Wl,-z,nodelete",
+              "-Wl,-z,now",
+              "-Wl,-z,relro",
+              "-Wl,--version-script=<(module_root_dir)/native/exports.map"
+            ]
+          }
+        ],
         [
           "OS=='mac'",
           {

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cpus.h"
+#include "old-libc.h"
 
 #ifdef _WIN32
 #include <process.h>

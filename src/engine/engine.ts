@@ -13,7 +13,7 @@ export interface EngineInfo {
   readonly backend: Backend
   /** The OpenSSL that does the work, as it names itself. */
   readonly openssl: string
-  /** CPU features in use, of `aes-ni`, `pclmulqdq`, `vaes`, `vpclmulqdq`, `avx512`, `rdseed`, `rdrand`. */
+  /** CPU features in use, of `aes-ni`, `pclmulqdq`, `vaes`, `vpclmulqdq`, `avx512`, `rdseed`, `rdrand`; on ARM `armv8-aes`, `armv8-pmull`. */
   readonly cpu: readonly string[]
   /** How many threads one call can use, the calling one included. */
   readonly threads: number

@@ -223,14 +223,23 @@ export class NativeEngine implements Engine {
   }
 }
 
+const ARM_FEATURES: readonly (readonly [name: string, bit: number])[] = [
+  ['armv8-aes', 2],
+  ['armv8-pmull', 5],
+]
+
 /** From here on there is a huge page of 2 MiB inside, however the memory is aligned. */
 const HUGE_LENGTH = 4 * 1024 * 1024
 
 // native/status.h
 const FRAMES_STATUS: readonly FramesStatus[] = ['ok', 'final', 'out-of-order', 'wrong-iv', 'unauthentic']
 
-/** From OpenSSL's own findings, so that a mask set by the environment (OPENSSL_ia32cap) counts. */
+/** From OpenSSL's own findings, so that a mask set by the environment (OPENSSL_ia32cap, OPENSSL_armcap) counts. */
 function cpuFeatures(binding: Binding): string[] {
+  // OpenSSL's arm_arch.h.
+  const arm = Number(/OPENSSL_armcap=(0x[0-9a-f]+)/.exec(binding.cpuSettings)?.[1] ?? 0)
+  if (arm !== 0) return ARM_FEATURES.filter(([, bit]) => (arm >> bit) % 2 === 1).map(([name]) => name)
+
   const [first = 0n, second = 0n] = (/OPENSSL_ia32cap=([0-9a-fx:]+)/.exec(binding.cpuSettings)?.[1] ?? '')
     .split(':')
     .filter(Boolean)

@@ -1,12 +1,16 @@
 /** What is in the tarball, and what it costs to install. */
-import { readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readFileSync, statSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+import { dirname, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { PEER, pack, ROOT, run, scratchFolder, succeed, writeProject } from './support'
+import { PEER, pack, ROOT, run, scratchFolder, succeed } from './support'
 
 const folder = scratchFolder()
 const tarball = pack(folder)
+const unpacked = join(folder, 'unpacked')
+mkdirSync(unpacked)
+succeed(run('tar', ['-xf', tarball, '-C', unpacked]))
 const files = succeed(run('tar', ['-tf', tarball]))
   .trim()
   .split('\n')
@@ -20,6 +24,7 @@ const MEANT = [
   /^dist\/([a-z0-9-]+\/)*[a-z0-9-]+(\.d\.ts|\.js)$/,
   /^prebuilds\/[a-z0-9]+-[a-z0-9]+\/sealwax(\.glibc|\.musl)?\.node$/,
   /^native\/[a-z0-9-]+\.(cc|h)$/,
+  /^native\/exports\.map$/,
   /^binding\.gyp$/,
   /^scripts\/build-native\.mjs$/,
 ]
@@ -61,21 +66,33 @@ test('the types are right, whatever the module resolution', () => {
 })
 
 test('fewer packages and fewer bytes than client-node', () => {
-  const ours = install(`file:${tarball}`)
-  const theirs = install(manifest.devDependencies[PEER])
-  console.log(
-    `${ours.packages} packages, ${ours.kibibytes} KiB; client-node ${theirs.packages}, ${theirs.kibibytes} KiB`,
-  )
-  assert.ok(ours.packages < theirs.packages)
-  assert.ok(ours.kibibytes < theirs.kibibytes)
+  const sizes = succeed(run(process.execPath, [join(ROOT, 'scripts/installed-size.mjs'), tarball]))
+  const { sealwax: ours, [PEER]: theirs } = JSON.parse(sizes)
+  assert.ok(ours.packages < theirs.packages, sizes)
+  assert.ok(ours.kibibytes < theirs.kibibytes, sizes)
 })
 
-function install(version: string): { packages: number; kibibytes: number } {
-  const project = scratchFolder()
-  writeProject(project, { dependencies: { [PEER]: version } })
-  const { packages } = JSON.parse(readFileSync(join(project, 'package-lock.json'), 'utf8'))
-  const du = succeed(run('du', ['-sk', 'node_modules'], project))
-  return { packages: Object.keys(packages).length - 1, kibibytes: Number.parseInt(du, 10) }
+test('everything that it imports is Node.js, its own or declared', () => {
+  const declared = Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })
+  for (const file of files.filter((name) => /^package\/dist\/.*\.(js|d\.ts)$/.test(name))) {
+    const text = readFileSync(join(unpacked, file), 'utf8').replace(/^\s*(\/\/|\/?\*).*$/gm, '')
+    for (const [, target] of text.matchAll(/(?:from |import |import\(|require\()['"]([^'"]+)['"]/g)) {
+      const name = /^(@[^/]+\/)?[^/]+/.exec(target!)![0]
+      if (target!.startsWith('.')) assert.ok(hasModule(file, target!), `${file} imports ${target}`)
+      else assert.ok(isBuiltin(target!) || declared.includes(name), `${file} imports ${target}`)
+    }
+  }
+})
+
+test('every dependency is used', () => {
+  const code = files.filter((name) => name.endsWith('.js')).map((name) => readFileSync(join(unpacked, name), 'utf8'))
+  for (const name of Object.keys(manifest.dependencies))
+    assert.ok(code.join().includes(`'${name}`) || code.join().includes(`"${name}`), name)
+})
+
+function hasModule(file: string, target: string): boolean {
+  const path = join(dirname(file), target)
+  return ['.js', '.d.ts', '/index.js', ''].some((ending) => files.includes(path + ending))
 }
 
 test.run()

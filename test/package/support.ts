@@ -13,9 +13,9 @@ export function scratchFolder(): string {
   return folder
 }
 
-/** Packs the package, as it is published, into `folder`. Returns the tarball's path. */
+/** Packs the package, as it is published but with the addon of this platform alone, into `folder`. Returns the tarball's path. */
 export function pack(folder: string): string {
-  return succeed(run(process.execPath, [join(ROOT, 'scripts/pack.mjs'), folder])).trim()
+  return succeed(run(process.execPath, [join(ROOT, 'scripts/pack.mjs'), '--here', folder])).trim()
 }
 
 /** A project with the packed package installed, under the names of both libraries. */
