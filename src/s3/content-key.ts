@@ -2,9 +2,9 @@ import { wipe } from '../bytes'
 import { type EncryptionContext, emptyContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
-import type { S3Envelope, S3WrapAlgorithm } from '../format/s3-metadata'
-import { deriveCommittedObjectKey } from '../materials/s3-derive'
-import { type S3Keyring, samePairs } from '../materials/s3-keyring'
+import { MESSAGE_ID_LENGTH, type S3Envelope, type S3WrapAlgorithm } from '../format/s3-metadata'
+import { deriveCommittedObjectKey, deriveObjectKey } from '../materials/s3-derive'
+import { type S3Keyring, type S3WrappedDataKey, samePairs } from '../materials/s3-keyring'
 import { CommitmentPolicy } from '../policies'
 import { type CheckedDecryptOptions, CONTENT_ALGORITHM_PAIR, RESERVED_PAIRS } from './options'
 
@@ -23,6 +23,9 @@ export const COMMITTED_IV = new Uint8Array(12).fill(1)
 export const COMMITTED_AAD = Uint8Array.of(0x00, 0x73)
 const NO_AAD = new Uint8Array(0)
 
+const CONTENT_ALGORITHMS = { 1: 'AES/CBC/PKCS5Padding', 2: 'AES/GCM/NoPadding', 3: '115' } as const
+const COMMITMENT_WRAPS: ReadonlySet<S3WrapAlgorithm> = new Set(['AES/GCM', 'RSA-OAEP-SHA1', 'kms+context'])
+const VERSION_1_WRAPS: ReadonlySet<S3WrapAlgorithm> = new Set(['AES', 'RSA'])
 const LEGACY_WRAP_ALGORITHMS: ReadonlySet<S3WrapAlgorithm> = new Set([
   'AES',
   'RSA',
@@ -53,6 +56,59 @@ export async function openContentKey(
   } finally {
     wipe(dataKey)
   }
+}
+
+/** What a new object is sealed with, and what is stored of it. */
+export interface NewContentKey extends ContentKey {
+  readonly envelope: S3Envelope
+}
+
+/** A key for the content of one new object: it is used for nothing else. */
+export async function newContentKey(
+  keyring: S3Keyring,
+  version: 1 | 2 | 3,
+  encryptionContext: Readonly<EncryptionContext>,
+): Promise<NewContentKey> {
+  const engine = getEngine()
+  const { dataKey: key, ...wrapped } = await wrap(keyring, version, encryptionContext)
+  if (version === 1) {
+    const iv = engine.randomBytes(16)
+    const envelope = { formatVersion: version, contentAlgorithm: CONTENT_ALGORITHMS[version], ...wrapped, iv }
+    return { mode: 'cbc', key, iv, aad: NO_AAD, envelope }
+  }
+  if (version === 2) {
+    const iv = engine.randomBytes(12)
+    const envelope = { formatVersion: version, contentAlgorithm: CONTENT_ALGORITHMS[version], ...wrapped, iv }
+    return { mode: 'gcm', key, iv, aad: NO_AAD, envelope }
+  }
+  try {
+    const messageId = engine.randomBytes(MESSAGE_ID_LENGTH)
+    const { key: derived, commitment } = deriveObjectKey(engine, key, messageId)
+    const contentAlgorithm = CONTENT_ALGORITHMS[version]
+    const envelope = { formatVersion: version, contentAlgorithm, ...wrapped, messageId, commitment }
+    return { mode: 'gcm', key: derived, iv: COMMITTED_IV, aad: COMMITTED_AAD, envelope }
+  } finally {
+    wipe(key)
+  }
+}
+
+async function wrap(
+  keyring: S3Keyring,
+  version: 1 | 2 | 3,
+  encryptionContext: Readonly<EncryptionContext>,
+): Promise<S3WrappedDataKey> {
+  const wrapped = await keyring.wrapDataKey({ contentAlgorithm: CONTENT_ALGORITHMS[version], encryptionContext })
+  const { dataKey, encryptedDataKey, wrapAlgorithm, materialDescription } = wrapped
+  if (!(dataKey instanceof Uint8Array && dataKey.length === 32 && encryptedDataKey instanceof Uint8Array)) {
+    throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring gave no data key of 32 bytes in wrapped form')
+  }
+  const taken = version === 1 ? VERSION_1_WRAPS : COMMITMENT_WRAPS
+  if (taken.has(wrapAlgorithm)) return { dataKey, encryptedDataKey, wrapAlgorithm, materialDescription }
+  wipe(dataKey)
+  throw new SealwaxError(
+    'ERR_INVALID_MATERIALS',
+    `version ${version} does not take data keys wrapped as ${wrapAlgorithm}`,
+  )
 }
 
 function checkAccepted({ formatVersion, contentAlgorithm, wrapAlgorithm }: S3Envelope, options: CheckedDecryptOptions) {
