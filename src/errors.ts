@@ -34,6 +34,8 @@ export type SealwaxErrorCode =
   | 'ERR_KEY_SERVICE'
   /** A store would not, or did not, encrypt on its side as it was asked to. */
   | 'ERR_SERVER_SIDE_ENCRYPTION'
+  /** An object was replaced in its store while it was read: read it again. */
+  | 'ERR_OBJECT_CHANGED'
   /** The caller aborted the operation. */
   | 'ERR_ABORTED'
   /** A file could not be read or written as asked. */

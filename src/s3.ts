@@ -31,4 +31,4 @@ export {
   type ServerSidePlugin,
   serverSideEncryption,
 } from './s3/server-side'
-export type { S3EncryptionSettings } from './s3/settings'
+export type { LargeObjects, S3EncryptionSettings } from './s3/settings'

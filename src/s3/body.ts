@@ -57,7 +57,7 @@ export function toSdkBody(stream: Readable): SdkBody {
 export function tooLong(limit: number): SealwaxError {
   return new SealwaxError(
     'ERR_LIMIT_EXCEEDED',
-    `the object is longer than the ${limit} bytes that are held until they are verified: raise "bufferSize", or set "enableDelayedAuthenticationMode" to read unverified plaintext`,
+    `the object is longer than the ${limit} bytes that are held until they are verified: raise "bufferSize", or see "largeObjects" and "enableDelayedAuthenticationMode"`,
   )
 }
 

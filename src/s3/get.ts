@@ -14,8 +14,10 @@ import { discardBody, readBody, tooLong, toSdkBody } from './body'
 import { type Call, type EncryptionInput, s3Sdk } from './call'
 import { type ContentKey, openContentKey } from './content-key'
 import { openDelayed } from './delayed'
+import { openLarge } from './large'
 import { needsInstructionFile, openContent, parseEnvelope } from './open-object'
 import { checkObjectContext } from './options'
+import { requestSame } from './pin'
 import { openRange, parseRange, type WantedRange } from './range'
 
 export interface GetObjectInput extends EncryptionInput {
@@ -83,7 +85,7 @@ async function open(
   contentKey: ContentKey,
   output: GetObjectCommandOutput,
 ): Promise<GetObjectCommandOutput> {
-  const { bufferSize, enableDelayedAuthenticationMode } = call.settings
+  const { bufferSize, enableDelayedAuthenticationMode, largeObjects } = call.settings
   const overhead = contentKey.mode === 'gcm' ? TAG_LENGTH : 16
   if (enableDelayedAuthenticationMode && output.Body instanceof Readable) {
     const plaintext = openDelayed(contentKey)
@@ -92,7 +94,11 @@ async function open(
     const { ContentLength: _, ...rest } = output
     return { ...rest, Body: toSdkBody(plaintext) }
   }
-  if ((output.ContentLength ?? 0) > bufferSize + overhead) throw tooLong(bufferSize)
+  if ((output.ContentLength ?? 0) > bufferSize + overhead) {
+    if (contentKey.mode === 'cbc' || largeObjects === 'refuse') throw tooLong(bufferSize)
+    const again = largeObjects === 'two-pass' ? () => getAgain(call, output) : undefined
+    return await openLarge(contentKey, output, again)
+  }
   const body = await readBody(output.Body, bufferSize + overhead)
   const plaintext = openContent(contentKey, body)
   return {
@@ -100,6 +106,11 @@ async function open(
     Body: toSdkBody(Readable.from([plaintext], { objectMode: false })),
     ContentLength: plaintext.length,
   }
+}
+
+async function getAgain(call: Get, first: GetObjectCommandOutput): Promise<GetObjectCommandOutput> {
+  const { EncryptionContext: _, InstructionFileSuffix: __, ...input } = call.input
+  return await requestSame(first, (condition) => call.next({ ...input, ...condition }))
 }
 
 /** `undefined` for an object that is not encrypted, where the caller accepts such. */

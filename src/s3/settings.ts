@@ -1,5 +1,5 @@
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
-import { checkBoolean, checkInteger, checkOptions } from '../options'
+import { checkBoolean, checkInteger, checkOneOf, checkOptions } from '../options'
 import type { CommitmentPolicy } from '../policies'
 import {
   type CheckedDecryptOptions,
@@ -10,6 +10,9 @@ import {
 } from './options'
 import { type ServerSideEncryption, type ServerSidePlugin, serverSideEncryption } from './server-side'
 
+/** How objects are read that are longer than `bufferSize`. */
+export type LargeObjects = 'two-pass' | 'temporary-file' | 'refuse'
+
 /** How a client encrypts and decrypts. */
 export interface S3EncryptionSettings extends Omit<S3DecryptOptions, 'encryptionContext'> {
   /** Wraps and unwraps the data key of each object. */
@@ -19,10 +22,21 @@ export interface S3EncryptionSettings extends Omit<S3DecryptOptions, 'encryption
   /** `true`: PutObject stores the wrapped data key in an instruction file. Default: `false`. */
   putInstructionFiles?: boolean | undefined
   /**
-   * Objects up to this length, in bytes of plaintext, are held in memory until they are verified; longer ones are refused.
-   * 16 to 2^36 - 32. Default: 64 MiB. Excludes `enableDelayedAuthenticationMode`.
+   * Objects up to this length, in bytes of plaintext, are held in memory until they are verified. 16 to 2^36 - 32.
+   * Default: 64 MiB. Excludes `enableDelayedAuthenticationMode`.
    */
   bufferSize?: number | undefined
+  /**
+   * What GetObject does with longer ones, which are verified before it answers all the same. Memory does not grow with them.
+   *
+   * - `two-pass`, the default: get them twice, first to verify, then to decrypt. Another object in the second pass is an error,
+   *   `ERR_OBJECT_CHANGED`, and so are bytes that are not those that were verified; what was read until then is authentic.
+   * - `temporary-file`: get them once, into a file of ciphertext without a name, in the folder that `TMPDIR` names.
+   * - `refuse`: throw `ERR_LIMIT_EXCEEDED`, as for objects in AES-CBC, which nothing authenticates.
+   *
+   * Excludes `enableDelayedAuthenticationMode`.
+   */
+  largeObjects?: LargeObjects | undefined
   /**
    * Give plaintext out **before it is verified**. Where it turns out to be wrong, the body is destroyed with an error and
    * never ends: act on nothing before it has ended. Default: `false`.
@@ -43,6 +57,7 @@ export interface CheckedSettings extends CheckedDecryptOptions {
   readonly encryptionAlgorithm: S3EncryptionAlgorithm | undefined
   readonly putInstructionFiles: boolean
   readonly bufferSize: number
+  readonly largeObjects: LargeObjects
   readonly enableDelayedAuthenticationMode: boolean
   readonly readUnencryptedObjects: boolean
   readonly serverSide: ServerSidePlugin | undefined
@@ -56,10 +71,12 @@ const OPTIONS = [
   'enableLegacyUnauthenticatedModes',
   'enableDelayedAuthenticationMode',
   'bufferSize',
+  'largeObjects',
   'putInstructionFiles',
   'readUnencryptedObjects',
   'serverSide',
 ] as const
+const LARGE_OBJECTS = ['two-pass', 'temporary-file', 'refuse'] as const
 const DEFAULT_BUFFER_SIZE = 64 * 1024 * 1024
 const MAX_BUFFER_SIZE = 2 ** 36 - 32
 
@@ -69,6 +86,7 @@ export function checkSettings(settings: S3EncryptionSettings): CheckedSettings {
     keyring,
     encryptionAlgorithm,
     bufferSize,
+    largeObjects,
     enableDelayedAuthenticationMode = false,
     putInstructionFiles = false,
     readUnencryptedObjects = false,
@@ -76,8 +94,9 @@ export function checkSettings(settings: S3EncryptionSettings): CheckedSettings {
   } = checked
   const decryptOptions = checkDecryptOptions(checked)
   versionToWrite(decryptOptions.commitmentPolicy, encryptionAlgorithm)
-  if (checkBoolean(enableDelayedAuthenticationMode, 'enableDelayedAuthenticationMode') && bufferSize !== undefined) {
-    throw new RangeError('"bufferSize" has no meaning where "enableDelayedAuthenticationMode" is true')
+  if (checkBoolean(enableDelayedAuthenticationMode, 'enableDelayedAuthenticationMode')) {
+    const held = bufferSize !== undefined ? 'bufferSize' : largeObjects !== undefined ? 'largeObjects' : undefined
+    if (held) throw new RangeError(`"${held}" has no meaning where "enableDelayedAuthenticationMode" is true`)
   }
   return {
     ...decryptOptions,
@@ -85,6 +104,7 @@ export function checkSettings(settings: S3EncryptionSettings): CheckedSettings {
     encryptionAlgorithm,
     putInstructionFiles: checkBoolean(putInstructionFiles, 'putInstructionFiles'),
     bufferSize: checkInteger(bufferSize ?? DEFAULT_BUFFER_SIZE, 'bufferSize', 16, MAX_BUFFER_SIZE),
+    largeObjects: checkOneOf(largeObjects ?? 'two-pass', 'largeObjects', LARGE_OBJECTS),
     enableDelayedAuthenticationMode,
     readUnencryptedObjects: checkBoolean(readUnencryptedObjects, 'readUnencryptedObjects'),
     serverSide: serverSide === undefined ? undefined : serverSideEncryption(serverSide),

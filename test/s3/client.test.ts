@@ -220,7 +220,11 @@ async function main(): Promise<void> {
   test('long objects are refused before they are read, or given unverified where the caller says so', async () => {
     const plaintext = Buffer.from(bytes(3 * MiB))
     await put('long', plaintext)
-    await rejects(get(clientOf({ bufferSize: 3 * MiB - 1 }), 'long'), 'ERR_LIMIT_EXCEEDED', /bufferSize/)
+    await rejects(
+      get(clientOf({ bufferSize: 3 * MiB - 1, largeObjects: 'refuse' }), 'long'),
+      'ERR_LIMIT_EXCEEDED',
+      /bufferSize/,
+    )
     assert.equal(await get(clientOf({ bufferSize: 3 * MiB }), 'long'), plaintext)
     const delayed = clientOf({ enableDelayedAuthenticationMode: true })
     assert.equal(await get(delayed, 'long'), plaintext)
@@ -384,6 +388,8 @@ async function main(): Promise<void> {
     throws(of({ commitmentPolicy: 'x' }), TypeError, /commitment policy/)
     throws(of({ encryptionAlgorithm: 'ALG_AES_256_GCM_IV12_TAG16_NO_KDF' }), RangeError, /"encryptionAlgorithm"/)
     throws(of({ bufferSize: 15 }), RangeError, /"bufferSize"/)
+    throws(of({ largeObjects: 'twice' }), RangeError, /"largeObjects"/)
+    throws(of({ largeObjects: 'two-pass', enableDelayedAuthenticationMode: true }), RangeError, /"largeObjects"/)
     throws(of({ bufferSize: 16, enableDelayedAuthenticationMode: true }), RangeError, /"bufferSize"/)
     throws(of({ enableLegacyWrappingAlgorithms: 'yes' }), TypeError, /"enableLegacyWrappingAlgorithms"/)
     throws(() => s3Encryption({} as never, { keyring }), TypeError, /"client" must be/)

@@ -1,0 +1,137 @@
+/**
+ * Objects longer than what is held in memory: their ciphertext is read twice. The first time it is hashed chunk by chunk, until
+ * the tag of the whole has been compared. The second time each chunk is decrypted, and given out only where its hash is
+ * that of the first time: who answers differently then can end the plaintext early, with an error, and change no byte of it.
+ */
+import { pipeline, type Readable, Transform } from 'node:stream'
+import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
+import { copySecret, wipe } from '../bytes'
+import { getEngine, type SegmentHash } from '../engine/engine'
+import { equalSecrets } from '../engine/equal-secrets'
+import { authenticationFailed, SealwaxError } from '../errors'
+import { TAG_LENGTH } from '../format/frame'
+import { toSdkBody } from './body'
+import { BLOCK_LENGTH, CHUNK_LENGTH, Chunks, chunkLengths } from './chunks'
+import type { ContentKey } from './content-key'
+import { type CiphertextFile, openCiphertextFile } from './temporary-file'
+
+/** Bytes of plaintext that AES-GCM takes under one IV. */
+const MAX_PLAINTEXT_LENGTH = 2 ** 36 - 32
+
+/**
+ * The answer to a GetObject with the plaintext as its body, all of which is verified before this settles. `again` gets the
+ * same object once more; without it, a temporary file keeps the ciphertext.
+ */
+export async function openLarge(
+  contentKey: ContentKey,
+  output: GetObjectCommandOutput,
+  again?: () => Promise<GetObjectCommandOutput>,
+): Promise<GetObjectCommandOutput> {
+  const length = plaintextLength(output.ContentLength ?? 0)
+  const file = again ? undefined : await openCiphertextFile()
+  let hashes: readonly SegmentHash[] = []
+  try {
+    hashes = await verifyCiphertext(contentKey, output.Body as Readable, length, file?.write)
+    const { Body, ...rest } = again ? await again() : { ...output, Body: file!.read() }
+    // Whichever of the two ends badly ends the other; the consumer of the plaintext hears of it there.
+    const plaintext = pipeline(Body as Readable, openVerified(contentKey, hashes), () => {})
+    return { ...rest, Body: toSdkBody(plaintext), ContentLength: length }
+  } catch (error) {
+    wipeHashes(hashes)
+    await file?.close()
+    throw error
+  }
+}
+
+/** From the length of the ciphertext. Throws where an object of AES-GCM cannot have it. */
+export function plaintextLength(ciphertextLength: number): number {
+  const length = ciphertextLength - TAG_LENGTH
+  if (length < 0) throw authenticationFailed()
+  if (length <= MAX_PLAINTEXT_LENGTH) return length
+  throw new SealwaxError('ERR_LIMIT_EXCEEDED', `the object is longer than AES-GCM allows: ${length} bytes`)
+}
+
+/** Decrypts a ciphertext that was verified: the same bytes, in the same chunks. Takes over the hashes, which are in order. */
+export function openVerified({ key: callers, iv }: ContentKey, hashes: readonly SegmentHash[]): Transform {
+  // The caller's is wiped when its call ends.
+  const key = copySecret(callers)
+  const chunks = new Chunks([...hashes.map(({ length }) => length), TAG_LENGTH])
+  let opened = 0
+  return new Transform({
+    readableHighWaterMark: CHUNK_LENGTH,
+    transform(piece: Uint8Array, _encoding, done) {
+      try {
+        for (const chunk of chunks.add(piece)) {
+          const verified = hashes[opened++]
+          if (verified) this.push(openChunk(key, iv, verified, chunk))
+        }
+        done()
+      } catch (error) {
+        done(error as Error)
+      }
+    },
+    flush(done) {
+      try {
+        chunks.end()
+        done()
+      } catch (error) {
+        done(error as Error)
+      }
+    },
+    destroy(error, done) {
+      wipe(key)
+      wipeHashes(hashes)
+      done(error)
+    },
+  })
+}
+
+/** Throws `ERR_AUTHENTICATION_FAILED` unless `tag` is that of the hashed chunks, in whatever order they are. */
+export function verifyHashes({ key, iv, aad }: ContentKey, hashes: readonly SegmentHash[], tag: Uint8Array): void {
+  if (!getEngine().verifySegments(key, iv, aad, hashes, tag)) throw authenticationFailed()
+}
+
+export function wipeHashes(hashes: readonly SegmentHash[]): void {
+  for (const { hash } of hashes) wipe(hash)
+}
+
+/**
+ * The hashes of the chunks of an authentic ciphertext, which are secrets: wipe them. `length` is without the tag. `keep` is
+ * given each chunk, and the tag, until it settles.
+ */
+async function verifyCiphertext(
+  contentKey: ContentKey,
+  body: AsyncIterable<Uint8Array>,
+  length: number,
+  keep?: CiphertextFile['write'],
+): Promise<readonly SegmentHash[]> {
+  const { key, iv } = contentKey
+  const chunks = new Chunks([...chunkLengths(length), TAG_LENGTH])
+  const hashes: SegmentHash[] = []
+  let offset = 0
+  try {
+    for await (const piece of body) {
+      for (const chunk of chunks.add(piece)) {
+        if (offset === length) verifyHashes(contentKey, hashes, chunk)
+        else hashes.push(getEngine().hashSegment(key, iv, offset / BLOCK_LENGTH, chunk))
+        await keep?.(chunk, offset)
+        offset += chunk.length
+      }
+    }
+    chunks.end()
+    return hashes
+  } catch (error) {
+    wipeHashes(hashes)
+    throw error
+  }
+}
+
+function openChunk(key: Uint8Array, iv: Uint8Array, verified: SegmentHash, chunk: Uint8Array): Uint8Array {
+  const plaintext = Buffer.allocUnsafeSlow(chunk.length)
+  const { hash } = getEngine().openSegment(key, iv, verified.blockOffset, chunk, plaintext)
+  const isSame = equalSecrets(hash, verified.hash)
+  wipe(hash)
+  if (isSame) return plaintext
+  wipe(plaintext)
+  throw authenticationFailed()
+}

@@ -1,0 +1,49 @@
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { SealwaxError } from '../errors'
+
+/** A file of ciphertext that has no name: the system removes it with its last use, also where this process is killed. */
+export interface CiphertextFile {
+  /** Writes all of `bytes` at `offset`. They are not held. */
+  readonly write: (bytes: Uint8Array, offset: number) => Promise<void>
+  /** All of it, from the start. The file is closed with the stream. */
+  readonly read: () => Readable
+  readonly close: () => Promise<void>
+}
+
+/** In the folder of the system for temporary files, which `TMPDIR` names. Throws `ERR_FILE` where it cannot. */
+export async function openCiphertextFile(): Promise<CiphertextFile> {
+  const file = await naming(async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'sealwax-'))
+    try {
+      return await open(join(folder, 'ciphertext'), 'wx+', 0o600)
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  })
+  return {
+    write: (bytes, offset) => naming(() => writeAll(file, bytes, offset)),
+    read: () => file.createReadStream({ start: 0, highWaterMark: READ_LENGTH }),
+    close: () => file.close(),
+  }
+}
+
+/** Writes all of `bytes` at `offset`. */
+export async function writeAll(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, written, bytes.length - written, offset + written)
+    written += bytesWritten
+  }
+}
+
+const READ_LENGTH = 256 * 1024
+
+async function naming<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    throw new SealwaxError('ERR_FILE', `cannot use a temporary file: ${(error as Error).message}`, { cause: error })
+  }
+}
