@@ -85,6 +85,11 @@ abstract class MessageStream extends Duplex {
     }
   }
 
+  /** Node would go on giving what is buffered until the tick after `destroy`. */
+  override read(size?: number): unknown {
+    return this.destroyed ? null : super.read(size)
+  }
+
   override _read(): void {
     const resume = this.#continue
     this.#continue = undefined
@@ -113,8 +118,6 @@ abstract class MessageStream extends Duplex {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     this.release()
-    // Else Node would go on giving what is buffered until the next tick.
-    this.pause()
     callback(error)
     // Node leaves it to the stream to answer the writer that still waits, and with it those in the queue.
     this.#settle(error)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import * as sealwax from '../../src/index'
-import { installedProject, ROOT, run, scratchFolder, succeed, writeFiles, writeProject } from './support'
+import { installedProject, ROOT, run, scratchFolder, succeed, writeFiles } from './support'
 
 const NAMES = Object.keys(sealwax)
 const ROUND_TRIP = `
@@ -105,21 +105,6 @@ test('esbuild, all in one file: it finds its addon beside it', () => {
   succeed(run('cp', ['-r', prebuilds, folder]))
   assert.is(run(process.execPath, [join(folder, 'dist/app/one.cjs')]).stderr, '')
 })
-
-for (const release of ['22.23.3', '24.11.1', '26.10.0']) {
-  test(`Node.js ${release.split('.')[0]}`, () => {
-    const folder = scratchFolder()
-    try {
-      writeProject(folder, { dependencies: { [`node-${process.platform}-${process.arch}`]: release } })
-    } catch {
-      return console.log(`SKIPPED loading by Node.js ${release}: its package cannot be installed here`)
-    }
-    const binary = join(folder, 'node_modules', `node-${process.platform}-${process.arch}`, 'bin/node')
-    assert.is(succeed(run(binary, ['all.mjs'], project)), '0\nloaded\n')
-    const backend = "require('sealwax/engine').getEngine().info().backend"
-    assert.is(succeed(run(binary, ['-p', backend], project)), 'native\n')
-  })
-}
 
 function node(...args: string[]): string {
   const { status, stdout, stderr } = run(process.execPath, args, project)
