@@ -117,7 +117,7 @@ async function getAgain(call: Get, first: GetObjectCommandOutput): Promise<GetOb
 async function readEnvelope(call: Get, metadata: S3Metadata, suffix: unknown): Promise<S3Envelope | undefined> {
   const file = needsInstructionFile(metadata) ? await readInstructionFile(call, suffix) : undefined
   const isPlain = file === undefined && parseS3Metadata(metadata) === undefined
-  return isPlain && call.settings.readUnencryptedObjects ? undefined : parseEnvelope(metadata, file)
+  return isPlain && call.settings.onPlaintextObject === 'passthrough' ? undefined : parseEnvelope(metadata, file)
 }
 
 async function readInstructionFile(

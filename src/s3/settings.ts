@@ -43,10 +43,11 @@ export interface S3EncryptionSettings extends Omit<S3DecryptOptions, 'encryption
    */
   enableDelayedAuthenticationMode?: boolean | undefined
   /**
-   * Give objects that no S3 Encryption Client wrote as they are. **Whoever can write to the bucket can then have you read
-   * anything.** Default: `false`.
+   * What becomes of objects that no S3 Encryption Client wrote. `error`, the default: `ERR_UNSUPPORTED_FORMAT`. `passthrough`:
+   * they are given as they are, for buckets that hold both; **whoever can write to the bucket can then have you read
+   * anything.**
    */
-  readUnencryptedObjects?: boolean | undefined
+  onPlaintextObject?: 'error' | 'passthrough' | undefined
   /** How the store encrypts the ciphertext once more: see {@link serverSideEncryption}. Default: as the bucket says. */
   serverSide?: ServerSideEncryption | undefined
 }
@@ -59,7 +60,7 @@ export interface CheckedSettings extends CheckedDecryptOptions {
   readonly bufferSize: number
   readonly largeObjects: LargeObjects
   readonly enableDelayedAuthenticationMode: boolean
-  readonly readUnencryptedObjects: boolean
+  readonly onPlaintextObject: 'error' | 'passthrough'
   readonly serverSide: ServerSidePlugin | undefined
 }
 
@@ -73,7 +74,7 @@ const OPTIONS = [
   'bufferSize',
   'largeObjects',
   'putInstructionFiles',
-  'readUnencryptedObjects',
+  'onPlaintextObject',
   'serverSide',
 ] as const
 const LARGE_OBJECTS = ['two-pass', 'temporary-file', 'refuse'] as const
@@ -89,7 +90,7 @@ export function checkSettings(settings: S3EncryptionSettings): CheckedSettings {
     largeObjects,
     enableDelayedAuthenticationMode = false,
     putInstructionFiles = false,
-    readUnencryptedObjects = false,
+    onPlaintextObject = 'error',
     serverSide,
   } = checked
   const decryptOptions = checkDecryptOptions(checked)
@@ -106,7 +107,7 @@ export function checkSettings(settings: S3EncryptionSettings): CheckedSettings {
     bufferSize: checkInteger(bufferSize ?? DEFAULT_BUFFER_SIZE, 'bufferSize', 16, MAX_BUFFER_SIZE),
     largeObjects: checkOneOf(largeObjects ?? 'two-pass', 'largeObjects', LARGE_OBJECTS),
     enableDelayedAuthenticationMode,
-    readUnencryptedObjects: checkBoolean(readUnencryptedObjects, 'readUnencryptedObjects'),
+    onPlaintextObject: checkOneOf(onPlaintextObject, 'onPlaintextObject', ['error', 'passthrough'] as const),
     serverSide: serverSide === undefined ? undefined : serverSideEncryption(serverSide),
   }
 }

@@ -318,7 +318,7 @@ async function main(): Promise<void> {
   test('objects that are not encrypted are refused unless the settings allow them', async () => {
     await store('plain', Buffer.from('plain'), { title: 'a' })
     await rejects(get(client, 'plain'), 'ERR_UNSUPPORTED_FORMAT')
-    const reader = clientOf({ readUnencryptedObjects: true })
+    const reader = clientOf({ onPlaintextObject: 'passthrough' })
     assert.is((await get(reader, 'plain')).toString(), 'plain')
     await put('object', 'hello')
     assert.is((await get(reader, 'object')).toString(), 'hello')
@@ -388,6 +388,7 @@ async function main(): Promise<void> {
     throws(of({ commitmentPolicy: 'x' }), TypeError, /commitment policy/)
     throws(of({ encryptionAlgorithm: 'ALG_AES_256_GCM_IV12_TAG16_NO_KDF' }), RangeError, /"encryptionAlgorithm"/)
     throws(of({ bufferSize: 15 }), RangeError, /"bufferSize"/)
+    throws(of({ onPlaintextObject: true }), RangeError, /"onPlaintextObject"/)
     throws(of({ largeObjects: 'twice' }), RangeError, /"largeObjects"/)
     throws(of({ largeObjects: 'two-pass', enableDelayedAuthenticationMode: true }), RangeError, /"largeObjects"/)
     throws(of({ bufferSize: 16, enableDelayedAuthenticationMode: true }), RangeError, /"bufferSize"/)
