@@ -11,20 +11,27 @@ export async function callKms<O extends Operation>(
   operation: O,
   input: Input<O>,
   timeout: number,
+  signal?: AbortSignal,
 ): Promise<KmsAnswer> {
   const { KeyId = 'the key that the blob names' } = input
+  const what = `KMS ${operation} with ${KeyId}`
+  if (signal?.aborted) {
+    wipePlaintext(input)
+    throw keyServiceError(`${what} ${NOT_NEEDED}`)
+  }
   checkKmsClient(client)
   return await callService(
-    `KMS ${operation} with ${KeyId}`,
-    ({ abortSignal }) => send(client, operation, input, abortSignal).finally(() => wipePlaintext(input)),
+    what,
+    ({ abortSignal }) => sendFresh(client, operation, input, abortSignal).finally(() => wipePlaintext(input)),
     timeout,
+    signal,
   )
 }
 
 /**
- * One call to a key service by its own client. Retries are the client's; past `timeout` milliseconds the call is aborted,
- * not waited for any longer, and an answer that still comes is wiped. The plaintext of an answer in time is the caller's
- * to wipe.
+ * One call to a key service by its own client. Retries are the client's; past `timeout` milliseconds, or when `signal`
+ * fires, the call is aborted, not waited for any longer, and an answer that still comes is wiped. The plaintext of an
+ * answer in time is the caller's to wipe.
  *
  * Throws `ERR_KEY_SERVICE`, its message beginning with `what`, its cause holding the name, message, status and request ID
  * of the client's error, and nothing else of it.
@@ -33,13 +40,22 @@ export async function callService<T extends object>(
   what: string,
   send: (options: Required<KmsCallOptions>) => Promise<T>,
   timeout = DEFAULT_TIMEOUT,
+  signal?: AbortSignal,
 ): Promise<T> {
   return await new Promise((resolve, reject) => {
     const abort = new AbortController()
-    const timer = setTimeout(() => {
-      reject(keyServiceError(`${what} gave no answer within ${Math.ceil(timeout)} ms`))
+    const stop = (why: string) => {
+      settle()
+      reject(keyServiceError(`${what} ${why}`))
       abort.abort()
-    }, timeout)
+    }
+    const timer = setTimeout(() => stop(`gave no answer within ${Math.ceil(timeout)} ms`), timeout)
+    const cancel = () => stop(NOT_NEEDED)
+    const settle = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', cancel)
+    }
+    signal?.addEventListener('abort', cancel)
     const sent = (async () => await send({ abortSignal: abort.signal }))()
     sent
       .then(
@@ -49,9 +65,11 @@ export async function callService<T extends object>(
           reject(keyServiceError(`${what} failed: ${cause.name}: ${cause.message}`, cause))
         },
       )
-      .finally(() => clearTimeout(timer))
+      .finally(settle)
   })
 }
+
+const NOT_NEEDED = 'is not needed any more'
 
 /** How long the calls for one message may take together, in milliseconds. */
 export const DEFAULT_TIMEOUT = 30_000
@@ -64,6 +82,27 @@ export function wipePlaintext(holder: object | null | undefined): void {
 
 export function keyServiceError(message: string, cause?: Error): SealwaxError {
   return new SealwaxError('ERR_KEY_SERVICE', message, cause && { cause })
+}
+
+/**
+ * {@link send}, and once more with credentials just got, where KMS says that those it saw have expired: the SDK goes by
+ * the expiration that came with them, which may have been none.
+ */
+async function sendFresh<O extends Operation>(
+  client: KmsClient,
+  operation: O,
+  input: Input<O>,
+  abortSignal: AbortSignal,
+): Promise<KmsAnswer> {
+  try {
+    return await send(client, operation, input, abortSignal)
+  } catch (error) {
+    const { credentials } = (client as { config?: { credentials?: unknown } }).config ?? {}
+    const expired = (error as Partial<Error> | undefined)?.name === 'ExpiredTokenException'
+    if (!expired || typeof credentials !== 'function' || abortSignal.aborted) throw error
+    await credentials({ forceRefresh: true })
+    return await send(client, operation, input, abortSignal)
+  }
 }
 
 async function send<O extends Operation>(

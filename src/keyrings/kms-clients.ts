@@ -50,7 +50,10 @@ export function kmsSdk(): typeof import('@aws-sdk/client-kms') {
   return require('@aws-sdk/client-kms')
 }
 
-/** A supplier that makes a new client at every call, of `KMSClient` with `defaultConfig` and the Region asked for. */
+/**
+ * A supplier that makes a new client at every call, of `KMSClient` with `defaultConfig` and the Region asked for. Clients of
+ * the SDK, version 3, then refuse answers of more than 64 KiB.
+ */
 export function getClient<Client extends KmsClient, Config extends object>(
   KMSClient: KmsConstructible<Client, Config>,
   defaultConfig?: Config,
@@ -59,6 +62,7 @@ export function getClient<Client extends KmsClient, Config extends object>(
     const client = new KMSClient({ ...defaultConfig, ...(region && { region }) } as Config)
     const { config } = client as { config?: { region?: unknown } }
     if (!config?.region) throw new TypeError('A region is required: the KMS client has none')
+    limitAnswers(client)
     return client
   }
 }
@@ -120,6 +124,35 @@ export function checkKmsClient<Client extends KmsClient>(value: Client | undefin
 }
 
 const METHODS = ['generateDataKey', 'encrypt', 'decrypt'] as const
+
+/** The SDK reads whatever comes into memory. An answer that KMS cannot have given ends here, and its connection with it. */
+function limitAnswers(client: object): void {
+  const { middlewareStack } = client as { middlewareStack?: SdkKms['middlewareStack'] }
+  middlewareStack?.add(
+    (next) => async (args) => {
+      const result = await next(args)
+      const response = result.response as { body?: unknown }
+      response.body = await readAnswer(response.body)
+      return result
+    },
+    { name: 'sealwaxAnswerLimit', step: 'deserialize', priority: 'low', override: true },
+  )
+}
+
+async function readAnswer(body: unknown): Promise<unknown> {
+  if (typeof body !== 'object' || body === null || !(Symbol.asyncIterator in body)) return body
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    length += chunk.length
+    // Leaving the loop destroys the stream.
+    if (length > MAX_ANSWER_LENGTH) throw new RangeError(`the answer is longer than ${MAX_ANSWER_LENGTH} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+const MAX_ANSWER_LENGTH = 65_536
 
 function checkRegions(regions: unknown, problem: string): string[] {
   if (Array.isArray(regions) && regions.every((region) => typeof region === 'string' && region !== '')) return regions

@@ -3,10 +3,12 @@ import { EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import {
   dataKeyOf,
+  doneSignal,
   KeyringTraceFlag,
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
 } from '../materials/materials'
+import { attemptInTurn, HEDGE_DELAY } from './attempts'
 import { isNamedBy, type KmsArn, parseKeyArn, regionOf } from './kms-arn'
 import { callKms, keyServiceError, wipePlaintext } from './kms-calls'
 import type { KmsAnswer, KmsClient, KmsRequest } from './kms-clients'
@@ -39,7 +41,7 @@ export async function generateDataKey(
   if (!client) throw noClient('Generator KMS key did not generate a data key: ', keyId)
   const { keyLengthBytes } = material.suite
   const input = { ...fields(keyId, material, request), NumberOfBytes: keyLengthBytes }
-  const answer = await callKms(client, 'generateDataKey', input, timeLeft(request))
+  const answer = await callKms(client, 'generateDataKey', input, timeLeft(request), doneSignal(material))
   try {
     const edk = toEncryptedDataKey(answer, keyId)
     const dataKey = toPlaintext(answer, keyId, keyLengthBytes)
@@ -64,7 +66,8 @@ export async function wrapDataKey(
       const client = clientFor(regionOf(keyId))
       if (!client) throw noClient('', keyId)
       const input = { ...fields(keyId, material, request), Plaintext: copySecret(dataKey) }
-      return toEncryptedDataKey(await callKms(client, 'encrypt', input, timeLeft(request)), keyId)
+      const answer = await callKms(client, 'encrypt', input, timeLeft(request), doneSignal(material))
+      return toEncryptedDataKey(answer, keyId)
     }),
   )
   for (const edk of edks) material.addEncryptedDataKey(edk, WRAPPED)
@@ -72,7 +75,8 @@ export async function wrapDataKey(
 
 /**
  * Opens the first encrypted data key that can be, in order, of those for which `keyFor` gives the ARN of a key to ask.
- * Each attempt may take an equal share of the time that is left, so that one that hangs leaves time for the others.
+ * Each attempt may take an equal share of the time that is left; the next one does not wait that long, though, but begins
+ * after {@link HEDGE_DELAY}, and the first to succeed ends the others.
  * Returns the errors of the attempts that failed; if there are none and the materials have no data key, nothing was tried.
  */
 export async function unwrapDataKey(
@@ -90,21 +94,16 @@ export async function unwrapDataKey(
     const keyArn = arn && keyFor(arn, edk.providerInfo)
     if (keyArn !== undefined) attempts.push([keyArn, edk])
   }
-  const errors: Error[] = []
-  for (const [i, [keyArn, edk]] of attempts.entries()) {
-    try {
+  const errors = await attemptInTurn(
+    attempts.map(([keyArn, edk], i) => async () => {
       const client = clientFor(regionOf(keyArn))
-      if (client) {
-        await unwrap(client, keyArn, edk, material, request, timeLeft(request) / (attempts.length - i))
-        break
-      }
-      material.addFailure(noClient('', keyArn))
-    } catch (thrown) {
-      const error = thrown instanceof Error ? thrown : new Error(String(thrown))
-      material.addFailure(error)
-      errors.push(error)
-    }
-  }
+      if (!client) return void material.addFailure(noClient('', keyArn))
+      return await unwrap(client, keyArn, edk, material, request, timeLeft(request) / (attempts.length - i))
+    }),
+    () => material.hasValidKey(),
+    HEDGE_DELAY,
+  )
+  for (const error of errors) material.addFailure(error)
   return errors
 }
 
@@ -123,7 +122,7 @@ async function unwrap(
   timeout: number,
 ): Promise<void> {
   const input = { ...fields(keyArn, material, request), CiphertextBlob: encryptedDataKey }
-  const answer = await callKms(client, 'decrypt', input, timeout)
+  const answer = await callKms(client, 'decrypt', input, timeout, doneSignal(material))
   try {
     checkKey(answer, keyArn, 'KMS Decryption key does not match the requested key id. ')
     const dataKey = toPlaintext(answer, keyArn, material.suite.keyLengthBytes)

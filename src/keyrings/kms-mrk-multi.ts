@@ -1,4 +1,5 @@
 import { checkOptions } from '../options'
+import { HEDGE_DELAY } from './attempts'
 import { checkKeyId, multiRegionId, regionOf } from './kms-arn'
 import { getKmsClient, type KmsNodeClientSupplier } from './kms-clients'
 import { AwsKmsMrkAwareSymmetricDiscoveryKeyringNode, AwsKmsMrkAwareSymmetricKeyringNode } from './kms-mrk'
@@ -15,8 +16,8 @@ export interface AwsKmsMrkAwareStrictMultiKeyringNodeInput extends KmsCallInput 
 }
 
 /**
- * Several multi-Region aware keys as one keyring: encrypting needs all of them, decrypting any one. `timeout` is for all
- * of them together; each gets an equal share.
+ * Several multi-Region aware keys as one keyring: encrypting needs all of them, decrypting any one; half a second after
+ * one, the next is asked too. `timeout` is for all of them together; each gets an equal share.
  *
  * @example
  * const keyring = buildAwsKmsMrkAwareStrictMultiKeyringNode({
@@ -47,9 +48,8 @@ export function buildAwsKmsMrkAwareStrictMultiKeyringNode(
     if (client) return new AwsKmsMrkAwareSymmetricKeyringNode({ client, keyId, grantTokens, timeout: share })
     throw new TypeError(`Configured clientProvider is unable to create a client for configured ${keyId}.`)
   })
-  return new MultiKeyringNode(
-    generatorKeyId ? { generator: first!, children: others } : { children: [first!, ...others] },
-  )
+  const keyrings = generatorKeyId ? { generator: first!, children: others } : { children: [first!, ...others] }
+  return new MultiKeyringNode({ ...keyrings, hedgeDelay: HEDGE_DELAY })
 }
 
 export interface AwsKmsMrkAwareDiscoveryMultiKeyringNodeInput extends KmsCallInput {
@@ -62,8 +62,8 @@ export interface AwsKmsMrkAwareDiscoveryMultiKeyringNodeInput extends KmsCallInp
 }
 
 /**
- * Multi-Region aware discovery in several Regions: decrypts where the first of them can. Cannot encrypt. `timeout` is for
- * all Regions together; each gets an equal share.
+ * Multi-Region aware discovery in several Regions: decrypts where the first of them can; half a second after one, the
+ * next is asked too. Cannot encrypt. `timeout` is for all Regions together; each gets an equal share.
  *
  * @example
  * const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyringNode({
@@ -95,7 +95,7 @@ export function buildAwsKmsMrkAwareDiscoveryMultiKeyringNode(
     const options = { client, discoveryFilter, grantTokens, timeout: share }
     return new AwsKmsMrkAwareSymmetricDiscoveryKeyringNode(options)
   })
-  return new MultiKeyringNode({ children })
+  return new MultiKeyringNode({ children, hedgeDelay: HEDGE_DELAY })
 }
 
 /** Related keys are one key: wrapping twice with it would promise an independence that is not there. */

@@ -2,13 +2,19 @@ import type { EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
-import { checkOptions } from '../options'
+import { checkInteger, checkOptions } from '../options'
+import { attemptInTurn } from './attempts'
 
 export interface MultiKeyringNodeInput {
   /** Makes the data key, and wraps it too. Without one the keyring only decrypts, or wraps keys made by another. */
   generator?: KeyringNode
   /** Each wraps the same data key, so that any one of them opens the message. */
   children?: KeyringNode[]
+  /**
+   * How long a keyring may take to decrypt, in milliseconds, before the next one is asked too. 1 to 2^31-1; default: as
+   * long as it takes.
+   */
+  hedgeDelay?: number
 }
 
 /**
@@ -18,10 +24,15 @@ export interface MultiKeyringNodeInput {
 export class MultiKeyringNode extends KeyringNode {
   readonly generator: KeyringNode | undefined
   readonly children: readonly KeyringNode[]
+  readonly hedgeDelay: number
 
   constructor(input: MultiKeyringNodeInput) {
     super()
-    const { generator, children = [] } = checkOptions(input, ['generator', 'children'], 'MultiKeyringNode')
+    const {
+      generator,
+      children = [],
+      hedgeDelay,
+    } = checkOptions(input, ['generator', 'children', 'hedgeDelay'], 'MultiKeyringNode')
     if (generator !== undefined && !(generator instanceof KeyringNode))
       throw new TypeError('Generator must be a Keyring')
     if (!Array.isArray(children) || !children.every((child) => child instanceof KeyringNode)) {
@@ -30,6 +41,7 @@ export class MultiKeyringNode extends KeyringNode {
     if (!generator && children.length === 0) throw new TypeError('Noop MultiKeyring is not supported.')
     this.generator = generator
     this.children = Object.freeze([...children])
+    this.hedgeDelay = hedgeDelay === undefined ? Infinity : checkInteger(hedgeDelay, 'hedgeDelay', 1, MAX_DELAY)
     Object.freeze(this)
   }
 
@@ -47,16 +59,13 @@ export class MultiKeyringNode extends KeyringNode {
     material: NodeDecryptionMaterial,
     encryptedDataKeys: EncryptedDataKey[],
   ): Promise<NodeDecryptionMaterial> {
-    const errors: Error[] = []
-    for (const keyring of this.generator ? [this.generator, ...this.children] : this.children) {
-      try {
-        await keyring.onDecrypt(material, encryptedDataKeys)
-      } catch (error) {
-        errors.push(error instanceof Error ? error : new Error(String(error)))
-      }
-      if (material.hasValidKey()) return material
-    }
-    if (errors.length === 0) return material
+    const keyrings = this.generator ? [this.generator, ...this.children] : this.children
+    const errors = await attemptInTurn(
+      keyrings.map((keyring) => () => keyring.onDecrypt(material, encryptedDataKeys)),
+      () => material.hasValidKey(),
+      this.hedgeDelay,
+    )
+    if (material.hasValidKey() || errors.length === 0) return material
     const told = errors.flatMap((error) => (error instanceof SealwaxError && error.errors) || [])
     const all = [...errors, ...material.failures.filter((failure) => !told.includes(failure))]
     throw new SealwaxError(
@@ -68,6 +77,8 @@ export class MultiKeyringNode extends KeyringNode {
 }
 Object.freeze(MultiKeyringNode)
 Object.freeze(MultiKeyringNode.prototype)
+
+const MAX_DELAY = 0x7fffffff
 
 function invalid(message: string): SealwaxError {
   return new SealwaxError('ERR_INVALID_MATERIALS', message)

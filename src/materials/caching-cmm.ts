@@ -83,7 +83,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
   }
 
   async getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial> {
-    const { plaintextLength, ...withoutLength } = request
+    const { plaintextLength, signal: _, ...shared } = request
     const cacheable = request.suite?.cacheSafe !== false && plaintextLength !== undefined && plaintextLength >= 0
     // A message past the limit by itself uses no cached key, and leaves the others theirs.
     if (!cacheable || plaintextLength > this.#maxBytes) return await this.#backing.getEncryptionMaterials(request)
@@ -97,8 +97,8 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       return this.#take(id, entry, usedUp, cloneEncryptionMaterial)
     }
     return await this.#flights.get(id, find, async () => {
-      // Other messages will use these materials too: the length of this one is not for whoever makes them.
-      const material = await this.#backing.getEncryptionMaterials(withoutLength)
+      // Other messages wait for these materials too: the length of this one, and its end, are not for whoever makes them.
+      const material = await this.#backing.getEncryptionMaterials(shared)
       return keep(material, NodeEncryptionMaterial, cloneEncryptionMaterial, () =>
         this.#cache.putEncryptionMaterial(id, material, plaintextLength, this.#maxAge),
       )
@@ -112,8 +112,9 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       const entry = this.#cache.getDecryptionMaterial(id)
       return entry ? this.#take(id, entry, false, cloneDecryptionMaterial) : undefined
     }
+    const { signal: _, ...shared } = request
     return await this.#flights.get(id, find, async () => {
-      const material = await this.#backing.decryptMaterials(request)
+      const material = await this.#backing.decryptMaterials(shared)
       return keep(material, NodeDecryptionMaterial, cloneDecryptionMaterial, () =>
         this.#cache.putDecryptionMaterial(id, material, this.#maxAge),
       )

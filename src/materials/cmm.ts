@@ -5,7 +5,7 @@ import { describe } from '../options'
 import { type CommitmentPolicy, CommitmentPolicySuites, checkCommitmentPolicy } from '../policies'
 import { getSuite, type NodeAlgorithmSuite } from '../suites'
 import { KeyringNode } from './keyring'
-import { NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
+import { abandon, NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
 import { SignatureKey, VerificationKey } from './signature'
 
 /** What a client asks of a materials manager to encrypt one message. */
@@ -18,6 +18,8 @@ export interface NodeEncryptionRequest {
   readonly plaintextLength?: number
   /** Keys of pairs to authenticate, but not to store in the message. Default: none. */
   readonly requiredEncryptionContextKeys?: readonly string[]
+  /** Fires when the message is given up: nobody waits for its materials any more. */
+  readonly signal?: AbortSignal
 }
 
 /** What a client asks of a materials manager to decrypt one message. */
@@ -27,6 +29,8 @@ export interface NodeDecryptionRequest {
   readonly encryptedDataKeys: readonly EncryptedDataKey[]
   /** Pairs that the caller says the message was encrypted with. Those that it does not store are authenticated with it. */
   readonly reproducedEncryptionContext?: Readonly<EncryptionContext>
+  /** Fires when the message is given up: nobody waits for its materials any more. */
+  readonly signal?: AbortSignal
 }
 
 /** Cryptographic materials manager (CMM): where the materials of a message come from. Any object with both methods. */
@@ -62,23 +66,13 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
       )
     }
     const material = toEncrypt(suite, encryptionContext, request.requiredEncryptionContextKeys)
-    try {
-      return await this.keyring.onEncrypt(material)
-    } catch (error) {
-      material.zeroUnencryptedDataKey()
-      throw error
-    }
+    return await fill(material, request.signal, () => this.keyring.onEncrypt(material))
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
     const { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext } = request
     const material = toDecrypt(suite, encryptionContext, reproducedEncryptionContext)
-    try {
-      await this.keyring.onDecrypt(material, [...encryptedDataKeys])
-    } catch (error) {
-      material.zeroUnencryptedDataKey()
-      throw error
-    }
+    await fill(material, request.signal, () => this.keyring.onDecrypt(material, [...encryptedDataKeys]))
     if (!material.hasValidKey()) throw noDataKey(encryptedDataKeys, material.failures)
     return material
   }
@@ -140,6 +134,25 @@ export async function requestDecryptionMaterials(
     throw invalid(`the materials do not authenticate the reproduced pair ${JSON.stringify(key)}`)
   }
   return material
+}
+
+/** Has a keyring fill materials; where it fails they are wiped, and where the message is given up it may stop. */
+async function fill<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
+  material: M,
+  signal: AbortSignal | undefined,
+  keyring: () => Promise<M>,
+): Promise<M> {
+  const giveUp = () => abandon(material)
+  if (signal?.aborted) giveUp()
+  signal?.addEventListener('abort', giveUp)
+  try {
+    return await keyring()
+  } catch (error) {
+    material.zeroUnencryptedDataKey()
+    throw error
+  } finally {
+    signal?.removeEventListener('abort', giveUp)
+  }
 }
 
 /** By what it can do, not by its class: keyrings made with another copy of this package are keyrings too. */

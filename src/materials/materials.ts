@@ -41,6 +41,15 @@ export let dataKeyOf: (material: CryptographicMaterial) => Uint8Array
  */
 export let adoptDataKey: (material: CryptographicMaterial, dataKey: Uint8Array, trace: KeyringTrace) => void
 
+/**
+ * Fires once nothing more is wanted of keyrings for these materials: they were abandoned or wiped or, for decryption, have
+ * their data key. This library's own keyrings then end what they still ask of key services.
+ */
+export let doneSignal: (material: CryptographicMaterial) => AbortSignal
+
+/** Says that the message which the materials are for was given up. What they hold stays until it is wiped. */
+export let abandon: (material: CryptographicMaterial) => void
+
 const NO_KEYS: readonly string[] = Object.freeze([])
 
 /** What encryption and decryption materials share. The data key is set once, copied in, and wiped at the end. */
@@ -52,8 +61,16 @@ abstract class CryptographicMaterial {
   readonly keyringTrace: KeyringTrace[] = []
   #dataKey: Uint8Array | undefined
   #zeroed = false
+  #isDone = false
+  #done: AbortController | undefined
 
   static {
+    doneSignal = (material) => {
+      material.#done ??= new AbortController()
+      if (material.#isDone) material.#done.abort()
+      return material.#done.signal
+    }
+    abandon = (material) => material.#finish()
     dataKeyOf = (material) => {
       if (!material.#dataKey) throw invalid('unencryptedDataKey has not been set')
       if (material.#zeroed) throw invalid('unencryptedDataKey has been zeroed.')
@@ -66,8 +83,7 @@ abstract class CryptographicMaterial {
         wipe(dataKey)
         throw error
       }
-      material.#dataKey = dataKey
-      material.keyringTrace.push(trace)
+      material.#accept(dataKey, trace)
     }
   }
 
@@ -109,11 +125,10 @@ abstract class CryptographicMaterial {
     const bytes = unwrapDataKey(dataKey)
     try {
       this.#checkSettable(bytes, trace)
-      this.#dataKey = copySecret(bytes)
+      this.#accept(copySecret(bytes), trace)
     } finally {
       if (bytes !== dataKey) wipe(bytes)
     }
-    this.keyringTrace.push(trace)
     return this
   }
 
@@ -126,7 +141,19 @@ abstract class CryptographicMaterial {
   zeroUnencryptedDataKey(): this {
     this.#zeroed = true
     wipe(this.#dataKey)
+    this.#finish()
     return this
+  }
+
+  #accept(dataKey: Uint8Array, trace: KeyringTrace): void {
+    this.#dataKey = dataKey
+    this.keyringTrace.push(trace)
+    if (this._setFlag === KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY) this.#finish()
+  }
+
+  #finish(): void {
+    this.#isDone = true
+    this.#done?.abort()
   }
 
   #checkSettable(dataKey: Uint8Array, trace: KeyringTrace): void {

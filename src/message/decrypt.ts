@@ -123,6 +123,7 @@ export async function requestMaterialsFor(
     encryptionContext,
     encryptedDataKeys,
     ...(required.length > 0 && { reproducedEncryptionContext: requiredContext }),
+    ...(signal && { signal }),
   })
   return await (signal ? orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey()) : asked)
 }

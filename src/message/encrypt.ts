@@ -61,6 +61,7 @@ export async function encrypt(
     encryptionContext: options.encryptionContext,
     commitmentPolicy: client.commitmentPolicy,
     plaintextLength: length,
+    ...(options.signal && { signal: options.signal }),
   }
   const asked = requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
   const material = await (options.signal

@@ -30,6 +30,7 @@ const CHUNK_COST = 1024
 abstract class MessageStream extends Duplex {
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = () => void this.destroy(aborted(this.#signal!))
+  readonly #end = new AbortController()
   /** The callback of the write or final under way. */
   #answer: ((error?: Error | null) => void) | undefined
   #continue: (() => void) | undefined
@@ -42,6 +43,11 @@ abstract class MessageStream extends Duplex {
     this.#signal = signal
     if (signal?.aborted) queueMicrotask(this.#onAbort)
     else signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** Fires when the stream is destroyed, by whomever. */
+  protected get ended(): AbortSignal {
+    return this.#end.signal
   }
 
   /** Takes all of `chunk` in. */
@@ -117,6 +123,7 @@ abstract class MessageStream extends Duplex {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#end.abort(error)
     this.release()
     callback(error)
     // Node leaves it to the stream to answer the writer that still waits, and with it those in the queue.
@@ -149,7 +156,8 @@ class EncryptStream extends MessageStream {
     const { suite, encryptionContext, frameLength, plaintextLength, signal } = options
     checkAborted(signal)
     const limit = plaintextLength === undefined ? {} : { plaintextLength }
-    const request = { ...(suite && { suite }), encryptionContext, commitmentPolicy: client.commitmentPolicy, ...limit }
+    const { commitmentPolicy } = client
+    const request = { ...(suite && { suite }), encryptionContext, commitmentPolicy, ...limit, signal: this.ended }
     const material = await requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
     try {
       if (this.destroyed) return undefined
@@ -229,7 +237,7 @@ class DecryptStream extends MessageStream {
     SignaturePolicySuites.isDecryptEnabled(this.#signaturePolicy, suite, messageId)
     const { encryptionContext, maxBodySize, signal } = this.#options
     checkAborted(signal)
-    const material = await requestMaterialsFor(this.#client, this.#cmm, header, encryptionContext, signal)
+    const material = await requestMaterialsFor(this.#client, this.#cmm, header, encryptionContext, this.ended)
     try {
       if (this.destroyed) return
       this.#opener = new MessageOpener(header, material, maxBodySize)

@@ -282,6 +282,55 @@ test('a Region that hangs leaves time for the next ones', async () => {
   assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
 })
 
+test('a key that hangs does not hold up the next one, and its call ends when that has opened', async () => {
+  const { kms, keyring } = world()
+  const sealed = await seal(keyring)
+  const hanging: (AbortSignal | undefined)[] = []
+  kms.intercept = ({ region, signal }, answer) => {
+    if (region === 'eu-west-1') return answer
+    hanging.push(signal)
+    return new Promise(() => {})
+  }
+  assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
+  assert.equal(
+    hanging.map((signal) => signal?.aborted),
+    [true],
+  )
+})
+
+test('a Region that hangs does not hold up the next one either', async () => {
+  const kms = new FakeKms()
+  const id = 'mrk-1234abcd12ab34cd56ef1234567890ab'
+  const { clientProvider } = kms
+  const sealed = await seal(buildAwsKmsMrkAwareStrictMultiKeyring({ generatorKeyId: keyArn(id), clientProvider }))
+  const hanging: (AbortSignal | undefined)[] = []
+  kms.intercept = ({ region, signal }, answer) => {
+    if (region === 'us-east-1') return answer
+    hanging.push(signal)
+    return new Promise(() => {})
+  }
+  const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions: ['eu-west-1', 'us-east-1'], clientProvider })
+  assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
+  assert.equal(
+    hanging.map((signal) => signal?.aborted),
+    [true],
+  )
+})
+
+test('two keys that answer together: one is used, and both plaintexts are wiped', async () => {
+  const { kms, keyring } = world()
+  const sealed = await seal(keyring)
+  let first: () => void = () => {}
+  kms.intercept = async ({ region }, answer) => {
+    if (region === 'us-east-1') await new Promise<void>((resolve) => (first = resolve))
+    else first()
+    return answer
+  }
+  assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
+  await new Promise(setImmediate)
+  assert.ok(kms.handedOut.every(isWiped))
+})
+
 test('no timer outlives its call', async () => {
   const { kms, keyring } = world()
   const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length

@@ -5,12 +5,20 @@ import { inspect } from 'node:util'
 import { CreateKeyCommand, KMSClient, type KMSClientConfig } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { buildClient, KMS, KmsKeyring, type SealwaxError } from '../../src/index'
+import {
+  buildClient,
+  getClient,
+  getLocalCryptographicMaterialsCache,
+  KMS,
+  KmsKeyring,
+  NodeCachingMaterialsManager,
+  type SealwaxError,
+} from '../../src/index'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
 import { rejects } from '../support/expect'
 
 const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' }
-const { encrypt, decrypt } = buildClient()
+const { encrypt, decrypt, encryptStream, decryptStream } = buildClient()
 
 /** What the server in front does with a request; `forward` has the local KMS answer it. */
 type Behaviour = (
@@ -68,7 +76,9 @@ async function withKeyring<T>(
   timeout?: number,
 ) {
   const endpoint = `http://127.0.0.1:${(front.address() as AddressInfo).port}`
-  const client = new KMS({ endpoint, region: 'us-east-1', credentials: CREDENTIALS, ...config })
+  const client = getClient(KMS, { endpoint, credentials: CREDENTIALS, ...config })('us-east-1') as InstanceType<
+    typeof KMS
+  >
   try {
     return await use(new KmsKeyring({ generatorKeyId: keyArn, clientProvider: () => client, timeout }))
   } finally {
@@ -166,6 +176,99 @@ test('a server that stops in the middle of an answer is left at the deadline', a
   })
   await rejects(withKeyring(roundTrip, {}, 200), 'ERR_KEY_SERVICE', /gave no answer within \d+ ms/)
   await closed
+})
+
+test('an answer that is too long is not read to its end', async () => {
+  for (const length of [undefined, 64 << 20]) {
+    let written = 0
+    const closed = new Promise<void>((resolve) => {
+      behaviour = (response) => {
+        response.once('close', resolve)
+        response.writeHead(200, {
+          'content-type': 'application/x-amz-json-1.1',
+          ...(length && { 'content-length': length }),
+        })
+        const more = () => {
+          while (written < 64 << 20 && !response.destroyed) {
+            written += 65_536
+            if (!response.write(Buffer.alloc(65_536, ' '))) return void response.once('drain', more)
+          }
+        }
+        more()
+      }
+    })
+    await rejects(withKeyring(roundTrip), 'ERR_KEY_SERVICE', /the answer is longer than 65536 bytes/)
+    await closed
+    // What the sockets hold; not what the server would have given.
+    assert.ok(written < 16 << 20, `${written} bytes were taken`)
+    assert.is(requests.filter((target) => target === 'GenerateDataKey').length, 1)
+    requests = []
+  }
+})
+
+test('an aborted message and a destroyed stream leave no call and no connection', async () => {
+  const { result } = await withKeyring(async (keyring) => await encrypt(keyring, 'text'))
+  const given: ((keyring: KmsKeyring, giveUp: AbortSignal) => Promise<unknown>)[] = [
+    (keyring, signal) => encrypt(keyring, 'text', { signal }),
+    (keyring, signal) => decrypt(keyring, result, { signal }),
+    ...[encryptStream, decryptStream].map((streamOf) => async (keyring: KmsKeyring, signal: AbortSignal) => {
+      const stream = streamOf(keyring)
+      stream.on('error', () => {}).write(result)
+      signal.addEventListener('abort', () => stream.destroy())
+      await new Promise((resolve) => stream.once('close', resolve))
+    }),
+  ]
+  for (const run of given) {
+    const giveUp = new AbortController()
+    const closed = new Promise<void>((resolve) => {
+      behaviour = (response) => {
+        response.once('close', resolve)
+        giveUp.abort()
+      }
+    })
+    await withKeyring(async (keyring) => {
+      await run(keyring, giveUp.signal).catch(() => {})
+      // The client is still there: it was the call that was ended.
+      await closed
+    })
+  }
+})
+
+test('many who wait for one call through a cache: who gives up does not end it for the others', async () => {
+  const cache = getLocalCryptographicMaterialsCache(10)
+  await withKeyring(async (backingMaterials) => {
+    const manager = new NodeCachingMaterialsManager({ backingMaterials, cache, maxAge: 60_000 })
+    const giveUp = new AbortController()
+    const first = encrypt(manager, 'text', { signal: giveUp.signal })
+    const second = encrypt(manager, 'text')
+    behaviour = (response, forward, request) => {
+      giveUp.abort()
+      return open(response, forward, request)
+    }
+    await rejects(first, 'ERR_ABORTED')
+    assert.is((await decrypt(manager, (await second).result)).plaintext.toString(), 'text')
+  })
+  assert.equal(requests, ['GenerateDataKey', 'Decrypt'])
+})
+
+test('credentials that KMS calls expired are asked for once more, and no oftener', async () => {
+  for (const faults of [1, 2]) {
+    let left: number = faults
+    let asked = 0
+    requests = []
+    behaviour = (response, forward, request) => {
+      if (left-- > 0) return answer(response, 400, awsError('ExpiredTokenException'))
+      return open(response, forward, request)
+    }
+    const credentials = async () => {
+      asked++
+      return CREDENTIALS
+    }
+    if (faults === 1) assert.is(await withKeyring(roundTrip, { credentials }), 'text')
+    else await rejects(withKeyring(roundTrip, { credentials }), 'ERR_KEY_SERVICE', /failed: ExpiredTokenException: /)
+    assert.is(asked, 2)
+    assert.is(requests.filter((target) => target === 'GenerateDataKey').length, 2)
+  }
 })
 
 test('connections that are reset or refused are failures, after the retries of the SDK', async () => {

@@ -1,0 +1,89 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { attemptInTurn } from '../../src/keyrings/attempts'
+
+const never = () => new Promise<void>(() => {})
+const soon = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+/** Attempts that write down when they begin; `done` once one of them says so. */
+function world() {
+  const begun: number[] = []
+  let opened = false
+  const begin = (i: number, end: () => Promise<unknown>) => async () => {
+    begun.push(i)
+    await end()
+  }
+  return {
+    begun,
+    open: async () => {
+      await soon()
+      opened = true
+    },
+    run: (ends: (() => Promise<unknown>)[], delay: number) =>
+      attemptInTurn(
+        ends.map((end, i) => begin(i, end)),
+        () => opened,
+        delay,
+      ),
+  }
+}
+const fails = (message: string) => async () => {
+  await soon()
+  throw new Error(message)
+}
+
+test('one after the other, until one opens', async () => {
+  const { begun, open, run } = world()
+  const errors = await run([fails('a'), soon, fails('c'), open, fails('e')], Infinity)
+  assert.equal(begun, [0, 1, 2, 3])
+  assert.equal(
+    errors.map(({ message }) => message),
+    ['a', 'c'],
+  )
+})
+
+test('one that hangs holds up the next for the delay only, and is not waited for once another has opened', async () => {
+  const { begun, open, run } = world()
+  assert.equal(await run([never, never, open], 1), [])
+  assert.equal(begun, [0, 1, 2])
+})
+
+test('one that is late is waited for when all others have failed', async () => {
+  const { open, run } = world()
+  const late = () => new Promise((resolve) => setTimeout(() => void open().then(resolve), 20))
+  const errors = await run([late, fails('b'), fails('c')], 1)
+  assert.equal(
+    errors.map(({ message }) => message),
+    ['b', 'c'],
+  )
+})
+
+test('errors come in the order of the attempts, not of their ends', async () => {
+  const slow = () => new Promise((_, reject) => setTimeout(reject, 20, new Error('slow')))
+  const errors = await world().run([slow, fails('quick')], 1)
+  assert.equal(
+    errors.map(({ message }) => message),
+    ['slow', 'quick'],
+  )
+})
+
+test('what is thrown at once, or is no error, is an error as well', async () => {
+  const thrown = () => {
+    throw 'text'
+  }
+  assert.equal(
+    (await attemptInTurn([thrown], () => false, 1)).map(({ message }) => message),
+    ['text'],
+  )
+  assert.equal(await attemptInTurn([], () => false, 1), [])
+})
+
+test('no timer is left', async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+  const before = timers()
+  const { open, run } = world()
+  await run([fails('a'), open], 60_000)
+  assert.is(timers(), before)
+})
+
+test.run()
