@@ -11,6 +11,7 @@
         "native/gcm.cc",
         "native/hkdf.cc",
         "native/memory.cc",
+        "native/message.cc",
         "native/pool.cc",
         "native/random.cc",
         "native/segments.cc"

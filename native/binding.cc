@@ -5,15 +5,18 @@
 #include <napi.h>
 #include <openssl/crypto.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <new>
+#include <vector>
 
 #include "digest.h"
 #include "ecdsa.h"
 #include "frames.h"
 #include "hkdf.h"
 #include "memory.h"
+#include "message.h"
 #include "pool.h"
 #include "random.h"
 #include "segments.h"
@@ -21,7 +24,7 @@
 namespace sealwax {
 namespace {
 
-constexpr size_t kMaxArguments = 8;
+constexpr size_t kUsualArguments = 8;
 constexpr double kMaxSafeInteger = 9007199254740991.0;
 
 // Tells our hashes from other objects.
@@ -32,12 +35,15 @@ constexpr napi_type_tag kHashTag = {0x6f1c7c0e2f0a4d5b, 0x9b7d3a51c4e86f20};
 class Arguments {
  public:
   Arguments(napi_env env, napi_callback_info info) : env_(env) {
-    if (napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr) != napi_ok || count_ > kMaxArguments) {
-      status = Status::invalid;
-    }
+    if (napi_get_cb_info(env, info, &count_, usual_, nullptr, nullptr) != napi_ok) status = Status::invalid;
+    if (count_ <= kUsualArguments) return;
+    many_.resize(count_);
+    values_ = many_.data();
+    if (napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr) != napi_ok) status = Status::invalid;
   }
 
   bool more() const { return status == Status::ok && next_ < count_; }
+  size_t left() const { return count_ - next_; }
 
   // A Uint8Array over memory that no other thread of JavaScript can write or take away.
   MutableSpan bytes() {
@@ -86,9 +92,11 @@ class Arguments {
   }
 
   const napi_env env_;
-  size_t count_ = kMaxArguments;
+  size_t count_ = kUsualArguments;
   size_t next_ = 0;
-  napi_value values_[kMaxArguments];
+  napi_value usual_[kUsualArguments];
+  napi_value* values_ = usual_;
+  std::vector<napi_value> many_;
 };
 
 double number(double value) {
@@ -155,6 +163,44 @@ double openRun(Arguments& from) {
   if (from.status != Status::ok) return number(from.status);
   const OpenedFrames opened = openFrames(run, body, out, digest);
   return static_cast<double>(opened.count) * 16 + number(opened.status);
+}
+
+// A hash, or one more than the last for no key derivation.
+MessageRun messageRun(Arguments& from) {
+  const uint64_t kdf = from.integer();
+  const Span dataKey = from.bytes(), header = from.bytes(), unstored = from.bytes();
+  const std::optional<Hash> hash =
+      kdf <= static_cast<uint64_t>(Hash::sha512) ? std::optional(static_cast<Hash>(kdf)) : std::nullopt;
+  return {dataKey, hash, header, unstored, from.integer()};
+}
+
+std::vector<Span> rest(Arguments& from) {
+  std::vector<Span> spans(from.left());
+  for (Span& span : spans) span = from.bytes();
+  return spans;
+}
+
+// run, message IDs, output, plaintexts
+Status sealAll(Arguments& from) {
+  const MessageRun run = messageRun(from);
+  const Span messageIds = from.bytes();
+  const MutableSpan out = from.bytes();
+  const std::vector<Span> plaintexts = rest(from);
+  if (from.status != Status::ok) return from.status;
+  return sealMessages(run, messageIds, plaintexts.data(), plaintexts.size(), out);
+}
+
+// run, results, output, messages. A result is u32 plaintext length || u32 bytes used, in the machine's order.
+Status openAll(Arguments& from) {
+  const MessageRun run = messageRun(from);
+  const MutableSpan results = from.bytes(), out = from.bytes();
+  const std::vector<Span> messages = rest(from);
+  if (from.status != Status::ok) return from.status;
+  std::vector<OpenedMessage> opened(messages.size());
+  if (results.length != opened.size() * sizeof(OpenedMessage)) return Status::invalid;
+  const Status status = openMessages(run, messages.data(), messages.size(), opened.data(), out);
+  std::copy_n(reinterpret_cast<const uint8_t*>(opened.data()), results.length, results.data);
+  return status;
 }
 
 // hash, key, salt, then info and output once or twice
@@ -285,6 +331,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define(env, exports, "combineSegments", call<combine>);
   define(env, exports, "sealFrames", call<sealRun>);
   define(env, exports, "openFrames", call<openRun>);
+  define(env, exports, "sealMessages", call<sealAll>);
+  define(env, exports, "openMessages", call<openAll>);
   define(env, exports, "hkdf", call<derive>);
   define(env, exports, "updateHash", call<updateHash>);
   define(env, exports, "finishHash", call<finishHash>);

@@ -12,7 +12,6 @@
 #include <optional>
 #include <thread>
 
-#include "gcm.h"
 #include "pool.h"
 #include "secret.h"
 
@@ -40,6 +39,22 @@ void putUint32(uint8_t* to, uint64_t value) {
 void putIv(uint8_t* to, uint64_t sequenceNumber) {
   std::memset(to, 0, kIvLength - 4);
   putUint32(to + kIvLength - 4, sequenceNumber);
+}
+
+uint64_t readUint32(const uint8_t* from) {
+  return uint64_t{from[0]} << 24 | uint64_t{from[1]} << 16 | uint64_t{from[2]} << 8 | from[3];
+}
+
+// What stands before the content of a frame; returns its length. The IV is the 12 bytes behind the sequence number.
+size_t putHeader(uint8_t* to, bool last, uint64_t sequenceNumber, uint64_t contentLength) {
+  uint8_t* const number = last ? to + 4 : to;
+  if (last) {
+    std::memcpy(to, kFinalMarker, 4);
+    putUint32(to + 20, contentLength);
+  }
+  putUint32(number, sequenceNumber);
+  putIv(number + 4, sequenceNumber);
+  return last ? kFinalHeaderLength : kRegularHeaderLength;
 }
 
 // message-body-aad.md: message ID || content string || u32 sequence number || u64 content length
@@ -156,11 +171,17 @@ bool overlapsInput(const FrameRun& run, Span input, Span out) {
   return overlap(input, out) || overlap(run.key, out) || overlap(run.messageId, out);
 }
 
+// `to` has room for the whole frame.
+Status sealFrame(Gcm& gcm, FrameAad& aad, bool last, uint64_t sequenceNumber, Span content, uint8_t* to) {
+  const size_t headerLength = putHeader(to, last, sequenceNumber, content.length);
+  return gcm.seal({to + (last ? 8 : 4), kIvLength}, aad.of(sequenceNumber, content.length), content,
+                  {to + headerLength, content.length + kTagLength});
+}
+
 Status openFrame(Gcm& gcm, FrameAad& aad, uint64_t sequenceNumber, Span frame, MutableSpan out) {
   if (std::memcmp(frame.data, kFinalMarker, 4) == 0) return Status::finalFrame;
   uint8_t header[kRegularHeaderLength];
-  putUint32(header, sequenceNumber);
-  putIv(header + 4, sequenceNumber);
+  putHeader(header, false, sequenceNumber, out.length);
   if (sequenceNumber > kMaxUint32 || std::memcmp(frame.data, header, 4) != 0) return Status::outOfOrder;
   if (std::memcmp(frame.data + 4, header + 4, kIvLength) != 0) return Status::wrongIv;
   return gcm.open({header + 4, kIvLength}, aad.of(sequenceNumber, out.length),
@@ -203,29 +224,20 @@ class SealWorker {
 
   bool run(uint64_t from, uint64_t to) {
     for (uint64_t frame = from; frame < to && !job_.failed; frame++) {
-      if (sealFrame(frame) != Status::ok) job_.failed = true;
+      if (seal(frame) != Status::ok) job_.failed = true;
     }
     return !job_.failed;
   }
 
  private:
   // The frame after all regular ones is the final one.
-  Status sealFrame(uint64_t frame) {
-    const auto& [key, messageId, frameLength, firstSequenceNumber] = job_.run;
-    const uint64_t sequenceNumber = firstSequenceNumber + frame;
+  Status seal(uint64_t frame) {
+    const uint64_t frameLength = job_.run.frameLength;
     const bool last = frame == job_.plaintext.length / frameLength;
     const size_t content = last ? job_.plaintext.length % frameLength : frameLength;
-    const size_t headerLength = last ? kFinalHeaderLength : kRegularHeaderLength;
-    uint8_t* const header = job_.out.data + frame * (frameLength + kRegularFrameOverhead);
-    uint8_t* const iv = header + (last ? 8 : 4);
-    if (last) {
-      std::memcpy(header, kFinalMarker, 4);
-      putUint32(header + 20, content);
-    }
-    putUint32(iv - 4, sequenceNumber);
-    putIv(iv, sequenceNumber);
-    return gcm_.seal({iv, kIvLength}, (last ? finalAad_ : regularAad_).of(sequenceNumber, content),
-                     job_.plaintext.sub(frame * frameLength, content), {header + headerLength, content + kTagLength});
+    return sealFrame(gcm_, last ? finalAad_ : regularAad_, last, job_.run.firstSequenceNumber + frame,
+                     job_.plaintext.sub(frame * frameLength, content),
+                     job_.out.data + frame * (frameLength + kRegularFrameOverhead));
   }
 
   SealJob& job_;
@@ -329,6 +341,47 @@ OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest*
     return {opened, Status::finalFrame};
   }
   return {opened, status};
+}
+
+bool sealBody(Gcm& gcm, Span messageId, uint64_t frameLength, Span plaintext, MutableSpan out) {
+  const uint64_t regular = plaintext.length / frameLength;
+  FrameAad regularAad(messageId, kRegularContent), finalAad(messageId, kFinalContent);
+  for (uint64_t frame = 0; frame <= regular; frame++) {
+    const bool last = frame == regular;
+    const Span content = plaintext.sub(frame * frameLength, last ? plaintext.length % frameLength : frameLength);
+    uint8_t* const to = out.data + frame * (frameLength + kRegularFrameOverhead);
+    if (sealFrame(gcm, last ? finalAad : regularAad, last, 1 + frame, content, to) != Status::ok) return false;
+  }
+  return true;
+}
+
+OpenedBody openBody(Gcm& gcm, Span messageId, uint64_t frameLength, Span body, MutableSpan out) {
+  FrameAad regularAad(messageId, kRegularContent), finalAad(messageId, kFinalContent);
+  const uint64_t frameBytes = frameLength + kRegularFrameOverhead;
+  uint64_t sequenceNumber = 1;
+  size_t used = 0, opened = 0;
+  for (; body.length - used >= frameBytes && out.length - opened >= frameLength; sequenceNumber++) {
+    const Status status =
+        openFrame(gcm, regularAad, sequenceNumber, body.sub(used, frameBytes), out.sub(opened, frameLength));
+    if (status == Status::finalFrame) break;
+    if (status != Status::ok) return {0, 0};
+    used += frameBytes;
+    opened += frameLength;
+  }
+
+  const Span last = body.sub(used, body.length - used);
+  if (last.length < kFinalFrameOverhead) return {0, 0};
+  const uint64_t contentLength = readUint32(last.data + kFinalHeaderLength - 4);
+  const size_t room = std::min<size_t>(last.length - kFinalFrameOverhead, out.length - opened);
+  uint8_t header[kFinalHeaderLength];
+  putHeader(header, true, sequenceNumber, contentLength);
+  if (contentLength > frameLength || contentLength > room || std::memcmp(last.data, header, sizeof header) != 0 ||
+      gcm.open({header + 8, kIvLength}, finalAad.of(sequenceNumber, contentLength),
+               last.sub(kFinalHeaderLength, contentLength + kTagLength),
+               out.sub(opened, contentLength)) != Status::ok) {
+    return {0, 0};
+  }
+  return {opened + contentLength, used + kFinalFrameOverhead + contentLength};
 }
 
 }  // namespace sealwax

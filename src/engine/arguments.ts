@@ -1,4 +1,5 @@
 /** The checks that both backends make of a caller's arguments. Every message pays for them, so they read lengths only. */
+import { readU16 } from '../bytes'
 import {
   FINAL_FRAME_OVERHEAD,
   IV_LENGTH,
@@ -7,8 +8,9 @@ import {
   REGULAR_FRAME_OVERHEAD,
   TAG_LENGTH,
 } from '../format/frame'
+import { maxMessagePlaintext, messageLength, ownFields } from '../format/header-layout'
 import { checkBytes, checkInteger, checkOneOf, describe } from '../options'
-import type { FrameRun, HashName, HkdfOutput, SegmentHash } from './engine'
+import type { FrameRun, HashName, HkdfOutput, MessageRun, SegmentHash } from './engine'
 
 export const HASH_LENGTHS: Readonly<Record<HashName, number>> = { sha256: 32, sha384: 48, sha512: 64 }
 
@@ -131,6 +133,33 @@ export function checkOpenFrames(run: FrameRun, body: Uint8Array, out: Uint8Array
   checkLive(out, 'out')
 }
 
+export function checkSealMessages(
+  run: MessageRun,
+  messageIds: Uint8Array,
+  plaintexts: readonly Uint8Array[],
+  out: Uint8Array,
+): void {
+  checkMessageRun(run)
+  const { messageIdStart, messageIdEnd } = ownFields(run.suite, run.header.length)
+  checkLength(messageIds, 'messageIds', plaintexts.length * (messageIdEnd - messageIdStart))
+  let length = 0
+  for (const plaintext of plaintexts) {
+    checkLive(plaintext, 'plaintext')
+    length += messageLength(run, plaintext.length)
+  }
+  checkLength(out, 'out', length)
+}
+
+export function checkOpenMessages(run: MessageRun, messages: readonly Uint8Array[], out: Uint8Array): void {
+  checkMessageRun(run)
+  let length = 0
+  for (const message of messages) {
+    checkLive(message, 'message')
+    length += maxMessagePlaintext(run, message.length)
+  }
+  checkLength(out, 'out', length)
+}
+
 /** The error for memory that another thread can write. */
 export function sharedMemory(): TypeError {
   return new TypeError('memory of a SharedArrayBuffer is refused: another thread could change it during the call')
@@ -149,6 +178,18 @@ function checkRun({ key, messageId, frameLength, firstSequenceNumber }: FrameRun
   }
   checkInteger(frameLength, 'frameLength', 1, MAX_UINT32)
   checkInteger(firstSequenceNumber, 'firstSequenceNumber', 1, MAX_UINT32)
+}
+
+function checkMessageRun({ suite, dataKey, header, unstored, frameLength }: MessageRun): void {
+  checkLength(dataKey, 'dataKey', suite.keyLengthBytes)
+  checkBytes(header, 'header')
+  const { messageIdStart, messageIdEnd, commitmentStart } = ownFields(suite, header.length)
+  const fits = commitmentStart >= messageIdEnd && header[0] === suite.messageFormat
+  if (!fits || readU16(header, messageIdStart - 2) !== suite.id) {
+    throw new RangeError(`"header" must be the body of a header of ${suite.name}`)
+  }
+  checkLive(unstored, 'unstored')
+  checkInteger(frameLength, 'frameLength', 1, MAX_UINT32)
 }
 
 function checkKeyAndIv(key: Uint8Array, iv: Uint8Array): void {

@@ -39,6 +39,28 @@ export interface Binding {
     out: Uint8Array,
     hash?: HashHandle,
   ): number
+  /** `kdf`: one of {@link HASHES}, or {@link NO_KDF}. */
+  sealMessages(
+    kdf: number,
+    dataKey: Uint8Array,
+    header: Uint8Array,
+    unstored: Uint8Array,
+    frameLength: number,
+    messageIds: Uint8Array,
+    out: Uint8Array,
+    ...plaintexts: readonly Uint8Array[]
+  ): number
+  /** `results`: for each message the plaintext's length and the bytes used, of type u32; 0 used where it is refused. */
+  openMessages(
+    kdf: number,
+    dataKey: Uint8Array,
+    header: Uint8Array,
+    unstored: Uint8Array,
+    frameLength: number,
+    results: Uint8Array,
+    out: Uint8Array,
+    ...messages: readonly Uint8Array[]
+  ): number
   /** Undefined where memory ran out. */
   createHash(hash: number): HashHandle | undefined
   updateHash(hash: HashHandle, bytes: Uint8Array): number
@@ -64,6 +86,7 @@ type RunSegment = (
 ) => number
 
 export const HASHES: Readonly<Record<HashName, number>> = { sha256: 0, sha384: 1, sha512: 2 }
+export const NO_KDF = 3
 
 // native/status.h
 export const UNAUTHENTIC = 4

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto'
+import type { NodeAlgorithmSuite } from '../suites'
 import { loadNative } from './native'
 import { NodeEngine } from './node'
 
@@ -56,6 +57,27 @@ export interface OpenedFrames {
   /** Frames opened: their plaintext fills `count * frameLength` bytes of `out`. The rest of `out` is wiped or untouched. */
   readonly count: number
   readonly status: FramesStatus
+}
+
+/** What the messages of one call have in common; message ID and commitment are each message's own. */
+export interface MessageRun {
+  readonly suite: NodeAlgorithmSuite
+  /** What each message's key is derived from, or, for the oldest suites, is. */
+  readonly dataKey: Uint8Array
+  /** The body of a framed message's header. What stands in the places of message ID and commitment does not count. */
+  readonly header: Uint8Array
+  /** What a header's tag is over besides its body. */
+  readonly unstored: Uint8Array
+  /** As in the header. */
+  readonly frameLength: number
+}
+
+/** What {@link Engine.openMessages} says of one message. */
+export interface OpenedMessage {
+  /** Where its plaintext is: a view of `out`. */
+  readonly plaintext: Uint8Array
+  /** Bytes of header and frames; what follows them is for the caller to judge. */
+  readonly used: number
 }
 
 /**
@@ -204,6 +226,20 @@ export interface Engine {
    * `hash`, of this engine, is fed the opened frames, headers and tags included, while later frames are being opened.
    */
   openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array, hash?: RunningHash): OpenedFrames
+
+  /**
+   * Seals short messages whole, each with a key of its own: derives it, completes and authenticates the header, seals all
+   * frames. `messageIds` holds their message IDs side by side; `out`, {@link messageLength} bytes for each, receives the
+   * messages one after the other. Many are spread over the cores, one is not: long ones are for {@link sealFrames}.
+   */
+  sealMessages(run: MessageRun, messageIds: Uint8Array, plaintexts: readonly Uint8Array[], out: Uint8Array): void
+
+  /**
+   * Opens short messages whole whose headers are that of the run, but for message ID and commitment. Undefined, with its
+   * share of `out` wiped, where a message is not down to its final frame what it must be: the other calls tell why.
+   * `out` has {@link maxMessagePlaintext} bytes for each.
+   */
+  openMessages(run: MessageRun, messages: readonly Uint8Array[], out: Uint8Array): (OpenedMessage | undefined)[]
 }
 
 let chosen: Engine | undefined

@@ -3,20 +3,23 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { allocateSecret, ByteWriter, wipe } from '../bytes'
 import { TAG_LENGTH } from '../format/frame'
+import { maxMessagePlaintext } from '../format/header-layout'
 import {
   BLOCK_LENGTH,
   checkHash,
   checkHkdf,
   checkOpen,
   checkOpenFrames,
+  checkOpenMessages,
   checkRandomLength,
   checkSeal,
   checkSealFrames,
+  checkSealMessages,
   checkSegment,
   checkSegments,
   checkTag,
 } from './arguments'
-import { type Binding, check, HASHES, UNAUTHENTIC } from './binding'
+import { type Binding, check, HASHES, NO_KDF, UNAUTHENTIC } from './binding'
 import type {
   Engine,
   EngineInfo,
@@ -25,7 +28,9 @@ import type {
   Hash,
   HashName,
   HkdfOutput,
+  MessageRun,
   OpenedFrames,
+  OpenedMessage,
   RunningHash,
   SegmentHash,
   Signer,
@@ -221,6 +226,33 @@ export class NativeEngine implements Engine {
     if (status === undefined) check(code)
     return { count: (answer - code) / 16, status: status! }
   }
+
+  sealMessages(run: MessageRun, messageIds: Uint8Array, plaintexts: readonly Uint8Array[], out: Uint8Array): void {
+    checkSealMessages(run, messageIds, plaintexts, out)
+    const { dataKey, header, unstored, frameLength } = run
+    const kdf = kdfOf(run)
+    check(this.binding.sealMessages(kdf, dataKey, header, unstored, frameLength, messageIds, out, ...plaintexts))
+  }
+
+  openMessages(run: MessageRun, messages: readonly Uint8Array[], out: Uint8Array): (OpenedMessage | undefined)[] {
+    checkOpenMessages(run, messages, out)
+    const { dataKey, header, unstored, frameLength } = run
+    const results = new Uint32Array(2 * messages.length)
+    const kdf = kdfOf(run)
+    const bytes = new Uint8Array(results.buffer)
+    check(this.binding.openMessages(kdf, dataKey, header, unstored, frameLength, bytes, out, ...messages))
+    let start = 0
+    return messages.map((message, i) => {
+      const used = results[2 * i + 1]!
+      const plaintext = out.subarray(start, start + results[2 * i]!)
+      start += maxMessagePlaintext(run, message.length)
+      return used === 0 ? undefined : { plaintext, used }
+    })
+  }
+}
+
+function kdfOf({ suite }: MessageRun): number {
+  return suite.kdfHash ? HASHES[suite.kdfHash] : NO_KDF
 }
 
 const ARM_FEATURES: readonly (readonly [name: string, bit: number])[] = [

@@ -17,14 +17,17 @@ import {
   serializeRegularFrameHeader,
   TAG_LENGTH,
 } from '../format/frame'
+import { maxMessagePlaintext, messageLength } from '../format/header-layout'
 import {
   checkHash,
   checkHkdf,
   checkOpen,
   checkOpenFrames,
+  checkOpenMessages,
   checkRandomLength,
   checkSeal,
   checkSealFrames,
+  checkSealMessages,
   checkSegment,
   checkSegments,
   checkTag,
@@ -38,13 +41,16 @@ import type {
   Hash,
   HashName,
   HkdfOutput,
+  MessageRun,
   OpenedFrames,
+  OpenedMessage,
   RunningHash,
   SegmentHash,
   Signer,
   Verifier,
 } from './engine'
 import { nodeHash, nodeSigner, nodeVerifier } from './node-hash'
+import { openMessage, sealMessage } from './node-messages'
 import { combine, cryptSegment, hashBytes } from './segments'
 
 /** The engine over node:crypto: what runs where the addon cannot, and the oracle of its tests. */
@@ -200,6 +206,29 @@ export class NodeEngine implements Engine {
     const opened = openFrames(run, body, out)
     hash?.update(body.subarray(0, opened.count * (run.frameLength + REGULAR_FRAME_OVERHEAD)))
     return opened
+  }
+
+  sealMessages(run: MessageRun, messageIds: Uint8Array, plaintexts: readonly Uint8Array[], out: Uint8Array): void {
+    checkSealMessages(run, messageIds, plaintexts, out)
+    checkMemory(out, run.dataKey, run.header, run.unstored, messageIds, ...plaintexts)
+    let start = 0
+    for (const [i, plaintext] of plaintexts.entries()) {
+      const idLength = messageIds.length / plaintexts.length
+      const share = out.subarray(start, start + messageLength(run, plaintext.length))
+      sealMessage(this, run, messageIds.subarray(i * idLength, (i + 1) * idLength), plaintext, share)
+      start += share.length
+    }
+  }
+
+  openMessages(run: MessageRun, messages: readonly Uint8Array[], out: Uint8Array): (OpenedMessage | undefined)[] {
+    checkOpenMessages(run, messages, out)
+    checkMemory(out, run.dataKey, run.header, run.unstored, ...messages)
+    let start = 0
+    return messages.map((message) => {
+      const share = out.subarray(start, start + maxMessagePlaintext(run, message.length))
+      start += share.length
+      return openMessage(this, run, message, share)
+    })
   }
 }
 

@@ -15,6 +15,7 @@ import { type EncryptionContext, parseContext, serializeContext } from '../encry
 import { SealwaxError } from '../errors'
 import { type AlgorithmSuiteIdentifier, getSuite, type NodeAlgorithmSuite } from '../suites'
 import { IV_LENGTH, TAG_LENGTH } from './frame'
+import { COMMITMENT_LENGTH, headerAuthLength } from './header-layout'
 
 /** How the body is cut: one block (only read), or frames. */
 export const ContentType = Object.freeze({ NO_FRAMING: 1, FRAMED_DATA: 2 } as const)
@@ -73,15 +74,9 @@ export const MAX_HEADER_LENGTH = 16 * 1024 * 1024
 const VERSION_1 = 1
 const VERSION_2 = 2
 const TYPE_CUSTOMER_AUTHENTICATED = 0x80
-const COMMITMENT_LENGTH = 32
 const ZERO_IV = new Uint8Array(IV_LENGTH)
 /** Most headers are shorter: one copy brings them whole. */
 const READ_AHEAD = 512
-
-/** Bytes of the header authentication that follows the header body. */
-export function headerAuthLength(suite: NodeAlgorithmSuite): number {
-  return suite.messageFormat === 1 ? IV_LENGTH + TAG_LENGTH : TAG_LENGTH
-}
 
 /** The header body. Throws `ERR_LIMIT_EXCEEDED` where a field is longer than the format can say. */
 export function serializeHeaderBody(header: MessageHeader): Uint8Array {

@@ -3,11 +3,11 @@
  * signatures set up from materials. This library's own messages do not pass through here.
  */
 import { createCipheriv, createDecipheriv, createSign, createVerify, type Sign, type Verify } from 'node:crypto'
+import { deriveCommittedKey, deriveMessageKeys } from '../engine/derive'
 import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { checkBytes } from '../options'
 import type { NodeAlgorithmSuite } from '../suites'
-import { deriveCommittedKey, deriveMessageKeys } from './derive'
 import { dataKeyOf, NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
 
 /** AES-GCM under a message's derived key, encrypting. */

@@ -9,9 +9,10 @@ import type { NodeDecryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOptions } from '../options'
 import { allowsDecrypt, CommitmentPolicySuites } from '../policies'
 import type { ClientOptions } from './client'
-import { checkEncoding, checkSignal } from './encrypt'
+import { checkEncoding, checkSignal, checkUnchanged } from './encrypt'
 import { MessageOpener } from './opener'
 import { Output } from './output'
+import { isShort, openShort } from './short'
 import { checkAborted, nextTurn, orAborted, slices } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
@@ -56,6 +57,26 @@ export async function decrypt(
     ...(client.maxEncryptedDataKeys && { maxEncryptedDataKeys: client.maxEncryptedDataKeys }),
   })
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
+  try {
+    checkUnchanged(bytes, length, 'ciphertext')
+    const [plaintext] = isShort(header, length, options.maxBodySize) ? openShort(header, material, [bytes]) : []
+    return {
+      plaintext: plaintext ?? (await openInSlices(header, material, bytes, options)),
+      messageHeader: header.messageHeader,
+    }
+  } finally {
+    material.zeroUnencryptedDataKey()
+  }
+}
+
+/** Opens any message, and says what is wrong with one that does not open; other events have their turn meanwhile. */
+async function openInSlices(
+  header: ParsedHeader,
+  material: NodeDecryptionMaterial,
+  bytes: Uint8Array,
+  { maxBodySize, signal }: ReturnType<typeof checkDecryptOptions>,
+): Promise<Buffer> {
+  const { length } = bytes
   const { contentType, frameLength } = header.messageHeader
   const framed = contentType === ContentType.FRAMED_DATA
   const bodyLength = length - header.bytes.length
@@ -63,25 +84,24 @@ export async function decrypt(
   const output = new Output(getEngine().allocate(maxPlaintextLength(bodyLength, frameLength, framed)))
   let opener: MessageOpener | undefined
   try {
-    opener = new MessageOpener(header, material, options.maxBodySize)
+    opener = new MessageOpener(header, material, maxBodySize)
     const pieces: Uint8Array[] = []
     const unit = framed ? frameLength + REGULAR_FRAME_OVERHEAD : Math.max(1, bodyLength)
     for (const [start, end] of slices(bodyLength, unit)) {
       if (start > 0) await nextTurn()
-      checkAborted(options.signal)
-      if (bytes.length !== length)
-        throw new TypeError('the ciphertext was resized or transferred while it was being decrypted')
-      const slice = bytes.subarray(header.bytes.length + start, header.bytes.length + end)
-      pieces.push(...opener.update(slice, output.allocate))
+      checkAborted(signal)
+      checkUnchanged(bytes, length, 'ciphertext')
+      pieces.push(
+        ...opener.update(bytes.subarray(header.bytes.length + start, header.bytes.length + end), output.allocate),
+      )
     }
     pieces.push(...opener.final())
-    return { plaintext: output.join(pieces), messageHeader: header.messageHeader }
+    return output.join(pieces)
   } catch (error) {
     output.wipe()
     throw error
   } finally {
     opener?.dispose()
-    material.zeroUnencryptedDataKey()
   }
 }
 

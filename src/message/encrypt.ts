@@ -4,12 +4,14 @@ import { MAX_UINT32 } from '../format/frame'
 import type { MessageHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
+import type { NodeEncryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOneOf, checkOptions } from '../options'
 import { CommitmentPolicySuites } from '../policies'
 import { AlgorithmSuiteIdentifier, getSuite } from '../suites'
 import type { ClientOptions } from './client'
 import { Output } from './output'
 import { MessageSealer } from './sealer'
+import { SHORT_LENGTH, sealShort } from './short'
 import { checkAborted, nextTurn, orAborted, slices } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
@@ -37,8 +39,6 @@ export interface EncryptOutput {
 
 /** Defaults: those of `@aws-crypto/client-node`, whose readers and writers meet ours. */
 const DEFAULT_FRAME_LENGTH = 4096
-/** A message this small may lie in the pool that small buffers share: it is not secret. */
-const SMALL = 4096
 const SUITE_IDS = Object.values(AlgorithmSuiteIdentifier).filter((id) => typeof id === 'number')
 const OPTIONS = ['suiteId', 'encryptionContext', 'frameLength', 'plaintextLength', 'encoding', 'signal'] as const
 
@@ -67,28 +67,43 @@ export async function encrypt(
   const material = await (options.signal
     ? orAborted(asked, options.signal, (late) => late.zeroUnencryptedDataKey())
     : asked)
-  let sealer: MessageSealer | undefined
   try {
-    sealer = new MessageSealer(material, { frameLength: options.frameLength })
-    const messageLength = sealer.messageLength(length)
-    const output = new Output(
-      messageLength < SMALL ? Buffer.allocUnsafe(messageLength) : getEngine().allocate(messageLength),
-    )
+    checkUnchanged(bytes, length, 'plaintext')
+    if (length <= SHORT_LENGTH) return sealShort(material, options.frameLength, [bytes])[0]!
+    return await sealInSlices(material, bytes, options)
+  } finally {
+    material.zeroUnencryptedDataKey()
+  }
+}
+
+/** Seals a message of any length; other events have their turn meanwhile. */
+async function sealInSlices(
+  material: NodeEncryptionMaterial,
+  bytes: Uint8Array,
+  { frameLength, signal }: ReturnType<typeof checkEncryptOptions>,
+): Promise<EncryptOutput> {
+  const { length } = bytes
+  const sealer = new MessageSealer(material, { frameLength })
+  try {
+    const output = new Output(getEngine().allocate(sealer.messageLength(length)))
     output.allocate(sealer.header.length).set(sealer.header)
     const pieces = [sealer.header]
-    for (const [start, end] of slices(length, options.frameLength)) {
+    for (const [start, end] of slices(length, frameLength)) {
       if (start > 0) await nextTurn()
-      checkAborted(options.signal)
-      if (bytes.length !== length)
-        throw new TypeError('the plaintext was resized or transferred while it was being encrypted')
+      checkAborted(signal)
+      checkUnchanged(bytes, length, 'plaintext')
       const slice = bytes.subarray(start, end)
       pieces.push(...(end < length ? sealer.update(slice, output.allocate) : sealer.final(slice, output.allocate)))
     }
     return { result: output.join(pieces), messageHeader: sealer.messageHeader }
   } finally {
-    sealer?.dispose()
-    material.zeroUnencryptedDataKey()
+    sealer.dispose()
   }
+}
+
+/** Throws `TypeError` where a caller's memory was resized or taken away while it waited. */
+export function checkUnchanged(bytes: Uint8Array, length: number, what: string): void {
+  if (bytes.length !== length) throw new TypeError(`the ${what} was resized or transferred while it was in use`)
 }
 
 /** Checks the options once, before anything is asked of a keyring, and fills in the defaults. */

@@ -1,4 +1,5 @@
 import { readU32, wipe } from '../bytes'
+import { deriveCommittedKey } from '../engine/derive'
 import { type Engine, getEngine, type Verifier } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import {
@@ -16,9 +17,8 @@ import {
 } from '../format/frame'
 import { FOOTER_HEADER_LENGTH, parseFooterHeader } from '../format/message-footer'
 import { ContentType, type ParsedHeader } from '../format/message-header'
-import { deriveCommittedKey } from '../materials/derive'
 import { dataKeyOf, type NodeDecryptionMaterial } from '../materials/materials'
-import { headerAad } from './header-aad'
+import { headerAad } from './header'
 import type { Allocate } from './output'
 
 type State = 'frames' | 'final frame' | 'single block' | 'footer' | 'done'

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { readU32, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
+import { deriveCommittedKey } from '../engine/derive'
 import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import {
@@ -17,13 +18,12 @@ import {
 import { FOOTER_HEADER_LENGTH, MAX_SIGNATURE_LENGTH, parseFooterHeader } from '../format/message-footer'
 import { ContentType, HeaderParser, type MessageHeader, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, toMaterialsManager } from '../materials/cmm'
-import { deriveCommittedKey } from '../materials/derive'
 import type { KeyringNode } from '../materials/keyring'
 import { dataKeyOf } from '../materials/materials'
 import { checkBoolean, checkInteger, checkOptions, describe } from '../options'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
-import { headerAad } from './header-aad'
+import { headerAad } from './header'
 import { checkAborted, nextTurn, orAborted } from './slices'
 
 /** Where a message lies: bytes, an open file, or anything that reads a range of known total length. */

@@ -1,13 +1,14 @@
 import { allocateSecret, wipe } from '../bytes'
+import { deriveMessageKeys } from '../engine/derive'
 import { type Engine, getEngine, type Signer } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { framesLength, IV_LENGTH, MAX_UINT32, TAG_LENGTH } from '../format/frame'
+import { headerAuthLength } from '../format/header-layout'
 import { serializeFooter } from '../format/message-footer'
-import { ContentType, headerAuthLength, type MessageHeader, serializeHeaderBody } from '../format/message-header'
-import { deriveMessageKeys } from '../materials/derive'
+import { type MessageHeader, serializeHeaderBody } from '../format/message-header'
 import { dataKeyOf, type NodeEncryptionMaterial } from '../materials/materials'
 import type { NodeAlgorithmSuite } from '../suites'
-import { headerAad, storedContext } from './header-aad'
+import { headerAad, headerFields, newHeader } from './header'
 import type { Allocate } from './output'
 
 /** A DER signature takes at most this many bytes, by curve. */
@@ -58,18 +59,10 @@ export class MessageSealer {
     this.#messageId = messageId
     const { key, commitment } = deriveMessageKeys(this.#engine, suite, dataKeyOf(material), messageId)
     this.#key = key
-    const fields = {
-      suiteId: suite.id,
-      messageId: Buffer.from(messageId),
-      encryptionContext: storedContext(material),
-      encryptedDataKeys: Object.freeze(material.encryptedDataKeys),
-      contentType: ContentType.FRAMED_DATA,
-      frameLength,
-    }
-    this.messageHeader = Object.freeze<MessageHeader>(
-      commitment
-        ? { version: 2, ...fields, suiteData: Buffer.from(commitment) }
-        : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
+    this.messageHeader = newHeader(
+      headerFields(material, frameLength),
+      Buffer.from(messageId),
+      Buffer.from(commitment ?? EMPTY),
     )
     this.header = this.#authenticatedHeader(material)
     if (signatureKey) this.#signer = this.#engine.createSigner(suite.signatureHash!, signatureKey.privateKey)

@@ -1,8 +1,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { headerAuthLength } from '../../src/format/header-layout'
 import {
   HeaderParser,
-  headerAuthLength,
   MAX_HEADER_LENGTH,
   type MessageHeader,
   parseHeader,

@@ -36,7 +36,19 @@ function checkNative(sanitize: string): void {
 }
 
 test('the plain half of native/ knows nothing of Node', () => {
-  for (const name of ['cpus', 'digest', 'ecdsa', 'frames', 'gcm', 'hkdf', 'memory', 'pool', 'random', 'segments']) {
+  for (const name of [
+    'cpus',
+    'digest',
+    'ecdsa',
+    'frames',
+    'gcm',
+    'hkdf',
+    'memory',
+    'message',
+    'pool',
+    'random',
+    'segments',
+  ]) {
     const source = ['cc', 'h'].map((kind) => readFileSync(join(root, `native/${name}.${kind}`), 'utf8')).join('')
     assert.not.match(source, /napi|node_api/i)
   }

@@ -1,8 +1,8 @@
 import { timingSafeEqual } from 'node:crypto'
 import { ByteWriter, copySecret, utf8, wipe } from '../bytes'
-import type { Engine } from '../engine/engine'
 import { authenticationFailed } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
+import type { Engine } from './engine'
 
 const DERIVE_KEY = utf8('DERIVEKEY')
 const COMMIT_KEY = utf8('COMMITKEY')

@@ -1,0 +1,149 @@
+import * as fc from 'fast-check'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { equalBytes } from '../../src/bytes'
+import type { Engine, MessageRun } from '../../src/engine/engine'
+import { loadNative } from '../../src/engine/native'
+import { nodeEngine } from '../../src/engine/node'
+import { maxMessagePlaintext, messageLength } from '../../src/format/header-layout'
+import { AlgorithmSuiteIdentifier } from '../../src/index'
+import { getSuite } from '../../src/suites'
+import { bytes } from '../support/keys'
+
+const native = loadNative().engine!
+const SUITES = Object.values(AlgorithmSuiteIdentifier).filter((id) => typeof id === 'number')
+const LENGTHS = [0, 1, 15, 16, 17, 100]
+
+for (const id of SUITES) {
+  test(`suite ${id.toString(16)}: both backends seal the same messages, for any number of threads`, () => {
+    const run = runOf(id)
+    const plaintexts = Array.from({ length: 16 }, (_, i) => bytes(LENGTHS[i % LENGTHS.length]!, i))
+    const expected = seal(nodeEngine, run, plaintexts)
+    for (const threads of [1, 2, 5]) {
+      native.binding.force(threads, 1)
+      assert.ok(equalBytes(seal(native, run, plaintexts), expected))
+      for (const engine of [native, nodeEngine]) {
+        const opened = open(engine, run, split(run, plaintexts, expected))
+        assert.equal(opened, plaintexts)
+      }
+    }
+    native.binding.force(0, 0)
+  })
+
+  test(`suite ${id.toString(16)}: a bad message in the middle is refused, wiped, and fails no other`, () => {
+    const run = runOf(id)
+    const plaintexts = [20, 33, 7].map((length) => bytes(length, length))
+    const good = split(run, plaintexts, seal(native, run, plaintexts))
+    for (let at = 0; at < good[1]!.length; at += 3) {
+      for (const bad of [good[1]!.map((byte, i) => (i === at ? byte ^ 1 : byte)), good[1]!.subarray(0, at)]) {
+        for (const engine of at % 21 === 0 ? [native, nodeEngine] : [native]) {
+          assert.equal(open(engine, run, [good[0]!, bad, good[2]!]), [plaintexts[0], undefined, plaintexts[2]])
+        }
+      }
+    }
+  })
+}
+
+test('both backends say where a message ends that bytes follow', () => {
+  const run = runOf(0x0478)
+  const message = Buffer.concat([seal(native, run, [bytes(50)]), bytes(9)])
+  for (const engine of [native, nodeEngine]) {
+    const [opened] = engine.openMessages(run, [message], new Uint8Array(maxMessagePlaintext(run, message.length)))
+    assert.is(opened?.used, message.length - 9)
+    assert.equal(Buffer.from(opened!.plaintext), Buffer.from(bytes(50)))
+  }
+})
+
+test('any number of messages of any length, frames of any length', () => {
+  const anyBytes = fc.uint8Array({ maxLength: 300 })
+  const property = fc.property(
+    fc.constantFrom(...SUITES),
+    fc.array(anyBytes, { maxLength: 20 }),
+    fc.integer({ min: 1, max: 200 }),
+    (id, plaintexts, frameLength) => {
+      const run = { ...runOf(id), frameLength }
+      const sealed = seal(native, run, plaintexts)
+      assert.ok(equalBytes(sealed, seal(nodeEngine, run, plaintexts)))
+      assert.equal(open(native, run, split(run, plaintexts, sealed)), plaintexts)
+    },
+  )
+  fc.assert(property, { numRuns: 60 })
+})
+
+for (const engine of [native, nodeEngine]) {
+  test(`${engine.info().backend}: wrong arguments are refused`, () => {
+    const run = runOf(0x0478)
+    const [ids, plaintext, out] = [bytes(32), bytes(10), new Uint8Array(messageLength(run, 10))]
+    const wrong: [MessageRun, Uint8Array, Uint8Array[], Uint8Array][] = [
+      [{ ...run, dataKey: bytes(16) }, ids, [plaintext], out],
+      [{ ...run, header: run.header.subarray(0, 50) }, ids, [plaintext], out],
+      [{ ...run, header: bytes(120, 1) }, ids, [plaintext], out],
+      [{ ...run, header: run.header.with(2, 0x77) }, ids, [plaintext], out],
+      [{ ...run, frameLength: 0 }, ids, [plaintext], out],
+      [run, bytes(31), [plaintext], out],
+      [run, ids, [plaintext, plaintext], out],
+      [run, ids, [plaintext], out.subarray(1)],
+      [run, ids, [out.subarray(0, 10)], out],
+      [run, out.subarray(0, 32), [plaintext], out],
+    ]
+    for (const [run, ids, plaintexts, out] of wrong) {
+      assert.throws(() => engine.sealMessages(run, ids, plaintexts, out), RangeError)
+    }
+    const shared = new Uint8Array(new SharedArrayBuffer(10))
+    assert.throws(() => engine.sealMessages(run, ids, [shared], out), TypeError)
+    assert.throws(() => engine.sealMessages(run, ids, ['text' as unknown as Uint8Array], out), TypeError)
+    assert.throws(() => engine.openMessages(run, [out], new Uint8Array(9)), RangeError)
+    assert.throws(() => engine.openMessages(run, [out], out.subarray(0, 10)), RangeError)
+    const gone = bytes(10)
+    structuredClone(gone.buffer, { transfer: [gone.buffer as ArrayBuffer] })
+    assert.throws(() => engine.sealMessages(run, ids, [gone], new Uint8Array(messageLength(run, 0))), TypeError)
+  })
+}
+
+test('no messages are no bytes', () => {
+  for (const engine of [native, nodeEngine]) {
+    engine.sealMessages(runOf(0x0478), bytes(0), [], bytes(0))
+    assert.equal(engine.openMessages(runOf(0x0478), [], bytes(0)), [])
+  }
+})
+
+/** The header is none that could be read: engines look at version, suite, message ID and commitment only. */
+function runOf(id: number): MessageRun {
+  const suite = getSuite(id)
+  const header = bytes(120, 9)
+  header[0] = suite.messageFormat
+  header.set([id >> 8, id & 255], suite.messageFormat === 1 ? 2 : 1)
+  return { suite, dataKey: bytes(suite.keyLengthBytes, 3), header, unstored: bytes(id % 3, 8), frameLength: 16 }
+}
+
+function seal(engine: Engine, run: MessageRun, plaintexts: readonly Uint8Array[]): Uint8Array {
+  const ids = bytes(plaintexts.length * (run.suite.messageFormat === 1 ? 16 : 32), 77)
+  const out = new Uint8Array(plaintexts.reduce((sum, { length }) => sum + messageLength(run, length), 0))
+  engine.sealMessages(run, ids, plaintexts, out)
+  return out
+}
+
+function split(run: MessageRun, plaintexts: readonly Uint8Array[], sealed: Uint8Array): Uint8Array[] {
+  let start = 0
+  return plaintexts.map(({ length }) => {
+    const end = start + messageLength(run, length)
+    const message = sealed.subarray(start, end)
+    start = end
+    return message
+  })
+}
+
+/** The plaintexts; checks that nothing else is left in the output. */
+function open(engine: Engine, run: MessageRun, messages: readonly Uint8Array[]): (Uint8Array | undefined)[] {
+  const out = new Uint8Array(messages.reduce((sum, { length }) => sum + maxMessagePlaintext(run, length), 0))
+  const opened = engine.openMessages(run, messages, out)
+  const plaintexts = opened.map((one, i) => {
+    if (one) assert.is(one.used, messages[i]!.length)
+    return one && new Uint8Array(one.plaintext)
+  })
+  for (const one of opened) one?.plaintext.fill(0)
+  assert.not.ok(out.some(Boolean), 'nothing but plaintexts')
+  return plaintexts
+}
+
+test.run()
