@@ -1,0 +1,6 @@
+/** What the engine says of itself on the Node.js that runs this, as JSON. */
+import { getEngine } from '../src/engine/engine'
+
+const { openssl, cpu, threads, fallback } = getEngine().info()
+if (fallback) throw new Error(`this would measure something else: ${fallback}`)
+console.log(JSON.stringify({ node: process.version, openssl, cpu, threads }))
