@@ -13,7 +13,7 @@ test(`${KILLS} times killed at random, a store keeps every key it promised`, asy
   const { path, remove } = temporaryDirectory()
   const promised = new Set<string>()
   for (let kill = 0; kill < KILLS; kill++) {
-    for (const arn of await runUntilKilled(path, Math.random() * 25)) promised.add(arn)
+    for (const arn of await runUntilKilled(path, kill % 4, Math.random() * 8)) promised.add(arn)
     const vault = await Vault.open(await Store.open(path))
     for (const arn of promised) assert.ok(vault.state.keys.has(arn), `key ${arn} is lost after kill ${kill}`)
     await vault.close()
@@ -26,16 +26,20 @@ test(`${KILLS} times killed at random, a store keeps every key it promised`, asy
 
 test.run()
 
-/** Starts a child that makes keys, kills it `delay` milliseconds after it opened the store, and returns what it promised. */
-function runUntilKilled(path: string, delay: number): Promise<string[]> {
+/** Starts a child that makes keys, kills it `delay` milliseconds after it promised `count`, and returns what it promised. */
+function runUntilKilled(path: string, count: number, delay: number): Promise<string[]> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['--require', 'tsx/cjs', join(__dirname, 'crash-child.ts'), path])
     let output = ''
     let errors = ''
+    let doomed = false
     child.stderr.on('data', (chunk) => (errors += String(chunk)))
     child.stdout.on('data', (chunk) => {
-      if (output === '') setTimeout(() => child.kill('SIGKILL'), delay)
       output += String(chunk)
+      // The first line says that the store is open.
+      if (output.split('\n').length - 2 < count || doomed) return
+      doomed = true
+      setTimeout(() => child.kill('SIGKILL'), delay)
     })
     child.on('close', (_, signal) => {
       if (signal !== 'SIGKILL') return reject(new Error(`the child ended by itself: ${errors}`))
