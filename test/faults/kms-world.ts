@@ -4,7 +4,7 @@ import { buffer } from 'node:stream/consumers'
 import { inspect } from 'node:util'
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
 import * as assert from 'uvu/assert'
-import { buildClient, getClient, KMS, type KmsClient, KmsKeyring, SealwaxError } from '../../src/index'
+import { buildClient, cacheClients, getClient, KMS, KmsKeyring, SealwaxError } from '../../src/index'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
 import { until } from '../support/clock'
 import { type FaultProxy, type FaultRule, startFaultProxy } from '../support/fault-proxy'
@@ -57,7 +57,7 @@ export class KmsWorld {
   readonly local: LocalKms
   /** Of two keys in us-east-1, or one in each of `regions`. */
   readonly keys: readonly string[]
-  readonly #direct: KMSClient[] = []
+  readonly #clients: (region: string) => InstanceType<typeof KMS> | false
 
   static async start(regions = ['us-east-1', 'us-east-1'], credentials?: typeof CREDENTIALS): Promise<KmsWorld> {
     const local = await startLocalKms(credentials && { credentials })
@@ -73,18 +73,13 @@ export class KmsWorld {
   private constructor(local: LocalKms, keys: readonly string[]) {
     this.local = local
     this.keys = keys
+    this.#clients = cacheClients(getClient(KMS, { endpoint: local.endpoint, credentials: CREDENTIALS }))
   }
 
   /** A keyring without a proxy: what it says of a message is true. */
   keyring(keyIds: readonly string[] = this.keys): KmsKeyring {
-    const supplier = getClient(KMS, { endpoint: this.local.endpoint, credentials: CREDENTIALS })
-    const clientProvider = (region: string): KmsClient => {
-      const client = supplier(region) as InstanceType<typeof KMS>
-      this.#direct.push(client)
-      return client
-    }
     const [generatorKeyId, ...others] = keyIds
-    return new KmsKeyring({ generatorKeyId, keyIds: others, clientProvider })
+    return new KmsKeyring({ generatorKeyId, keyIds: others, clientProvider: this.#clients })
   }
 
   /** Whether each key alone opens the message, and nobody else is in it. */
@@ -100,7 +95,10 @@ export class KmsWorld {
   }
 
   async close(): Promise<void> {
-    for (const client of this.#direct) client.destroy()
+    for (const key of this.keys) {
+      const client = this.#clients(key.split(':')[3]!)
+      if (client) client.destroy()
+    }
     await this.local.close()
   }
 }
