@@ -23,6 +23,15 @@ export {
 } from './s3/open-object'
 export type { S3DecryptOptions, S3EncryptionAlgorithm, S3EncryptOptions } from './s3/options'
 export { type S3Plugin, type S3Sender, s3Encryption } from './s3/plugin'
+export {
+  type RewrapInstructionFileInput,
+  type RewrapObjectInput,
+  type RewrapResult,
+  rewrapInstructionFile,
+  rewrapObject,
+} from './s3/rewrap'
+export type { RewrapKeys } from './s3/rewrap-key'
+export type { RewrapTarget } from './s3/rewrap-session'
 export { type SealedObject, type SealObjectOptions, sealObject } from './s3/seal-object'
 export {
   type CustomerKey,

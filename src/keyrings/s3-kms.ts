@@ -71,19 +71,21 @@ export class S3KmsKeyring implements S3Keyring {
     Object.freeze(this)
   }
 
-  async wrapDataKey({ contentAlgorithm, encryptionContext }: S3WrapRequest): Promise<S3WrappedDataKey> {
+  async wrapDataKey({ contentAlgorithm, encryptionContext, dataKey: given }: S3WrapRequest): Promise<S3WrappedDataKey> {
     const { keyId } = this
     if (keyId === undefined) throw new SealwaxError('ERR_WRAPPING_KEY', 'a discovery keyring encrypts nothing')
     const materialDescription = withPair(encryptionContext, CONTENT_ALGORITHM_PAIR, contentAlgorithm)
-    const input = { ...this.#fields(materialDescription), KeyId: keyId, NumberOfBytes: 32 }
-    const answer = await callKms(this.#client(), 'generateDataKey', input, this.timeout)
+    const input = { ...this.#fields(materialDescription), KeyId: keyId }
+    const answer = given
+      ? await callKms(this.#client(), 'encrypt', { ...input, Plaintext: copySecret(given) }, this.timeout)
+      : await callKms(this.#client(), 'generateDataKey', { ...input, NumberOfBytes: 32 }, this.timeout)
     try {
       this.#checkKey(answer)
-      const dataKey = toDataKey(answer, [32])
       const { CiphertextBlob } = answer
       if (!(CiphertextBlob instanceof Uint8Array) || CiphertextBlob.length === 0) {
         throw keyServiceError('Malformed KMS response. It holds no CiphertextBlob')
       }
+      const dataKey = given ? copySecret(given) : toDataKey(answer, [32])
       return { dataKey, encryptedDataKey: CiphertextBlob, wrapAlgorithm: 'kms+context', materialDescription }
     } finally {
       wipePlaintext(answer)

@@ -1,5 +1,8 @@
+import { copySecret } from '../bytes'
 import { checkEncryptionContext, type EncryptionContext, emptyContext } from '../encryption-context'
+import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
+import type { S3WrapRequest } from '../materials/s3-keyring'
 import { describe } from '../options'
 
 /** Checks a materials description that a caller passed, and copies it. */
@@ -9,6 +12,11 @@ export function checkMaterialDescription(value: unknown): Readonly<EncryptionCon
     throw new TypeError(`"materialDescription" must be an object of strings, got ${describe(value)}`)
   }
   return checkEncryptionContext(value)
+}
+
+/** The data key that is to be wrapped: the caller's to wipe. */
+export function dataKeyFor({ dataKey }: S3WrapRequest): Uint8Array {
+  return dataKey === undefined ? getEngine().randomBytes(32) : copySecret(dataKey)
 }
 
 /** Raw keys bind no context: to accept one would be a promise not kept. */

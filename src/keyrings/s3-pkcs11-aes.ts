@@ -1,4 +1,4 @@
-import { utf8, wipe } from '../bytes'
+import { copySecret, utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { withoutPadding } from '../engine/legacy'
 import { authenticationFailed, SealwaxError } from '../errors'
@@ -43,12 +43,12 @@ export class S3Pkcs11AesKeyring implements S3Keyring {
     Object.freeze(this)
   }
 
-  async wrapDataKey({ contentAlgorithm, encryptionContext }: S3WrapRequest): Promise<S3WrappedDataKey> {
+  async wrapDataKey({ contentAlgorithm, encryptionContext, dataKey: given }: S3WrapRequest): Promise<S3WrappedDataKey> {
     refuseContext(encryptionContext)
     if (contentAlgorithm === 'AES/CBC/PKCS5Padding')
       throw new SealwaxError('ERR_WRAPPING_KEY', 'a PKCS#11 AES key writes no objects of version 1, only reads them')
     const { materialDescription } = this
-    const dataKey = await this.#gcm.dataKey(32)
+    const dataKey = given ? copySecret(given) : await this.#gcm.dataKey(32)
     try {
       const encryptedDataKey = await this.#gcm.wrap(dataKey, utf8(contentAlgorithm))
       return { dataKey, encryptedDataKey, wrapAlgorithm: 'AES/GCM', materialDescription }

@@ -5,7 +5,7 @@ import { openEcb, sealEcb, unwrapAesKey } from '../engine/legacy'
 import { authenticationFailed, SealwaxError } from '../errors'
 import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from '../materials/s3-keyring'
 import { checkBytes, checkOptions } from '../options'
-import { checkMaterialDescription, refuseContext } from './s3-material'
+import { checkMaterialDescription, dataKeyFor, refuseContext } from './s3-material'
 
 export interface S3RawAesKeyringInput {
   /** The wrapping key: 16, 24 or 32 bytes. Copied, never written to; the caller may wipe it afterwards. */
@@ -47,11 +47,12 @@ export class S3RawAesKeyring implements S3Keyring {
     wipe(this.#key)
   }
 
-  async wrapDataKey({ contentAlgorithm, encryptionContext }: S3WrapRequest): Promise<S3WrappedDataKey> {
+  async wrapDataKey(request: S3WrapRequest): Promise<S3WrappedDataKey> {
+    const { contentAlgorithm, encryptionContext } = request
     refuseContext(encryptionContext)
     const key = this.#usableKey()
     const { materialDescription } = this
-    const dataKey = getEngine().randomBytes(32)
+    const dataKey = dataKeyFor(request)
     if (contentAlgorithm === 'AES/CBC/PKCS5Padding') {
       return { dataKey, encryptedDataKey: sealEcb(key, dataKey), wrapAlgorithm: 'AES', materialDescription }
     }

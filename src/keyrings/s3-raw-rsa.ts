@@ -1,12 +1,11 @@
 import { constants, createHash, createHmac, type KeyObject, privateDecrypt, publicEncrypt } from 'node:crypto'
 import { utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
-import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from '../materials/s3-keyring'
 import { checkOptions, describe } from '../options'
 import { toRsaKey } from './raw-rsa'
-import { checkMaterialDescription, refuseContext } from './s3-material'
+import { checkMaterialDescription, dataKeyFor, refuseContext } from './s3-material'
 import { dataKeyInMessage, unpadOaepSha256Mgf1Sha1, unpadPkcs1 } from './s3-rsa-padding'
 
 export interface S3RawRsaKeyringInput {
@@ -45,12 +44,13 @@ export class S3RawRsaKeyring implements S3Keyring {
     Object.freeze(this)
   }
 
-  async wrapDataKey({ contentAlgorithm, encryptionContext }: S3WrapRequest): Promise<S3WrappedDataKey> {
+  async wrapDataKey(request: S3WrapRequest): Promise<S3WrappedDataKey> {
+    const { contentAlgorithm, encryptionContext } = request
     refuseContext(encryptionContext)
     const key = this.#publicKey
     if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'this keyring has no public key, and encrypts nothing')
     const { materialDescription } = this
-    const dataKey = getEngine().randomBytes(32)
+    const dataKey = dataKeyFor(request)
     if (contentAlgorithm === 'AES/CBC/PKCS5Padding') {
       const encryptedDataKey = publicEncrypt({ key, padding: RSA_PKCS1_PADDING }, dataKey)
       return { dataKey, encryptedDataKey, wrapAlgorithm: 'RSA', materialDescription }

@@ -9,7 +9,7 @@ import { describe } from '../options'
  * content algorithm in a manner of its own.
  */
 export interface S3Keyring {
-  /** Makes a data key of 32 bytes, and wraps it. Both byte strings become the caller's, who wipes the data key. */
+  /** Makes a data key of 32 bytes, unless one is given, and wraps it. Both byte strings become the caller's, who wipes the data key. */
   wrapDataKey(request: S3WrapRequest): Promise<S3WrappedDataKey>
 
   /**
@@ -24,9 +24,12 @@ export interface S3WrapRequest {
   readonly contentAlgorithm: string
   /** Pairs to bind, if the keyring can; where it cannot, it throws `ERR_ENCRYPTION_CONTEXT` for any. */
   readonly encryptionContext: Readonly<EncryptionContext>
+  /** The data key to wrap, 16, 24 or 32 bytes, never written to: of an object that gets another wrapping key. Default: a new one. */
+  readonly dataKey?: Uint8Array | undefined
 }
 
 export interface S3WrappedDataKey {
+  /** The new one, or a copy of the one that was given. */
   readonly dataKey: Uint8Array
   readonly encryptedDataKey: Uint8Array
   readonly wrapAlgorithm: S3WrapAlgorithm

@@ -32,3 +32,9 @@ export interface Call<Input, Output> {
 export function s3Sdk(): Sdk {
   return require('@aws-sdk/client-s3') as Sdk
 }
+
+/** Marks the inputs of requests that the plugin leaves as they are; a property, because middleware of the SDK copies inputs. */
+export const OWN = Symbol('sealwax')
+
+/** Marks inputs whose fields of server-side encryption are what an object had, and give way to what a client states. */
+export const KEPT_MODE = Symbol('sealwax kept mode')

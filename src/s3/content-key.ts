@@ -24,7 +24,8 @@ export const COMMITTED_AAD = Uint8Array.of(0x00, 0x73)
 const NO_AAD = new Uint8Array(0)
 
 const CONTENT_ALGORITHMS = { 1: 'AES/CBC/PKCS5Padding', 2: 'AES/GCM/NoPadding', 3: '115' } as const
-const COMMITMENT_WRAPS: ReadonlySet<S3WrapAlgorithm> = new Set(['AES/GCM', 'RSA-OAEP-SHA1', 'kms+context'])
+/** How the data keys of versions 2 and 3 are wrapped today. */
+export const COMMITMENT_WRAPS: ReadonlySet<S3WrapAlgorithm> = new Set(['AES/GCM', 'RSA-OAEP-SHA1', 'kms+context'])
 const VERSION_1_WRAPS: ReadonlySet<S3WrapAlgorithm> = new Set(['AES', 'RSA'])
 const LEGACY_WRAP_ALGORITHMS: ReadonlySet<S3WrapAlgorithm> = new Set([
   'AES',
@@ -43,9 +44,7 @@ export async function openContentKey(
   keyring: S3Keyring,
   options: CheckedDecryptOptions,
 ): Promise<ContentKey> {
-  checkAccepted(envelope, options)
-  checkContext(envelope, options.encryptionContext)
-  const dataKey = await unwrap(envelope, keyring)
+  const dataKey = await openDataKey(envelope, keyring, options)
   if (envelope.formatVersion !== 3) {
     const isGcm = envelope.contentAlgorithm === 'AES/GCM/NoPadding'
     return { mode: isGcm ? 'gcm' : 'cbc', key: dataKey, iv: envelope.iv, aad: NO_AAD }
@@ -56,6 +55,17 @@ export async function openContentKey(
   } finally {
     wipe(dataKey)
   }
+}
+
+/** The data key itself, after the same checks; for version 3 it is not compared with the commitment. The caller's to wipe. */
+export async function openDataKey(
+  envelope: S3Envelope,
+  keyring: S3Keyring,
+  options: CheckedDecryptOptions,
+): Promise<Uint8Array> {
+  checkAccepted(envelope, options)
+  checkContext(envelope, options.encryptionContext)
+  return await unwrap(envelope, keyring)
 }
 
 /** What a new object is sealed with, and what is stored of it. */

@@ -2,7 +2,7 @@ import type { CopyObjectCommandInput, CopyObjectCommandOutput, S3Client } from '
 import { SealwaxError } from '../errors'
 import { isS3EncryptionField } from '../format/s3-metadata'
 import { describe } from '../options'
-import type { Call } from './call'
+import { type Call, OWN } from './call'
 import { deleteObject, deleteObjects } from './delete'
 import { getObject, headObject } from './get'
 import { putObject } from './put'
@@ -63,9 +63,6 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     },
   }
 }
-
-/** Marks the inputs of this plugin's own requests; a property, because middleware of the SDK copies inputs. */
-const OWN = Symbol('sealwax')
 
 const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, unknown>([
   ['PutObjectCommand', putObject],

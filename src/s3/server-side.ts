@@ -4,6 +4,7 @@ import { md5 } from '../engine/md5'
 import { SealwaxError } from '../errors'
 import { checkBoolean, checkBytes, checkOneOf, checkOptions, checkString, describe } from '../options'
 import { discardBody } from './body'
+import { KEPT_MODE } from './call'
 
 /**
  * How the store encrypts what it is given, once more and with keys of its own: one of its modes.
@@ -60,8 +61,9 @@ export function serverSideEncryption(serverSide: ServerSideEncryption, options?:
       if (!command) return await next(args)
       const stated = await headersFor(target, command)
       const ofSource = command.copies && source.mode === 'customer' ? await customerHeaders(source.key, SOURCE) : {}
-      refuseOwnFields(args.request, stated)
-      const headers = { ...stated, ...ofSource, ...args.request.headers }
+      const own = KEPT_MODE in args.input ? withoutMode(args.request.headers, stated) : args.request.headers
+      refuseOwnFields(own, stated)
+      const headers = { ...stated, ...ofSource, ...own }
       if (Object.keys(headers).some((name) => name.endsWith(CUSTOMER_KEY))) checkTransport(args.request)
       // A new one for each attempt: another attempt begins with the same request.
       const request = Object.assign(Object.create(Object.getPrototypeOf(args.request)), args.request, { headers })
@@ -91,6 +93,7 @@ interface Request {
   readonly headers: Headers
 }
 interface Args {
+  readonly input: object
   readonly request: Request
 }
 interface Result {
@@ -193,11 +196,20 @@ async function customerHeaders(source: CustomerKey, prefix: string): Promise<Hea
 }
 
 /** Two ways to say the same thing could say two things. */
-function refuseOwnFields({ headers }: Request, stated: Headers): void {
+function refuseOwnFields(headers: Headers, stated: Headers): void {
   if (Object.keys(stated).length === 0) return
-  const own = Object.keys(headers).find((name) => name.toLowerCase().startsWith(TARGET))
+  const own = Object.keys(headers).find(isOfTarget)
   if (own !== undefined)
     throw new TypeError(`"serverSide" excludes fields of the input: the request has ${own} already`)
+}
+
+function withoutMode(headers: Headers, stated: Headers): Headers {
+  if (Object.keys(stated).length === 0) return headers
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !isOfTarget(name)))
+}
+
+function isOfTarget(name: string): boolean {
+  return name.toLowerCase().startsWith(TARGET)
 }
 
 /** Whoever reads the request has the key. */

@@ -1,0 +1,130 @@
+import type {
+  CompletedPart,
+  CopyObjectCommandInput,
+  CreateMultipartUploadCommandInput,
+  HeadObjectCommandOutput,
+} from '@aws-sdk/client-s3'
+import { SealwaxError } from '../errors'
+import type { S3Metadata } from '../format/s3-metadata'
+import { s3Sdk } from './call'
+import type { RewrapSession } from './rewrap-session'
+
+const GiB = 2 ** 30
+/** What one CopyObject, and one UploadPartCopy, takes. */
+export const MAX_COPY_LENGTH = 5 * GiB
+export const MIN_PART_LENGTH = 5 * 2 ** 20
+const MAX_PARTS = 10_000
+const CONCURRENCY = 4
+
+/**
+ * Copies an object onto itself with other metadata; its content does not leave the store. Everything that CopyObject would
+ * forget and HeadObject tells is stated again. Throws `ERR_OBJECT_CHANGED` where it is no longer what `head` was about.
+ */
+export async function copyOntoItself(
+  session: RewrapSession,
+  head: HeadObjectCommandOutput,
+  metadata: S3Metadata,
+): Promise<void> {
+  const { partSize, sourcePath } = session
+  const { ETag, ContentLength = 0 } = head
+  const condition = { CopySource: sourcePath, CopySourceIfMatch: ETag, ...session.sourceOwner }
+  const kept = { ...session.target, ...keptFields(head), Metadata: { ...metadata } }
+  if (ContentLength > partSize) return await copyInParts(session, head, kept, condition)
+  const { CopyObjectCommand } = s3Sdk()
+  const input = { ...kept, ...condition, ...ifMatch(ETag), MetadataDirective: 'REPLACE' } as const
+  await session.copy(new CopyObjectCommand(input))
+}
+
+/** Some stores take the tag without its quotes only, and S3 takes it either way. */
+export function ifMatch(tag: string | undefined): { IfMatch?: string } {
+  return tag === undefined ? {} : { IfMatch: tag.replaceAll('"', '') }
+}
+
+/** What HeadObject tells and a copy forgets. Tags are copied, and the list of those who have access cannot be. */
+function keptFields(head: HeadObjectCommandOutput): Partial<CopyObjectCommandInput> {
+  if (head.MissingMeta || (head.ExpiresString !== undefined && head.Expires === undefined)) {
+    throw new SealwaxError(
+      'ERR_UNSUPPORTED_FORMAT',
+      'the object has metadata that no header can carry, and would lose them',
+    )
+  }
+  return Object.fromEntries(
+    KEPT.flatMap((name) => (head[name] === undefined ? [] : [[name, head[name]]])),
+  ) as Partial<CopyObjectCommandInput>
+}
+
+const KEPT = [
+  'CacheControl',
+  'ContentDisposition',
+  'ContentEncoding',
+  'ContentLanguage',
+  'ContentType',
+  'Expires',
+  'WebsiteRedirectLocation',
+  'StorageClass',
+  'ServerSideEncryption',
+  'SSEKMSKeyId',
+  'BucketKeyEnabled',
+  'ObjectLockMode',
+  'ObjectLockRetainUntilDate',
+  'ObjectLockLegalHoldStatus',
+] as const
+
+async function copyInParts(
+  session: RewrapSession,
+  { ETag, ContentLength = 0, TagCount = 0 }: HeadObjectCommandOutput,
+  kept: CreateMultipartUploadCommandInput,
+  condition: { CopySource: string; CopySourceIfMatch: string | undefined },
+): Promise<void> {
+  const { AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand } = s3Sdk()
+  const Tagging = TagCount > 0 ? await tagsOf(session) : undefined
+  const { UploadId } = await session.copy(new CreateMultipartUploadCommand({ ...kept, Tagging }))
+  const upload = { ...session.target, UploadId }
+  try {
+    const Parts = await copyParts(session, ContentLength, { ...upload, ...condition })
+    const MultipartUpload = { Parts }
+    await session.copy(new CompleteMultipartUploadCommand({ ...upload, ...ifMatch(ETag), MultipartUpload }))
+  } catch (error) {
+    // Also where the signal has ended the rest.
+    await session.cleanUp(new AbortMultipartUploadCommand(upload)).catch(() => {})
+    throw error
+  }
+}
+
+async function copyParts(
+  session: RewrapSession,
+  length: number,
+  input: { Bucket: string; Key: string; UploadId: string | undefined; CopySource: string },
+): Promise<CompletedPart[]> {
+  const { UploadPartCopyCommand } = s3Sdk()
+  const partLength = Math.max(session.partSize, Math.ceil(length / MAX_PARTS))
+  const offsets = Array.from({ length: Math.ceil(length / partLength) }, (_, i) => i * partLength)
+  const parts: CompletedPart[] = []
+  const queue = offsets.entries()
+  let failed = false
+  const worker = async () => {
+    for (const [i, offset] of queue) {
+      if (failed) return
+      const last = Math.min(offset + partLength, length) - 1
+      const part = { PartNumber: i + 1, CopySourceRange: `bytes=${offset}-${last}` }
+      try {
+        const { CopyPartResult } = await session.copy(new UploadPartCopyCommand({ ...input, ...part }))
+        const { LastModified: _, ...tags } = CopyPartResult ?? {}
+        parts[i] = { PartNumber: i + 1, ...tags }
+      } catch (error) {
+        failed = true
+        throw error
+      }
+    }
+  }
+  const ends = await Promise.allSettled(Array.from({ length: CONCURRENCY }, worker))
+  for (const end of ends) if (end.status === 'rejected') throw end.reason
+  return parts
+}
+
+/** An upload in parts begins without any. */
+async function tagsOf(session: RewrapSession): Promise<string> {
+  const { GetObjectTaggingCommand } = s3Sdk()
+  const { TagSet = [] } = await session.read(new GetObjectTaggingCommand(session.target))
+  return new URLSearchParams(TagSet.map(({ Key = '', Value = '' }) => [Key, Value] as [string, string])).toString()
+}

@@ -1,0 +1,180 @@
+import type { GetObjectCommandOutput, HeadObjectCommandOutput } from '@aws-sdk/client-s3'
+import { SealwaxError } from '../errors'
+import {
+  INSTRUCTION_FILE_METADATA,
+  INSTRUCTION_FILE_SUFFIX,
+  MAX_INSTRUCTION_FILE_LENGTH,
+  parseInstructionFile,
+  serializeWithInstructionFile,
+} from '../format/s3-instruction-file'
+import {
+  checkMetadataLength,
+  isS3EncryptionField,
+  parseS3Metadata,
+  type S3Commitment,
+  type S3Envelope,
+  serializeS3Metadata,
+} from '../format/s3-metadata'
+import { checkBoolean, checkOptions, checkString } from '../options'
+import { readBody } from './body'
+import { s3Sdk } from './call'
+import type { S3Sender } from './plugin'
+import { copyOntoItself, ifMatch } from './rewrap-copy'
+import { type CheckedRewrapKeys, checkRewrapKeys, REWRAP_KEYS, type RewrapKeys, rewrapEnvelope } from './rewrap-key'
+import { changed, REWRAP_TARGET, RewrapSession, type RewrapTarget } from './rewrap-session'
+
+export interface RewrapObjectInput extends RewrapTarget, RewrapKeys {
+  /** `true`: do all but write, and say what would be. Default: `false`. */
+  dryRun?: boolean | undefined
+}
+
+export interface RewrapInstructionFileInput extends RewrapObjectInput {
+  /** What the key of the instruction file has after the key of the object. Default: `.instruction`. */
+  suffix?: string | undefined
+  /** Write a second file, for the holder of another key, and leave the first as it is. Default: replace the first. */
+  newSuffix?: string | undefined
+}
+
+export interface RewrapResult {
+  /** `current`: `to` opens it already and `from` does not, and nothing was written; nor was it with `dryRun`. */
+  readonly status: 'rewrapped' | 'current'
+  /** Where the wrapped data key is. */
+  readonly location: 'metadata' | 'instruction file'
+  /** Of the object afterwards. */
+  readonly ETag?: string | undefined
+  readonly LastModified?: Date | undefined
+  readonly VersionId?: string | undefined
+}
+
+/**
+ * Gives an encrypted object another wrapping key, in its place: the wrapped data key is replaced, the content stays where
+ * it is and as it is. Objects of version 2 and 3, whose data key is in their metadata or in an instruction file.
+ *
+ * Before anything is written, the data key is unwrapped, compared with the commitment (version 3), wrapped, and unwrapped again
+ * and compared, where `to` can. Afterwards the metadata are read back. Where two write the same object, one of them fails.
+ *
+ * A copy keeps headers, user metadata, tags, storage class, locks and server-side encryption; **not** the access control list, nor
+ * the encryption context of SSE-KMS. In a versioned bucket the former version stays, and opens with the former key.
+ *
+ * Throws `TypeError` and `RangeError` for wrong options, what the SDK throws, and: what `openObject` throws of metadata, policies and
+ * keys; `ERR_WRAPPING_KEY` where the new key is the old one; `ERR_LEGACY_REFUSED` for AES-CBC; `ERR_OBJECT_CHANGED` where the object
+ * was replaced meanwhile; `ERR_LIMIT_EXCEEDED` where the metadata would be longer than S3 takes.
+ *
+ * @example
+ * await rewrapObject(client, { Bucket, Key, from: oldKeyring, to: newKeyring })
+ */
+export async function rewrapObject(client: S3Sender, input: RewrapObjectInput): Promise<RewrapResult> {
+  const { session, keys, dryRun } = checkInput(client, input, OBJECT_OPTIONS)
+  const head = await headObject(session)
+  const stored = parseS3Metadata(head.Metadata ?? {})
+  if (!stored || !('encryptedDataKey' in stored)) {
+    const files = { suffix: INSTRUCTION_FILE_SUFFIX, newSuffix: INSTRUCTION_FILE_SUFFIX }
+    return await rewrapFile(session, keys, head, stored, { ...files, dryRun })
+  }
+  const envelope = await rewrapEnvelope(stored, keys)
+  if (!envelope || dryRun) return resultOf(envelope, 'metadata', head)
+  const own = Object.entries(head.Metadata ?? {}).filter(([name]) => !isReplaced(name))
+  const metadata = { ...Object.fromEntries(own), ...serializeS3Metadata(envelope) }
+  checkMetadataLength(metadata)
+  await copyOntoItself(session, head, metadata)
+  const after = await headObject(session, session.readBack)
+  checkWritten(after, head, envelope)
+  return resultOf(envelope, 'metadata', after)
+}
+
+/**
+ * The same for an object whose data key is in an instruction file; the object itself is not written. The file is replaced
+ * only if it is still the one that was read. Key commitment and message ID are the object's, never the file's.
+ *
+ * @example
+ * await rewrapInstructionFile(client, { Bucket, Key, from: ours, to: partners, newSuffix: '.partner' })
+ */
+export async function rewrapInstructionFile(
+  client: S3Sender,
+  input: RewrapInstructionFileInput,
+): Promise<RewrapResult> {
+  const { session, keys, dryRun } = checkInput(client, input, FILE_OPTIONS)
+  const { suffix = INSTRUCTION_FILE_SUFFIX, newSuffix = suffix } = input
+  const files = { suffix: checkString(suffix, 'suffix'), newSuffix: checkString(newSuffix, 'newSuffix'), dryRun }
+  const head = await headObject(session)
+  const stored = parseS3Metadata(head.Metadata ?? {})
+  if (!stored || !('encryptedDataKey' in stored)) return await rewrapFile(session, keys, head, stored, files)
+  throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'the object carries its data key itself: use rewrapObject')
+}
+
+const OBJECT_OPTIONS = [...REWRAP_TARGET, ...REWRAP_KEYS, 'dryRun'] as const
+const FILE_OPTIONS = [...OBJECT_OPTIONS, 'suffix', 'newSuffix'] as const
+function checkInput(client: S3Sender, input: RewrapObjectInput, known: readonly (keyof RewrapInstructionFileInput)[]) {
+  const checked = checkOptions<RewrapInstructionFileInput>(input, known, 'a rewrap')
+  const { dryRun = false } = checked
+  const session = new RewrapSession(client, checked)
+  return { session, keys: checkRewrapKeys(checked), dryRun: checkBoolean(dryRun, 'dryRun') }
+}
+
+async function headObject(session: RewrapSession, send = session.read): Promise<HeadObjectCommandOutput> {
+  const { HeadObjectCommand } = s3Sdk()
+  return await send(new HeadObjectCommand(session.target))
+}
+
+async function rewrapFile(
+  session: RewrapSession,
+  keys: CheckedRewrapKeys,
+  head: HeadObjectCommandOutput,
+  commitment: S3Commitment | undefined,
+  { suffix, newSuffix, dryRun }: { suffix: string; newSuffix: string; dryRun: boolean },
+): Promise<RewrapResult> {
+  const file = await readFile(session, `${session.target.Key}${suffix}`)
+  const envelope = await rewrapEnvelope(parseInstructionFile(file.bytes, commitment), keys)
+  if (!envelope || dryRun) return resultOf(envelope, 'instruction file', head)
+  const { PutObjectCommand } = s3Sdk()
+  const { ServerSideEncryption, SSEKMSKeyId, BucketKeyEnabled, ContentType, StorageClass } = file.answer
+  await session.copy(
+    new PutObjectCommand({
+      ...session.target,
+      Key: `${session.target.Key}${newSuffix}`,
+      Body: serializeWithInstructionFile(envelope).instructionFile,
+      Metadata: { ...INSTRUCTION_FILE_METADATA },
+      ...{ ServerSideEncryption, SSEKMSKeyId, BucketKeyEnabled, ContentType, StorageClass },
+      ...(newSuffix === suffix ? ifMatch(file.answer.ETag) : { IfNoneMatch: '*' }),
+    }),
+  )
+  return resultOf(envelope, 'instruction file', head)
+}
+
+async function readFile(
+  session: RewrapSession,
+  Key: string,
+): Promise<{ answer: GetObjectCommandOutput; bytes: Uint8Array }> {
+  const { GetObjectCommand } = s3Sdk()
+  try {
+    const answer = await session.read(new GetObjectCommand({ ...session.target, Key }))
+    return { answer, bytes: await readBody(answer.Body, MAX_INSTRUCTION_FILE_LENGTH) }
+  } catch (error) {
+    if ((error as Error).name !== 'NoSuchKey') throw error
+    throw new SealwaxError(
+      'ERR_UNSUPPORTED_FORMAT',
+      'the object was not encrypted by an S3 Encryption Client, or its instruction file is missing',
+    )
+  }
+}
+
+/** The lengths that some clients note stay true. */
+function isReplaced(name: string): boolean {
+  return isS3EncryptionField(name) && !name.toLowerCase().startsWith('x-amz-unencrypted-')
+}
+
+/** What the store has now must be what it was to have. */
+function checkWritten(after: HeadObjectCommandOutput, before: HeadObjectCommandOutput, envelope: S3Envelope): void {
+  const isSame = Object.entries(serializeS3Metadata(envelope)).every(
+    ([name, value]) => after.Metadata?.[name] === value,
+  )
+  if (!isSame || after.ContentLength !== before.ContentLength) throw changed()
+}
+
+function resultOf(
+  envelope: S3Envelope | undefined,
+  location: RewrapResult['location'],
+  { ETag, LastModified, VersionId }: HeadObjectCommandOutput,
+): RewrapResult {
+  return { status: envelope ? 'rewrapped' : 'current', location, ETag, LastModified, VersionId }
+}

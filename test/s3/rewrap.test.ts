@@ -1,0 +1,429 @@
+/** Wrapping keys of stored objects are replaced: on an S3 server in this process, with raw keys and the local KMS. */
+import { Readable } from 'node:stream'
+import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
+import { GetObjectCommand, HeadObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { startLocalKms } from '../../src/local-kms'
+import {
+  openObject,
+  type RewrapObjectInput,
+  rewrapInstructionFile,
+  rewrapObject,
+  type S3Keyring,
+  S3KmsKeyring,
+  S3MultiKeyring,
+  S3RawAesKeyring,
+  S3RawRsaKeyring,
+  SealwaxError,
+  type ServerSideEncryption,
+  sealObject,
+  serverSideEncryption,
+} from '../../src/s3'
+import { rejects } from '../support/expect'
+import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
+import { CREDENTIALS, startS3 } from '../support/s3-server'
+
+const MiB = 2 ** 20
+const Key = 'folder/an object.txt'
+const POLICY = { 2: 'FORBID_ENCRYPT_ALLOW_DECRYPT', 3: 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT' } as const
+const PLAINTEXT = Buffer.from(bytes(1000))
+const aes = new S3RawAesKeyring({ wrappingKey: bytes(32), materialDescription: { key: 'old' } })
+const newAes = new S3RawAesKeyring({ wrappingKey: bytes(32, 77), materialDescription: { key: 'new' } })
+
+async function main(): Promise<void> {
+  const s3 = await startS3()
+  const kmsServer = await startLocalKms()
+  const { endpoint } = kmsServer
+  const kms = new KMS({ endpoint, region: 'us-east-1', credentials: CREDENTIALS })
+  const kmsKeyring = async () => {
+    const { KeyMetadata } = await kms.send(new CreateKeyCommand({}))
+    return new S3KmsKeyring({ keyId: KeyMetadata!.Arn!, clientProvider: () => kms })
+  }
+  const Bucket = s3.bucket
+  const send = s3.client.send.bind(s3.client)
+  const old: Record<string, S3Keyring> = {
+    AES: aes,
+    RSA: new S3RawRsaKeyring({ rsaKey: { publicKey: RSA_PRIVATE_PEM, privateKey: RSA_PRIVATE_PEM } }),
+    KMS: await kmsKeyring(),
+  }
+  const fresh: Record<string, S3Keyring> = { AES: newAes, KMS: await kmsKeyring() }
+
+  /** Stores an object as it would be found. */
+  const store = async (keyring: S3Keyring, { version = 3 as 2 | 3, instructionFile = false } = {}) => {
+    const isKms = keyring instanceof S3KmsKeyring
+    const options = { commitmentPolicy: POLICY[version], encryptionContext: isKms ? { tenant: 'a\u00fc' } : {} }
+    const sealed = await sealObject(PLAINTEXT, keyring, { ...options, instructionFile })
+    await send(new PutObjectCommand({ Bucket, Key, Body: sealed.body, Metadata: { title: 't', ...sealed.metadata } }))
+    if (sealed.instructionFile) await storeFile(sealed.instructionFile)
+    return sealed
+  }
+  const storeFile = (Body: Uint8Array) => send(new PutObjectCommand({ Bucket, Key: `${Key}.instruction`, Body }))
+  const stored = async () => {
+    const { Body, Metadata = {} } = await send(new GetObjectCommand({ Bucket, Key }))
+    return { metadata: Metadata, body: await Body!.transformToByteArray() }
+  }
+  const file = async (suffix = '.instruction') => {
+    const { Body } = await send(new GetObjectCommand({ Bucket, Key: `${Key}${suffix}` }))
+    return await Body!.transformToByteArray()
+  }
+  const open = async (keyring: S3Keyring, more: object = {}, instructionFile?: Uint8Array) => {
+    const commitmentPolicy = 'REQUIRE_ENCRYPT_ALLOW_DECRYPT'
+    const object = { ...(await stored()), instructionFile }
+    return Buffer.from((await openObject(object, keyring, { commitmentPolicy, ...more })).plaintext)
+  }
+  const rewrap = (input: Partial<RewrapObjectInput>, client: S3Client = s3.client) =>
+    rewrapObject(client, {
+      Bucket,
+      Key,
+      from: aes,
+      to: newAes,
+      commitmentPolicy: 'REQUIRE_ENCRYPT_ALLOW_DECRYPT',
+      ...input,
+    })
+
+  for (const version of [2, 3] as const) {
+    for (const [oldName, from] of Object.entries(old)) {
+      for (const [newName, to] of Object.entries(fresh)) {
+        const toRaw = oldName === 'KMS' && newName === 'AES'
+        const tenant = oldName === 'KMS' && newName === 'KMS' ? { encryptionContext: { tenant: 'a\u00fc' } } : {}
+        for (const instructionFile of [false, true]) {
+          test(`version ${version}, ${oldName} to ${newName}${instructionFile ? ', instruction file' : ''}`, async () => {
+            const before = await store(from, { version, instructionFile })
+            const input = { from, to, ...(toRaw && { newEncryptionContext: {} }) }
+            const result = await rewrap(input)
+            assert.is(result.status, 'rewrapped')
+            assert.is(result.location, instructionFile ? 'instruction file' : 'metadata')
+            const after = await stored()
+            assert.equal(Buffer.from(after.body), Buffer.from(before.body), 'the content stays')
+            for (const name of ['x-amz-c', 'x-amz-d', 'x-amz-i', 'x-amz-iv']) {
+              assert.is(after.metadata[name], before.metadata[name], name)
+            }
+            assert.is(after.metadata.title, 't')
+            const newFile = instructionFile ? await file() : undefined
+            assert.equal(await open(to, tenant, newFile), PLAINTEXT)
+            assert.not.ok(await open(from, {}, newFile).catch(() => undefined), 'the old key does not open it')
+            assert.is((await rewrap(input)).status, 'current', 'it can be done again')
+          })
+        }
+      }
+    }
+  }
+
+  test('what a copy would forget is stated again', async () => {
+    const head = await fakeHead()
+    for (const length of [1000, 12 * MiB]) {
+      const store = new FakeStore({ ...head, 'content-length': String(length) })
+      await rewrap({ partSize: 5 * MiB }, store.client)
+      const isLong = length > 1000
+      const creating = store.requests.find(({ method }) => method === (isLong ? 'POST' : 'PUT'))!
+      for (const [name, value] of Object.entries(KEPT_HEADERS)) assert.is(creating.headers[name], value, name)
+      assert.is(creating.headers['x-amz-meta-title'], 't')
+      const names = store.requests.map(({ method, query }) => `${method} ${Object.keys(query).sort()}`)
+      const parts = Array(3).fill('PUT partNumber,uploadId,x-id')
+      const inParts = ['GET tagging', 'POST uploads', ...parts, 'POST uploadId']
+      assert.equal(names, ['HEAD ', ...(isLong ? inParts : ['PUT x-id']), 'HEAD '])
+      const copies = store.requests.filter(({ headers }) => 'x-amz-copy-source' in headers)
+      for (const { headers } of copies) {
+        assert.is(headers['x-amz-copy-source'], 'objects/folder/an%20object.txt')
+        assert.is(headers['x-amz-copy-source-if-match'], '"tag"')
+      }
+      if (!isLong) continue
+      assert.is(creating.headers['x-amz-tagging'], 'a+b=c%26d')
+      assert.equal(
+        copies.map(({ headers }) => headers['x-amz-copy-source-range']),
+        ['bytes=0-5242879', 'bytes=5242880-10485759', 'bytes=10485760-12582911'],
+      )
+      assert.is(store.requests.find(({ query }) => query.uploadId && !query.partNumber)?.headers['if-match'], 'tag')
+    }
+  })
+
+  test('a copy that fails in its parts leaves no upload open', async () => {
+    const head = { ...(await fakeHead()), 'content-length': String(12 * MiB) }
+    for (const expected of ['ERR_KEY_SERVICE', 'ERR_ABORTED'] as const) {
+      for (const at of [
+        ['PUT', 'partNumber'],
+        ['POST', 'uploadId'],
+      ] as const) {
+        const abort = new AbortController()
+        const store = new FakeStore(head, ({ method, query }) => {
+          if (method !== at[0] || !(at[1] in query)) return
+          if (expected === 'ERR_ABORTED') abort.abort()
+          else throw new SealwaxError(expected, 'fault')
+        })
+        await rejects(rewrap({ partSize: 5 * MiB, signal: abort.signal }, store.client), expected)
+        const { method, query } = store.requests.at(-1)!
+        // What was complete when it was aborted is complete.
+        if (at[0] === 'PUT' || expected !== 'ERR_ABORTED') assert.equal([method, query.uploadId], ['DELETE', 'upload'])
+      }
+    }
+  })
+
+  test('a store that keeps the old metadata, or an object that changed, is told', async () => {
+    const head = await fakeHead()
+    for (const change of [{ 'x-amz-meta-x-amz-w': '22' }, { 'content-length': '999' }]) {
+      const store = new FakeStore(head)
+      store.changeAfter = change
+      await rejects(rewrap({}, store.client), 'ERR_OBJECT_CHANGED')
+    }
+    const lossy = new FakeStore({ ...head, 'x-amz-missing-meta': '1' })
+    await rejects(rewrap({}, lossy.client), 'ERR_UNSUPPORTED_FORMAT', /would lose them/)
+  })
+
+  test("the store's own encryption is kept, or changed where that is asked for", async () => {
+    const SSE = 'x-amz-server-side-encryption'
+    const key = bytes(32, 5)
+    const kms = { [SSE]: 'aws:kms', [`${SSE}-aws-kms-key-id`]: 'the-key', [`${SSE}-bucket-key-enabled`]: 'true' }
+    const head = { ...(await fakeHead()), ...kms }
+    const copied = async (mode: ServerSideEncryption | undefined, input: Partial<RewrapObjectInput>) => {
+      const store = new FakeStore(head)
+      if (mode) store.client.middlewareStack.use(serverSideEncryption(mode))
+      await rewrap(input, store.client)
+      const [before, { headers }, after] = store.requests as [Request, Request, Request]
+      return { before: before.headers, headers, after: after.headers }
+    }
+    const kept = await copied(undefined, {})
+    for (const [name, value] of Object.entries(kms)) assert.is(kept.headers[name], value)
+    const stated = await copied({ mode: 'dsse' }, {})
+    assert.is(stated.headers[SSE], 'aws:kms:dsse')
+    assert.is(stated.headers[`${SSE}-aws-kms-key-id`], undefined)
+    const copySource = { mode: 'customer', key } as const
+    const asked = await copied({ mode: 'dsse' }, { serverSide: { mode: 's3' }, copySource })
+    assert.is(asked.headers[SSE], 'AES256')
+    const sourceKey = 'x-amz-copy-source-server-side-encryption-customer-key'
+    assert.is(asked.headers[sourceKey], Buffer.from(key).toString('base64'))
+    assert.ok(`${SSE}-customer-key` in asked.before, 'the source is read with its key')
+    assert.not.ok(`${SSE}-customer-key` in asked.after)
+  })
+
+  test('the same key again is refused, and nothing is written', async () => {
+    const { metadata } = await store(aes)
+    const sameKey = new S3RawAesKeyring({ wrappingKey: bytes(32), materialDescription: { key: 'new' } })
+    await rejects(rewrap({ to: sameKey }), 'ERR_WRAPPING_KEY', /old key again/)
+    const kmsKey = old.KMS!
+    await store(kmsKey)
+    await rejects(rewrap({ from: kmsKey, to: kmsKey }), 'ERR_WRAPPING_KEY', /old key again/)
+    await store(aes)
+    await rejects(rewrap({ to: aes }), 'ERR_WRAPPING_KEY', /old key again/)
+    assert.is((await stored()).metadata['x-amz-m'], metadata['x-amz-m'])
+    assert.is((await rewrap({ to: sameKey, enforceRotation: false })).status, 'rewrapped')
+  })
+
+  test('a keyring of all keys tells the old one by its description', async () => {
+    await store(aes)
+    const all = new S3MultiKeyring({
+      generator: newAes,
+      others: [{ materialDescription: { key: 'old' }, keyring: aes }],
+    })
+    assert.is((await rewrap({ from: all })).status, 'rewrapped')
+    assert.equal(await open(newAes), PLAINTEXT)
+  })
+
+  test('the new key may be one that cannot unwrap', async () => {
+    await store(aes)
+    const writeOnly = new S3RawRsaKeyring({ rsaKey: { publicKey: RSA_PRIVATE_PEM } })
+    await rewrap({ to: writeOnly })
+    assert.equal(await open(old.RSA!), PLAINTEXT)
+  })
+
+  test('a dry run does all but write', async () => {
+    const { metadata } = await store(aes)
+    assert.is((await rewrap({ dryRun: true })).status, 'rewrapped')
+    await rejects(rewrap({ dryRun: true, from: newAes, to: old.RSA! }), 'ERR_AUTHENTICATION_FAILED')
+    assert.equal((await stored()).metadata, { title: 't', ...metadata })
+  })
+
+  test('keyrings that make data keys of their own, or open others, are refused', async () => {
+    await store(aes)
+    const own: S3Keyring = {
+      wrapDataKey: ({ contentAlgorithm, encryptionContext }) =>
+        newAes.wrapDataKey({ contentAlgorithm, encryptionContext }),
+      unwrapDataKey: (request) => newAes.unwrapDataKey(request),
+    }
+    await rejects(rewrap({ to: own }), 'ERR_INVALID_MATERIALS', /new data keys only/)
+    const wrong: S3Keyring = {
+      wrapDataKey: (request) => newAes.wrapDataKey(request),
+      unwrapDataKey: async () => bytes(32, 3),
+    }
+    await rejects(rewrap({ to: wrong }), 'ERR_INVALID_MATERIALS', /does not open what it wrapped/)
+    const handedBack: S3Keyring = {
+      wrapDataKey: async (request) => ({ ...(await newAes.wrapDataKey(request)), dataKey: request.dataKey! }),
+      unwrapDataKey: (request) => newAes.unwrapDataKey(request),
+    }
+    await rewrap({ to: handedBack })
+    assert.equal(await open(newAes), PLAINTEXT)
+  })
+
+  test('a data key other than the one committed to is refused', async () => {
+    const other = await sealObject(PLAINTEXT, aes)
+    const { metadata, body } = await store(aes)
+    const Metadata = { ...metadata, 'x-amz-3': other.metadata['x-amz-3']! }
+    await send(new PutObjectCommand({ Bucket, Key, Body: body, Metadata }))
+    await rejects(rewrap({}), 'ERR_AUTHENTICATION_FAILED')
+    const { body: body2, instructionFile } = await sealObject(PLAINTEXT, aes, { instructionFile: true })
+    const forged = { ...JSON.parse(Buffer.from(instructionFile!).toString()), 'x-amz-d': metadata['x-amz-d'] }
+    await send(
+      new PutObjectCommand({ Bucket, Key, Body: body2, Metadata: pick(metadata, ['x-amz-c', 'x-amz-d', 'x-amz-i']) }),
+    )
+    await storeFile(Buffer.from(JSON.stringify(forged)))
+    await rejects(rewrap({}), 'ERR_MESSAGE_MALFORMED', /must not have x-amz-d/)
+  })
+
+  test('policies, contexts and AES-CBC are as strict as for reading', async () => {
+    await store(aes, { version: 2 })
+    await rejects(rewrap({ commitmentPolicy: undefined }), 'ERR_COMMITMENT_POLICY')
+    const cbc = await sealObject(PLAINTEXT, aes, { commitmentPolicy: POLICY[2], writeVersion1WithoutIntegrity: true })
+    await send(new PutObjectCommand({ Bucket, Key, Body: cbc.body, Metadata: { ...cbc.metadata } }))
+    await rejects(rewrap({}), 'ERR_LEGACY_REFUSED', /read it, and write it again/)
+    const [from, to] = [old.KMS!, fresh.KMS!]
+    await store(from)
+    await rejects(rewrap({ from, to, encryptionContext: { tenant: 'b' } }), 'ERR_ENCRYPTION_CONTEXT')
+    await rejects(rewrap({ from, to: newAes }), 'ERR_ENCRYPTION_CONTEXT', /raw key binds no/)
+    await rewrap({ from, to, newEncryptionContext: { tenant: 'c' } })
+    assert.equal(await open(to, { encryptionContext: { tenant: 'c' } }), PLAINTEXT)
+    await send(new PutObjectCommand({ Bucket, Key: 'plain', Body: 'plain' }))
+    await rejects(rewrap({ Key: 'plain' }), 'ERR_UNSUPPORTED_FORMAT', /not encrypted by/)
+  })
+
+  test('a second reader gets an instruction file of its own', async () => {
+    await store(aes, { instructionFile: true })
+    const partner = old.RSA!
+    const input = { Bucket, Key, from: aes, to: partner }
+    await rewrapInstructionFile(s3.client, { ...input, newSuffix: '.partner' })
+    assert.equal(await open(aes, {}, await file()), PLAINTEXT)
+    assert.equal(await open(partner, {}, await file('.partner')), PLAINTEXT)
+    await store(aes)
+    await rejects(rewrapInstructionFile(s3.client, input), 'ERR_UNSUPPORTED_FORMAT', /use rewrapObject/)
+  })
+
+  test('requests are conditional, and an object that was replaced meanwhile is told', async () => {
+    const client = new S3Client(s3.config)
+    const seen: Record<string, string | undefined>[] = []
+    let fails = false
+    client.middlewareStack.add(
+      (next, { commandName = '' }) =>
+        async (args) => {
+          const { headers } = args.request as { headers: Record<string, string> }
+          if (/Copy|Put/.test(commandName)) {
+            seen.push({
+              match: headers['if-match'],
+              none: headers['if-none-match'],
+              source: headers['x-amz-copy-source-if-match'],
+            })
+            if (fails) throw Object.assign(new Error('no'), { name: 'PreconditionFailed' })
+          }
+          return await next(args)
+        },
+      { step: 'build' },
+    )
+    await store(aes)
+    const { ETag } = await send(new HeadObjectCommand({ Bucket, Key }))
+    const bare = ETag!.replaceAll('"', '')
+    fails = true
+    await rejects(rewrap({}, client), 'ERR_OBJECT_CHANGED')
+    assert.equal(seen.pop(), { match: bare, none: undefined, source: ETag })
+    fails = false
+    await store(aes, { instructionFile: true })
+    const { ETag: fileTag } = await send(new HeadObjectCommand({ Bucket, Key: `${Key}.instruction` }))
+    await rewrap({}, client)
+    assert.is(seen.pop()?.match, fileTag!.replaceAll('"', ''))
+    await rewrapInstructionFile(client, { Bucket, Key, from: newAes, to: aes, newSuffix: '.other' })
+    assert.is(seen.pop()?.none, '*')
+    client.destroy()
+  })
+
+  test('wrong options are refused before anything is sent', async () => {
+    await rejects(rewrap({ to: undefined as never }), TypeError, /"to" must have/)
+    await rejects(rewrap({ Key: '' }), RangeError, /"Key"/)
+    await rejects(rewrap({ partSize: 1 }), RangeError, /"partSize"/)
+    await rejects(rewrap({ partsize: 1 } as never), TypeError, /unknown option "partsize"/)
+    await rejects(rewrap({ enforceRotation: 1 as never }), TypeError, /"enforceRotation"/)
+    await rejects(rewrap({ copySource: { mode: 's3' } }), TypeError, /"copySource" goes with/)
+    await rejects(rewrap({ serverSide: { mode: 'x' } as never }), RangeError, /serverSide.mode/)
+    await rejects(rewrap({}, {} as never), TypeError, /"client" must be/)
+  })
+
+  test('the servers end', async () => {
+    kms.destroy()
+    await kmsServer.close()
+    await s3.close()
+  })
+  test.run()
+}
+
+const KEPT_HEADERS = {
+  'cache-control': 'no-cache',
+  'content-disposition': 'inline',
+  'content-encoding': 'gzip',
+  'content-language': 'de',
+  'content-type': 'text/plain',
+  expires: 'Wed, 18 May 2033 03:33:20 GMT',
+  'x-amz-website-redirect-location': '/x',
+  'x-amz-storage-class': 'STANDARD_IA',
+  'x-amz-object-lock-mode': 'GOVERNANCE',
+  'x-amz-object-lock-legal-hold': 'ON',
+  'x-amz-object-lock-retain-until-date': '2033-05-18T03:33:20Z',
+}
+
+/** What a HEAD of an object under the old key says. */
+async function fakeHead(): Promise<Headers> {
+  const { metadata } = await sealObject(PLAINTEXT, aes)
+  const fields = Object.entries({ title: 't', ...metadata }).map(([name, value]) => [`x-amz-meta-${name}`, value])
+  const known = { ...KEPT_HEADERS, etag: '"tag"', 'content-length': '1000', 'x-amz-tagging-count': '1' }
+  return { ...known, ...Object.fromEntries(fields) }
+}
+
+type Headers = Record<string, string>
+interface Request {
+  method: string
+  query: Record<string, string>
+  headers: Headers
+}
+
+/** A store of one object, of any length, that answers as S3 does and keeps what it was asked. */
+class FakeStore {
+  readonly requests: Request[] = []
+  readonly client: S3Client
+  changeAfter: Headers = {}
+  #head: Headers
+
+  constructor(head: Headers, onRequest: (request: Request) => void = () => {}) {
+    this.#head = head
+    const handle = async ({ method, query = {}, headers }: Request) => {
+      this.requests.push({ method, query, headers })
+      onRequest({ method, query, headers })
+      return { response: { statusCode: 200, ...this.#answer({ method, query, headers }) } as never }
+    }
+    this.client = new S3Client({
+      endpoint: 'https://store.example',
+      region: 'us-east-1',
+      credentials: CREDENTIALS,
+      forcePathStyle: true,
+      maxAttempts: 1,
+      requestHandler: { handle },
+    })
+  }
+
+  #answer({ method, query, headers }: Request) {
+    const body = (xml: string) => Readable.from([Buffer.from(xml)])
+    const isStated = (name: string) => /^x-amz-(?:server-side-encryption|customer)/.test(name) && !name.endsWith('-key')
+    const echo = Object.fromEntries(Object.entries(headers).filter(([name]) => isStated(name)))
+    if (method === 'HEAD') return { headers: { ...this.#head, ...echo }, body: body('') }
+    if ('tagging' in query) {
+      const tag = '<Tagging><TagSet><Tag><Key>a b</Key><Value>c&amp;d</Value></Tag></TagSet></Tagging>'
+      return { headers: {}, body: body(tag) }
+    }
+    if ('uploads' in query || (method === 'PUT' && !('partNumber' in query))) {
+      const metadata = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-meta-'))
+      this.#head = { ...this.#head, ...Object.fromEntries(metadata), ...this.changeAfter }
+    }
+    const xml = '<Result><UploadId>upload</UploadId><ETag>"part"</ETag></Result>'
+    return { headers: echo, body: body(xml) }
+  }
+}
+
+function pick(from: Readonly<Record<string, string>>, names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(names.map((name) => [name, from[name]!]))
+}
+
+void main()
