@@ -1,6 +1,6 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { ByteWriter, compareBytes, utf8 } from '../bytes'
-import type { EncryptedDataKey } from '../encrypted-data-key'
+import { bytesOf, type EncryptedDataKey } from '../encrypted-data-key'
 import { serializeContext, splitContext } from '../encryption-context'
 import { checkOptions, describe } from '../options'
 import {
@@ -53,7 +53,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
   readonly #maxAge: number
   readonly #maxBytes: number
   readonly #maxMessages: number
-  readonly #partition: string
+  readonly #partition: PartitionId
   readonly #flights = new SingleFlight()
 
   constructor(input: CachingMaterialsManagerInput) {
@@ -74,7 +74,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     if (typeof partition !== 'string' || partition === '') {
       throw new TypeError(`partition must be a string. It must not be empty, got ${describe(partition)}`)
     }
-    this.#partition = partition
+    this.#partition = partitionId(partition)
     Object.freeze(this)
   }
 
@@ -131,13 +131,20 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
 Object.freeze(NodeCachingMaterialsManager)
 Object.freeze(NodeCachingMaterialsManager.prototype)
 
+/** What ids of a partition begin with, computed once. */
+export type PartitionId = Uint8Array
+
+export function partitionId(partition: string): PartitionId {
+  return sha512(utf8(partition))
+}
+
 /**
  * Which encryption materials are interchangeable (framework/cryptographic-materials-cache.md "Appendix A"), in base64.
  * Over the specification's formula the commitment policy is in it: where no suite is asked for it decides the suite, and
  * clients with different policies may share a cache. Keys of pairs that are not stored follow, if there are any.
  */
 export function encryptionCacheId(
-  partition: string,
+  partition: PartitionId,
   {
     suite,
     encryptionContext,
@@ -149,7 +156,7 @@ export function encryptionCacheId(
   const context = sha512(serializeContext(encryptionContext))
   const required = [...requiredEncryptionContextKeys].sort()
   const policy = utf8(required.length === 0 ? commitmentPolicy : `${commitmentPolicy} ${JSON.stringify(required)}`)
-  return sha512(sha512(utf8(partition)), suiteInfo, context, policy).toString('base64')
+  return hash('sha512', Buffer.concat([partition, suiteInfo, context, policy]), 'base64')
 }
 
 /**
@@ -157,15 +164,15 @@ export function encryptionCacheId(
  * Whether a policy allows the suite is decided before any are asked for.
  */
 export function decryptionCacheId(
-  partition: string,
+  partition: PartitionId,
   { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext = {} }: NodeDecryptionRequest,
 ): string {
   const suiteInfo = new ByteWriter(2).u16(suite.id).bytes
-  const edks = encryptedDataKeys.map((edk) => sha512(...edkFields(edk))).sort(compareBytes)
+  const edks = encryptedDataKeys.map((edk) => sha512(serializeEdk(edk))).sort(compareBytes)
   const context = sha512(serializeContext(encryptionContext))
   const [, notStored] = splitContext(reproducedEncryptionContext, Object.keys(encryptionContext))
   const reproduced = serializeContext(notStored)
-  return sha512(sha512(utf8(partition)), suiteInfo, ...edks, EDKS_END, context, reproduced).toString('base64')
+  return hash('sha512', Buffer.concat([partition, suiteInfo, ...edks, EDKS_END, context, reproduced]), 'base64')
 }
 
 /** Caches materials that may be cached; what the caller gets is its own to wipe either way. */
@@ -214,17 +221,20 @@ function copyTrace<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(so
 }
 
 /** Key provider ID, key provider info and ciphertext as a header has them. */
-function edkFields({ providerId, rawInfo, encryptedDataKey }: EncryptedDataKey): Uint8Array[] {
-  return [utf8(providerId), rawInfo, encryptedDataKey].flatMap((field) => [
-    new ByteWriter(2).u16(field.length).bytes,
-    field,
-  ])
+function serializeEdk(edk: EncryptedDataKey): Uint8Array {
+  const id = utf8(edk.providerId)
+  const { rawInfo, encryptedDataKey } = bytesOf(edk)
+  return new ByteWriter(6 + id.length + rawInfo.length + encryptedDataKey.length)
+    .u16(id.length)
+    .put(id)
+    .u16(rawInfo.length)
+    .put(rawInfo)
+    .u16(encryptedDataKey.length)
+    .put(encryptedDataKey).bytes
 }
 
-function sha512(...parts: readonly Uint8Array[]): Buffer {
-  const hash = createHash('sha512')
-  for (const part of parts) hash.update(part)
-  return hash.digest()
+function sha512(bytes: Uint8Array): Buffer {
+  return hash('sha512', bytes, 'buffer')
 }
 
 function checkLimit(value: unknown, max: number, problem: string): number {
