@@ -40,7 +40,7 @@ if (HAS_STRACE) {
     for (const start of ['new', 'used'] as const) {
       for (const fault of FAULTS) {
         // More keys, more places to be killed at.
-        const keys = full && fault === 'signal=KILL' ? 25 : 2
+        const keys = full && fault === 'signal=KILL' ? 28 : 2
         for (const syscall of SYSCALLS) {
           // A close that fails has closed nothing: strace would leave the descriptor open, which no system does.
           if (syscall === 'close' && fault !== 'signal=KILL') continue

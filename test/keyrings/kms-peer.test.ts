@@ -27,6 +27,7 @@ const WRITERS: Record<string, KeyringOf> = {
   'keys of two Regions': strict((keys) => ({ generatorKeyId: keys.us, keyIds: [keys.mrkUs, keys.eu] })),
   'a multi-Region key': mrk((keys) => keys.mrkUs, US),
   'a multi-Region aware key': mrk((keys) => keys.us, US),
+  'a cached key': cached(strict((keys) => ({ generatorKeyId: keys.us, keyIds: [keys.eu] }))),
   'a multi-keyring': (library, clientProvider, keys) =>
     library.buildAwsKmsMrkAwareStrictMultiKeyringNode({
       generatorKeyId: keys.mrkUs,
@@ -38,6 +39,7 @@ const WRITERS: Record<string, KeyringOf> = {
 const READERS: Record<string, KeyringOf> = {
   'every key': strict((keys) => ({ keyIds: [keys.us, keys.eu, keys.mrkUs] })),
   discovery: strict(() => ({ discovery: true })),
+  'cached discovery': cached(strict(() => ({ discovery: true }))),
   'filtered discovery': strict(() => ({ discovery: true, discoveryFilter: FILTER })),
   'multi-Region aware discovery': (library, clientProvider) =>
     library.buildAwsKmsMrkAwareDiscoveryMultiKeyringNode({
@@ -166,6 +168,15 @@ async function read(library: Library, keyring: sealwax.KeyringNode, sealed: Buff
 function strict(input: (keys: Keys) => sealwax.KmsKeyringNodeInput): KeyringOf {
   return (library, clientProvider, keys) =>
     new library.KmsKeyringNode({ ...input(keys), clientProvider } as never) as never
+}
+
+/** A caching manager before the keyring, in whose place it can stand. */
+function cached(keyringOf: KeyringOf): KeyringOf {
+  return (library, supplier, keys) => {
+    const cache = library.getLocalCryptographicMaterialsCache(10)
+    const input = { backingMaterials: keyringOf(library, supplier, keys), cache, maxAge: 60_000 }
+    return new library.NodeCachingMaterialsManager(input as never) as never
+  }
 }
 
 function mrk(key: (keys: Keys) => string, region: string): KeyringOf {
