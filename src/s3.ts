@@ -13,6 +13,7 @@ export type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from
 export { CommitmentPolicy } from './policies'
 export type { EncryptionInput } from './s3/call'
 export { S3EncryptionClient } from './s3/client'
+export { type DownloadObjectInput, type DownloadProgress, downloadObject } from './s3/download'
 export type { GetObjectInput } from './s3/get'
 export {
   needsInstructionFile,

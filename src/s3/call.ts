@@ -1,5 +1,6 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import type { EncryptionContext } from '../encryption-context'
+import { describe } from '../options'
 import type { CheckedSettings } from './settings'
 
 type Sdk = typeof import('@aws-sdk/client-s3')
@@ -26,6 +27,22 @@ export interface Call<Input, Output> {
   readonly next: (input: Input) => Promise<Output>
   /** Sends another operation, which is neither encrypted nor decrypted. */
   readonly send: S3Client['send']
+}
+
+/** What an encrypting client works with. */
+export type Encryption = Pick<Call<unknown, unknown>, 'settings' | 'send'>
+
+const encryptions = new WeakMap<object, Encryption>()
+
+export function rememberEncryption(client: object, encryption: Encryption): void {
+  encryptions.set(client, encryption)
+}
+
+/** Throws `TypeError` for a client that does not encrypt. */
+export function encryptionOf(client: unknown): Encryption {
+  const encryption = typeof client === 'object' && client !== null ? encryptions.get(client) : undefined
+  if (encryption) return encryption
+  throw new TypeError(`"client" must be an S3EncryptionClient, or have s3Encryption in it, got ${describe(client)}`)
 }
 
 /** Loaded when it is first used: importing this package loads no SDK. */

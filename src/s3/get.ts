@@ -25,6 +25,8 @@ export interface GetObjectInput extends EncryptionInput {
   InstructionFileSuffix?: string | undefined
 }
 
+/** What the envelope of an object is read with. */
+export type Reading = Pick<Get, 'input' | 'settings' | 'send'>
 type Get = Call<GetObjectCommandInput & GetObjectInput, GetObjectCommandOutput>
 
 export async function getObject(call: Get): Promise<GetObjectCommandOutput> {
@@ -114,14 +116,18 @@ async function getAgain(call: Get, first: GetObjectCommandOutput): Promise<GetOb
 }
 
 /** `undefined` for an object that is not encrypted, where the caller accepts such. */
-async function readEnvelope(call: Get, metadata: S3Metadata, suffix: unknown): Promise<S3Envelope | undefined> {
+export async function readEnvelope(
+  call: Reading,
+  metadata: S3Metadata,
+  suffix: unknown,
+): Promise<S3Envelope | undefined> {
   const file = needsInstructionFile(metadata) ? await readInstructionFile(call, suffix) : undefined
   const isPlain = file === undefined && parseS3Metadata(metadata) === undefined
   return isPlain && call.settings.onPlaintextObject === 'passthrough' ? undefined : parseEnvelope(metadata, file)
 }
 
 async function readInstructionFile(
-  call: Get,
+  call: Reading,
   suffix: unknown = INSTRUCTION_FILE_SUFFIX,
 ): Promise<Uint8Array | undefined> {
   if (typeof suffix !== 'string' || suffix === '')

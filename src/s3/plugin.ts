@@ -2,7 +2,7 @@ import type { CopyObjectCommandInput, CopyObjectCommandOutput, S3Client } from '
 import { SealwaxError } from '../errors'
 import { isS3EncryptionField } from '../format/s3-metadata'
 import { describe } from '../options'
-import { type Call, OWN } from './call'
+import { type Call, OWN, rememberEncryption } from './call'
 import { deleteObject, deleteObjects } from './delete'
 import { getObject, headObject } from './get'
 import { putObject } from './put'
@@ -19,6 +19,7 @@ interface Args {
 interface Result {
   output: object
 }
+type HttpHandlerOptions = Parameters<S3Client['send']>[1] & object
 type Operation = (call: Call<object, object>) => Promise<object>
 
 /**
@@ -34,12 +35,13 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
   if (typeof client?.send !== 'function') throw new TypeError(`"client" must be an S3 client, got ${describe(client)}`)
   const checked = checkSettings(settings)
   const { serverSide } = checked
-  const send = ((command: Parameters<S3Client['send']>[0]) => {
+  const send = ((command: Parameters<S3Client['send']>[0], options?: HttpHandlerOptions) => {
     Object.assign(command.input, { [OWN]: true })
     // `client` need not be the one that this plugin is used on.
     if (serverSide) command.middlewareStack.use(serverSide)
-    return client.send(command)
+    return client.send(command, options)
   }) as S3Client['send']
+  rememberEncryption(client, { settings: checked, send })
 
   const middleware = (next: (args: Args) => Promise<Result>, { commandName = '' }: { commandName?: string }) => {
     const operation = OPERATIONS.get(commandName)

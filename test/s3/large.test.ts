@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readlinkSync, rmdirSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -16,6 +16,7 @@ import {
 import { until } from '../support/clock'
 import { checkError, rejectionOf, rejects } from '../support/expect'
 import { bytes } from '../support/keys'
+import { openFilesIn } from '../support/open-files'
 import { ScriptedS3 } from '../support/scripted-s3'
 
 const MiB = 1024 * 1024
@@ -61,18 +62,7 @@ async function drain(body: unknown): Promise<{ plaintext: Buffer; error: unknown
 /** Nothing is left of a read: bodies, names of files, open files. */
 async function nothingLeft(): Promise<void> {
   assert.equal(readdirSync(folder), [])
-  await until(() => store.open === 0 && openFiles() === 0)
-}
-
-function openFiles(): number {
-  const links = readdirSync('/proc/self/fd').map((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`)
-    } catch {
-      return ''
-    }
-  })
-  return links.filter((link) => link.startsWith(folder)).length
+  await until(() => store.open === 0 && openFilesIn(folder) === 0)
 }
 
 const plaintext = Buffer.from(bytes(3 * MiB + 5))

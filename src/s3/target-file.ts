@@ -1,0 +1,80 @@
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { getEngine } from '../engine/engine'
+import { SealwaxError } from '../errors'
+import { writeAll } from './temporary-file'
+
+/** A file under a temporary name in the folder of its final one, which it takes once it is complete and on the disk. */
+export interface TargetFile {
+  /** Writes all of `bytes` at `offset`. They are not held. */
+  readonly write: (bytes: Uint8Array, offset: number) => Promise<void>
+  /** Gives the complete file its name; a file that has it already is replaced. */
+  readonly commit: () => Promise<void>
+  /** Closes, and removes what was not committed. */
+  readonly discard: () => Promise<void>
+}
+
+/** Throws `ERR_FILE` where it cannot be written; also for what is there and is no file, which nothing can take the place of. */
+export async function openTargetFile(path: string): Promise<TargetFile> {
+  const naming = async <T>(action: () => Promise<T>): Promise<T> => {
+    try {
+      return await action()
+    } catch (error) {
+      throw new SealwaxError('ERR_FILE', `cannot write the file: ${(error as Error).message}`, { cause: error })
+    }
+  }
+  const random = Buffer.from(getEngine().randomBytes(8)).toString('hex')
+  const temporary = join(dirname(path), `.sealwax-${random}.tmp`)
+  const file = await naming(async () => {
+    if (await isReplaceable(path)) return await open(temporary, 'wx')
+    throw new Error(`${JSON.stringify(path)} is not a regular file`)
+  })
+  let isThere = true
+  const discard = async () => {
+    await file.close()
+    if (isThere) await rm(temporary, { force: true })
+  }
+  const mode = await naming(async () => {
+    // What the umask makes of it is for the complete file.
+    const { mode } = await file.stat()
+    await file.chmod(0o600)
+    return mode & 0o777
+  }).catch(async (error) => {
+    await discard()
+    throw error
+  })
+  return {
+    write: (bytes, offset) => naming(() => writeAll(file, bytes, offset)),
+    commit: () =>
+      naming(async () => {
+        await file.chmod(mode)
+        await file.sync()
+        await rename(temporary, path)
+        isThere = false
+        await syncFolder(dirname(path))
+      }),
+    discard,
+  }
+}
+
+async function isReplaceable(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
+    throw error
+  }
+}
+
+/** Puts the new name on the disk; the file is complete even where a file system cannot do that. */
+async function syncFolder(folder: string): Promise<void> {
+  let handle: FileHandle | undefined
+  try {
+    handle = await open(folder, 'r')
+    await handle.sync()
+  } catch {
+    // Windows opens no folders.
+  } finally {
+    await handle?.close()
+  }
+}

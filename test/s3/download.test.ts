@@ -1,0 +1,367 @@
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PassThrough, Writable } from 'node:stream'
+import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  type DownloadObjectInput,
+  downloadObject,
+  S3EncryptionClient,
+  type S3EncryptionSettings,
+  S3RawAesKeyring,
+  type SealObjectOptions,
+  sealObject,
+} from '../../src/s3'
+import { until } from '../support/clock'
+import { rejectionOf, rejects } from '../support/expect'
+import { bytes } from '../support/keys'
+import { openFilesIn } from '../support/open-files'
+import { startS3 } from '../support/s3-server'
+import { ScriptedS3 } from '../support/scripted-s3'
+
+const MiB = 1024 * 1024
+const KiB = 1024
+const Bucket = 'objects'
+const Key = 'object'
+const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+const FORBID = { commitmentPolicy: 'FORBID_ENCRYPT_ALLOW_DECRYPT' } as const
+
+const folder = mkdtempSync(join(tmpdir(), 'sealwax-test-'))
+process.env.TMPDIR = folder
+const path = join(folder, 'downloaded')
+
+const store = new ScriptedS3()
+const clients: S3Client[] = []
+const clientOf = (settings: Partial<S3EncryptionSettings> = {}, config = store.config) => {
+  const client = new S3EncryptionClient(config, {
+    keyring,
+    commitmentPolicy: 'REQUIRE_ENCRYPT_ALLOW_DECRYPT',
+    ...settings,
+  })
+  clients.push(client)
+  return client
+}
+const client = clientOf()
+const put = async (plaintext: Uint8Array, options: SealObjectOptions = {}) => {
+  const { metadata, body, instructionFile } = await sealObject(plaintext, keyring, options)
+  store.objects.clear()
+  store.objects.set(Key, { metadata, body })
+  if (instructionFile) store.objects.set(`${Key}.instruction`, { metadata: {}, body: instructionFile })
+  store.reset()
+  return body
+}
+
+type Input = Partial<DownloadObjectInput>
+const toFile = async (input: Input = {}, from = client) => {
+  const head = await downloadObject(from, { Bucket, Key, partSize: 64 * KiB, ...input }, path)
+  const plaintext = readFileSync(path)
+  assert.is(head.ContentLength, plaintext.length)
+  rmSync(path)
+  return plaintext
+}
+const toStream = async (input: Input = {}, from = client) => {
+  const chunks: Buffer[] = []
+  const target = new Writable({
+    write(chunk, _encoding, done) {
+      chunks.push(chunk)
+      done()
+    },
+  })
+  try {
+    await downloadObject(from, { Bucket, Key, partSize: 64 * KiB, ...input }, target)
+    assert.ok(target.writableFinished)
+    return Buffer.concat(chunks)
+  } catch (error) {
+    assert.equal(chunks, [], 'no byte is written')
+    assert.ok(target.destroyed)
+    throw error
+  }
+}
+const targets = { 'to a file': toFile, 'to a Writable': toStream }
+
+async function nothingLeft(): Promise<void> {
+  assert.equal(readdirSync(folder), [])
+  await until(() => store.open === 0 && openFilesIn(folder) === 0)
+}
+
+const plaintext = Buffer.from(bytes(3 * MiB + 5))
+
+for (const [name, get] of Object.entries(targets)) {
+  test(`${name}: objects of every length come whole, in ranges of every length`, async () => {
+    const lengths = [
+      0,
+      1,
+      15,
+      16,
+      17,
+      64 * KiB - 17,
+      64 * KiB - 16,
+      64 * KiB - 1,
+      64 * KiB,
+      64 * KiB + 1,
+      128 * KiB,
+      MiB,
+      3 * MiB + 5,
+    ]
+    for (const options of [{}, FORBID, { instructionFile: true }]) {
+      for (const length of lengths) {
+        await put(plaintext.subarray(0, length), options)
+        for (const partSize of [64 * KiB, MiB + 16]) {
+          store.requests.length = 0
+          assert.ok(
+            plaintext.subarray(0, length).equals(await get({ partSize, concurrency: 3 })),
+            `${length} in ${partSize}`,
+          )
+          const ranges = store.requests.filter(({ headers }) => headers.range)
+          assert.is(ranges.length, Math.max(1, Math.ceil(length / partSize)))
+          assert.ok(ranges.every(({ headers }) => headers['if-match']))
+          await nothingLeft()
+        }
+      }
+    }
+  })
+
+  test(`${name}: a wrong ciphertext gives nothing`, async () => {
+    const body = await put(plaintext)
+    const { metadata } = store.objects.get(Key)!
+    const other = (await sealObject(plaintext, keyring)).body
+    const flipped = (offset: number) => body.with(offset, body[offset]! ^ 1)
+    const bad = [
+      flipped(0),
+      flipped(MiB),
+      flipped(body.length - 17),
+      flipped(body.length - 1),
+      body.subarray(0, -1),
+      body.subarray(0, MiB),
+      body.subarray(0, 16),
+      body.subarray(0, 15),
+      Buffer.concat([body, Buffer.alloc(1)]),
+      Buffer.concat([body.subarray(MiB, 2 * MiB), body.subarray(0, MiB), body.subarray(2 * MiB)]),
+      other,
+    ]
+    for (const wrong of bad) {
+      store.objects.set(Key, { metadata, body: wrong })
+      await rejects(get(), 'ERR_AUTHENTICATION_FAILED')
+      await nothingLeft()
+    }
+  })
+
+  test(`${name}: an object that is replaced meanwhile gives nothing`, async () => {
+    const other = await sealObject(plaintext, keyring)
+    for (const n of [0, 1, 7]) {
+      await put(plaintext)
+      store.change = (_, request) => void (request === n && store.objects.set(Key, other))
+      const error = await rejects(get({ concurrency: 1 }), 'ERR_OBJECT_CHANGED')
+      assert.is((error.cause as Error).name, 'PreconditionFailed')
+      await nothingLeft()
+    }
+    await put(plaintext)
+    // Heeds no condition.
+    store.change = (answer, n) => void (n === 3 && Object.assign(answer.headers, { etag: '"other"' }))
+    await rejects(get(), 'ERR_OBJECT_CHANGED')
+    await nothingLeft()
+  })
+
+  test(`${name}: answers of another range or length than was asked for give nothing`, async () => {
+    const body = await put(plaintext)
+    const changes: [code: string, change: (answer: { headers: Record<string, string>; body: Uint8Array }) => void][] = [
+      ['ERR_MESSAGE_MALFORMED', ({ headers }) => Object.assign(headers, { 'content-range': 'bytes 0-1/2' })],
+      ['ERR_MESSAGE_MALFORMED', ({ headers }) => void delete headers['content-range']],
+      [
+        'ERR_MESSAGE_MALFORMED',
+        (answer) => Object.assign(answer, { status: 200, body, headers: { etag: answer.headers.etag } }),
+      ],
+      ['ERR_MESSAGE_TRUNCATED', (answer) => Object.assign(answer, { body: answer.body.subarray(1) })],
+      ['ERR_MESSAGE_TRUNCATED', (answer) => Object.assign(answer, { body: new Uint8Array(0) })],
+      ['ERR_TRAILING_DATA', (answer) => Object.assign(answer, { body })],
+      ['ERR_AUTHENTICATION_FAILED', (answer) => Object.assign(answer, { body: body.subarray(0, answer.body.length) })],
+    ]
+    for (const [code, change] of changes) {
+      store.reset()
+      store.change = (answer, n) => void (n === 5 && change(answer))
+      await rejects(get(), code as 'ERR_MESSAGE_MALFORMED')
+      await nothingLeft()
+    }
+  })
+
+  test(`${name}: a connection that breaks is taken up where it broke, and not for ever`, async () => {
+    const body = await put(plaintext)
+    store.change = (answer, n) =>
+      void (n === 1 && Object.assign(answer, { body: answer.body.subarray(0, 2 * MiB - 100), breaks: true }))
+    assert.ok(plaintext.equals(await get({ partSize: 8 * MiB, concurrency: 1 })))
+    const [, first, again] = store.requests
+    assert.is(first!.headers.range, `bytes=0-${body.length - 1}`)
+    assert.is(again!.headers.range, `bytes=${MiB}-${body.length - 1}`)
+    assert.is(store.requests.length, 3)
+    await nothingLeft()
+
+    store.reset()
+    store.change = (answer, n) =>
+      void (n > 0 && Object.assign(answer, { body: answer.body.subarray(0, 9), breaks: true }))
+    assert.match(String(await rejectionOf(get({ concurrency: 1 }))), /hang up/)
+    assert.is(store.requests.length, 4)
+    await nothingLeft()
+  })
+
+  test(`${name}: an abort ends it, whatever is under way`, async () => {
+    await put(plaintext)
+    const reason = new Error('enough')
+    await rejects(get({ signal: AbortSignal.abort(reason) }), 'ERR_ABORTED')
+    for (const n of [1, 3]) {
+      store.reset()
+      const controller = new AbortController()
+      store.change = (answer, request) =>
+        void (request >= n && Object.assign(answer, { body: answer.body.subarray(0, 9), hangs: true }))
+      const getting = rejects(get({ signal: controller.signal }), 'ERR_ABORTED')
+      await until(() => store.requests.length > n)
+      setTimeout(() => controller.abort(reason), 5)
+      assert.is((await getting).cause, reason)
+      await nothingLeft()
+    }
+  })
+
+  test(`${name}: progress is told, and may end it`, async () => {
+    await put(plaintext)
+    const told: number[] = []
+    await get({
+      onProgress: ({ loaded, total }) => {
+        assert.is(total, plaintext.length)
+        told.push(loaded)
+      },
+    })
+    assert.equal(
+      told,
+      [...told].sort((a, b) => a - b),
+    )
+    assert.is(told.at(-1), plaintext.length)
+    const stop = () => {
+      throw new Error('stop')
+    }
+    assert.is(((await rejectionOf(get({ onProgress: stop }))) as Error).message, 'stop')
+    await nothingLeft()
+  })
+
+  test(`${name}: objects that are not in AES-GCM come in one piece, as GetObject gives them`, async () => {
+    await put(plaintext, { ...FORBID, writeVersion1WithoutIntegrity: true })
+    await rejects(get(), 'ERR_LEGACY_REFUSED')
+    await nothingLeft()
+    const legacy = { enableLegacyWrappingAlgorithms: true, enableLegacyUnauthenticatedModes: true }
+    for (const more of [{}, { enableDelayedAuthenticationMode: true }]) {
+      const reader = clientOf({ ...legacy, ...more })
+      assert.ok(plaintext.equals(await get({}, reader)))
+      await nothingLeft()
+    }
+    await rejects(get({}, clientOf({ ...legacy, bufferSize: MiB })), 'ERR_LIMIT_EXCEEDED')
+    await nothingLeft()
+    store.objects.set(Key, { metadata: {}, body: plaintext })
+    await rejects(get(), 'ERR_UNSUPPORTED_FORMAT')
+    const totals = new Set<unknown>()
+    const onProgress = ({ total }: { total: unknown }) => totals.add(total)
+    assert.ok(plaintext.equals(await get({ onProgress }, clientOf({ onPlaintextObject: 'passthrough' }))))
+    assert.equal([...totals], [plaintext.length])
+    await nothingLeft()
+  })
+
+  test(`${name}: what GetObject refuses is refused, before any range is asked for`, async () => {
+    await put(plaintext, FORBID)
+    await rejects(get({}, clientOf({ commitmentPolicy: 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT' })), 'ERR_COMMITMENT_POLICY')
+    await rejects(get({ EncryptionContext: { a: 'b' } }), 'ERR_ENCRYPTION_CONTEXT')
+    const other = new S3RawAesKeyring({ wrappingKey: bytes(32, 2) })
+    await rejects(get({}, clientOf({ keyring: other })), 'ERR_AUTHENTICATION_FAILED')
+    assert.ok(store.requests.every(({ method }) => method === 'HEAD'))
+    store.objects.clear()
+    assert.is(((await rejectionOf(get())) as Error).name, 'NotFound')
+    await nothingLeft()
+  })
+}
+
+test('a file takes its place when it is complete, with the usual rights', async () => {
+  await put(plaintext)
+  writeFileSync(path, 'old')
+  const modes = new Set<number>()
+  const names = new Set<string>()
+  const onProgress = () => {
+    assert.is(readFileSync(path, 'utf8'), 'old')
+    for (const name of readdirSync(folder)) {
+      if (name === 'downloaded') continue
+      names.add(name)
+      modes.add(statSync(join(folder, name)).mode & 0o777)
+    }
+  }
+  await downloadObject(client, { Bucket, Key, onProgress }, path)
+  assert.equal([...modes], [0o600])
+  assert.is(names.size, 1)
+  assert.match([...names][0]!, /^\.sealwax-[0-9a-f]{16}\.tmp$/)
+  assert.equal(readdirSync(folder), ['downloaded'])
+  assert.ok(plaintext.equals(readFileSync(path)))
+  assert.is(statSync(path).mode & 0o777, 0o666 & ~process.umask())
+  rmSync(path)
+})
+
+test('what is no file, and what cannot be written, is refused before anything is asked for', async () => {
+  await put(plaintext)
+  mkdirSync(path)
+  await rejects(toFile(), 'ERR_FILE', /not a regular file/)
+  rmSync(path, { recursive: true })
+  await rejects(downloadObject(client, { Bucket, Key }, '/dev/null'), 'ERR_FILE', /not a regular file/)
+  await rejects(downloadObject(client, { Bucket, Key }, join(folder, 'none', 'file')), 'ERR_FILE', /ENOENT/)
+  assert.is(store.requests.length, 0)
+  await nothingLeft()
+})
+
+test('a Writable that fails ends the download, and one that is slow is waited for', async () => {
+  await put(plaintext)
+  const failing = new Writable({ write: (_chunk, _encoding, done) => done(new Error('full')) })
+  assert.is(((await rejectionOf(downloadObject(client, { Bucket, Key }, failing))) as Error).message, 'full')
+  await nothingLeft()
+  const slow = new PassThrough()
+  const downloading = downloadObject(client, { Bucket, Key }, slow)
+  await once(slow, 'readable')
+  const chunks: Buffer[] = []
+  for await (const chunk of slow) chunks.push(chunk)
+  await downloading
+  assert.ok(plaintext.equals(Buffer.concat(chunks)))
+  await nothingLeft()
+})
+
+test('wrong options are refused', async () => {
+  const download = (input: object, target: unknown = path) =>
+    downloadObject(client, { Bucket, Key, ...input } as never, target as never)
+  await rejects(download({ concurrency: 0 }), RangeError, /"concurrency"/)
+  await rejects(download({ partSize: 1000 }), RangeError, /"partSize"/)
+  await rejects(download({ partSize: 65_537 }), RangeError, /multiple of 16, got 65537/)
+  await rejects(download({ Key: '' }), RangeError, /"Key"/)
+  await rejects(download({ Bucket: 4 }), TypeError, /"Bucket"/)
+  await rejects(download({ signal: {} }), TypeError, /"signal"/)
+  await rejects(download({ onProgress: 4 }), TypeError, /"onProgress"/)
+  await rejects(download({ Range: 'bytes=0-1' }), TypeError, /unknown option "Range"/)
+  await rejects(download({}, 4), TypeError, /a path or a Writable/)
+  await rejects(downloadObject({} as never, { Bucket, Key }, path), TypeError, /"client" must be/)
+  await nothingLeft()
+})
+
+test('over a network it is the same', async () => {
+  const s3 = await startS3()
+  try {
+    const real = clientOf({}, s3.config)
+    await real.send(new PutObjectCommand({ Bucket: s3.bucket, Key, Body: plaintext }))
+    assert.ok(plaintext.equals(await toFile({ Bucket: s3.bucket }, real)))
+    assert.ok(plaintext.equals(await toStream({ Bucket: s3.bucket, partSize: MiB }, real)))
+    const controller = new AbortController()
+    const onProgress = () => controller.abort()
+    await rejects(toFile({ Bucket: s3.bucket, signal: controller.signal, onProgress }, real), 'ERR_ABORTED')
+    await nothingLeft()
+  } finally {
+    for (const one of clients) one.destroy()
+    await s3.close()
+  }
+})
+
+test.after(() => {
+  rmSync(folder, { recursive: true })
+})
+
+test.run()
