@@ -14,7 +14,8 @@
         "native/message.cc",
         "native/pool.cc",
         "native/random.cc",
-        "native/segments.cc"
+        "native/segments.cc",
+        "native/thread.cc"
       ],
       # OpenSSL is the running Node's own: its headers lie beside Node's, its symbols are Node's. Nothing is linked.
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],

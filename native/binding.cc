@@ -315,6 +315,26 @@ napi_value createHash(napi_env env, napi_callback_info info) {
   return object;
 }
 
+// An ArrayBuffer over a block of the pool, which gets it back when no one can reach it any more; undefined where there
+// is none to be had, or the runtime allows no such memory.
+napi_value allocate(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const uint64_t length = arguments.integer();
+  if (arguments.status != Status::ok || length > MemoryPool::kMaxUsed) return nullptr;
+  const auto give = [](napi_env, void* data, void* capacity) {
+    MemoryPool::instance().give({static_cast<uint8_t*>(data), reinterpret_cast<size_t>(capacity)});
+  };
+  const MemoryPool::Block block = MemoryPool::instance().take(length);
+  napi_value buffer = nullptr;
+  if (block.data == nullptr ||
+      napi_create_external_arraybuffer(env, block.data, length, give, reinterpret_cast<void*>(block.length), &buffer) ==
+          napi_ok) {
+    return buffer;
+  }
+  MemoryPool::instance().give(block);
+  return nullptr;
+}
+
 void define(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
   napi_value function;
   if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok) {
@@ -340,6 +360,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define(env, exports, "verifyDigest", call<verify>);
   define(env, exports, "createHash", createHash);
   define(env, exports, "randomBytes", call<random>);
+  define(env, exports, "allocate", allocate);
   define(env, exports, "preferHugePages", call<advise>);
   define(env, exports, "force", call<force>);
   define(env, exports, "threads", call<threads>);

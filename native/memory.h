@@ -1,10 +1,58 @@
 #pragma once
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
 #include "span.h"
 
 namespace sealwax {
 
-// Asks the system to back memory that nothing was written to yet by huge pages; without them, faults of 4 KiB take
-// longer than sealing (bench/engine.ts). Does nothing where there are none.
+// Memory for large results. The system gives out its pages zeroed, one fault at a time, which takes as long as sealing
+// (bench/memory.ts). So what a result no longer needs is kept for the next one, for a second at most.
+//
+// A block holds what its last owner left there. Whoever takes one overwrites all of it that anyone is to see.
+class MemoryPool {
+ public:
+  static constexpr size_t kMaxKept = size_t{128} << 20;
+  // What is in use has a bound too: results of a caller that never lets other events have their turn do not come back.
+  static constexpr size_t kMaxUsed = size_t{256} << 20;
+
+  struct Block {
+    uint8_t* data;
+    size_t length;
+  };
+
+  // Never destroyed: results may outlive static destruction.
+  static MemoryPool& instance();
+
+  // A block of at least `length` bytes, or one without data where there is none to be had.
+  Block take(size_t length);
+  void give(Block block);
+
+  // How many bytes are kept.
+  size_t kept();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Kept {
+    Block block;
+    Clock::time_point since;
+  };
+  MemoryPool();
+  void trim();
+  Block drop(std::vector<Kept>::iterator which);
+
+  const int64_t process_;
+  std::mutex mutex_;
+  std::vector<Kept> kept_;  // the oldest first
+  size_t keptLength_ = 0;
+  size_t usedLength_ = 0;
+  bool trimming_ = false;
+};
+
+// Asks the system to back memory that nothing was written to yet by huge pages. Does nothing where there are none.
 void preferHugePages(MutableSpan memory);
 
 }  // namespace sealwax

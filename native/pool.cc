@@ -2,68 +2,12 @@
 
 #include <algorithm>
 #include <new>
-#include <system_error>
-#include <thread>
 
 #include "cpus.h"
 #include "old-libc.h"
-
-#ifdef _WIN32
-#include <process.h>
-#include <windows.h>
-#else
-#include <dlfcn.h>
-#include <pthread.h>
-#include <signal.h>
-#include <unistd.h>
-#endif
+#include "thread.h"
 
 namespace sealwax {
-namespace {
-
-int64_t processId() {
-#ifdef _WIN32
-  return _getpid();
-#else
-  return getpid();
-#endif
-}
-
-// A worker_thread that ends unloads its addons; the code that pool threads run must stay.
-void stayLoaded() {
-#ifdef _WIN32
-  HMODULE self;
-  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
-                     reinterpret_cast<LPCSTR>(&stayLoaded), &self);
-#else
-  Dl_info self;
-  if (dladdr(reinterpret_cast<void*>(&stayLoaded), &self) != 0) {
-    dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-  }
-#endif
-}
-
-#ifndef _WIN32
-// Signals belong to Node's own threads. A thread inherits the mask of the one that starts it.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
-#else
-class SignalsBlocked {};
-#endif
-
-}  // namespace
 
 struct Pool::Job {
   const std::function<void()>& work;
@@ -77,9 +21,7 @@ Pool& Pool::instance() {
   return *pool;
 }
 
-Pool::Pool() : process_(processId()), available_(std::clamp(availableCpus(), 1U, kMaxThreads)) {
-  stayLoaded();
-}
+Pool::Pool() : process_(processId()), available_(std::clamp(availableCpus(), 1U, kMaxThreads)) {}
 
 unsigned Pool::threads() {
   const std::lock_guard lock(mutex_);
@@ -110,13 +52,9 @@ void Pool::run(unsigned helpers, const std::function<void()>& work) {
   finished_.wait(lock, [&] { return job.running == 0; });
 }
 
+// Where there are no more threads to be had, the calling one does the work with those there are.
 void Pool::start(unsigned helpers) {
-  const SignalsBlocked blocked;
-  try {
-    for (; started_ < helpers; started_++) std::thread([this] { help(); }).detach();
-  } catch (const std::system_error&) {
-    // No more threads to be had: the calling thread does the work, with those there are.
-  }
+  while (started_ < helpers && startThread([this] { help(); })) started_++;
 }
 
 void Pool::help() {

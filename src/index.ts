@@ -144,6 +144,7 @@ export {
 export type { DecryptInput, DecryptOutput } from './message/decrypt'
 export type { EncryptInput, EncryptOutput } from './message/encrypt'
 export { type BodyOutline, type MessageOutline, outlineMessage } from './message/outline'
+export type { OutputMemory } from './message/output'
 export type {
   FileHandleLike,
   OpenedMessage,

@@ -68,6 +68,8 @@ export interface Binding {
   /** 16 times the length of the signature, plus the status. */
   signDigest(curve: number, scalar: Uint8Array, digest: Uint8Array, signature: Uint8Array): number
   verifyDigest(curve: number, point: Uint8Array, digest: Uint8Array, signature: Uint8Array): number
+  /** Memory that may hold what earlier results left; undefined where there is none of this kind to be had. */
+  allocate(length: number): ArrayBuffer | undefined
   preferHugePages(memory: Uint8Array): number
   /** For tests: how many threads share a run, in pieces of how many bytes; 0 for what the machine has and what pays. */
   force(threads: number, grain: number): number

@@ -1,6 +1,7 @@
 import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { isMainThread } from 'node:worker_threads'
 import { allocateSecret, ByteWriter, wipe } from '../bytes'
 import { TAG_LENGTH } from '../format/frame'
 import { maxMessagePlaintext } from '../format/header-layout'
@@ -98,6 +99,9 @@ export class NativeEngine implements Engine {
   }
 
   allocate(length: number): Buffer {
+    // A worker that ends takes its pooled memory along, though it may have sent it to another thread.
+    const pooled = length >= POOLED_LENGTH && isMainThread ? this.binding.allocate(length) : undefined
+    if (pooled) return Buffer.from(transferable(pooled))
     const memory = Buffer.allocUnsafeSlow(length)
     if (length >= HUGE_LENGTH) check(this.binding.preferHugePages(memory))
     return memory
@@ -259,6 +263,14 @@ const ARM_FEATURES: readonly (readonly [name: string, bit: number])[] = [
   ['armv8-aes', 2],
   ['armv8-pmull', 5],
 ]
+
+/** From here on filling fresh memory takes as long as to set up pooled memory (bench/memory.ts). */
+const POOLED_LENGTH = 256 * 1024
+
+/** Node.js forbids to send an addon's memory to a worker. Moved once, it is as good as any. */
+function transferable(memory: ArrayBuffer & { transfer?: () => ArrayBuffer }): ArrayBuffer {
+  return memory.transfer?.() ?? memory
+}
 
 /** From here on there is a huge page of 2 MiB inside, however the memory is aligned. */
 const HUGE_LENGTH = 4 * 1024 * 1024

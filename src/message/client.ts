@@ -3,8 +3,9 @@ import type { NodeMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import { checkInteger, checkOptions } from '../options'
 import { CommitmentPolicy, checkCommitmentPolicy, SignaturePolicy } from '../policies'
-import { type DecryptInput, type DecryptOutput, decrypt } from './decrypt'
-import { type EncryptInput, type EncryptOutput, encrypt } from './encrypt'
+import { type DecryptInput, type DecryptOutput, decrypt, decryptInto } from './decrypt'
+import { type EncryptInput, type EncryptOutput, encrypt, encryptInto } from './encrypt'
+import type { OutputMemory } from './output'
 import { type OpenedMessage, type OpenMessageInput, openMessage, type RandomAccessSource } from './random-access'
 import type { MessageSource } from './source'
 import { type DecryptStreamInput, decryptStream, type EncryptStreamInput, encryptStream } from './streams'
@@ -32,6 +33,25 @@ export interface EncryptClient {
   encrypt(cmm: KeyringNode | NodeMaterialsManager, plaintext: MessageSource, op?: EncryptInput): Promise<EncryptOutput>
 
   /**
+   * As `encrypt`, into memory of the caller's: `result` is the filled start of `output`, and what lies behind it is not
+   * defined. Saves a large message its fresh pages, which cost about as much as the cipher.
+   *
+   * How long a message gets depends on the keyring: give a function, which is called once with the most bytes that it
+   * can take and returns memory for them, or enough memory. `RangeError` says how much it must be; so does memory that
+   * overlaps the plaintext. Memory that is shared with other threads, resizable or detached is a `TypeError`.
+   *
+   * @example
+   * const memory = Buffer.allocUnsafeSlow(80_000_000)
+   * const { result } = await client.encryptInto(keyring, plaintext, memory)
+   */
+  encryptInto(
+    cmm: KeyringNode | NodeMaterialsManager,
+    plaintext: MessageSource,
+    output: OutputMemory,
+    op?: EncryptInput,
+  ): Promise<EncryptOutput>
+
+  /**
    * A stream that takes plaintext and gives the message. Emits `MessageHeader` once, before any data. Memory is bounded
    * whatever the length: at most some batches of 1 MiB and three frames. A chunk is read before its write callback.
    *
@@ -53,6 +73,23 @@ export interface DecryptClient {
    * const { plaintext, messageHeader } = await client.decrypt(keyring, result, { encryptionContext: { purpose: 'demo' } })
    */
   decrypt(cmm: KeyringNode | NodeMaterialsManager, ciphertext: MessageSource, op?: DecryptInput): Promise<DecryptOutput>
+
+  /**
+   * As `decrypt`, into memory of the caller's, as `encryptInto` does it: `plaintext` is the filled start of `output`.
+   * As many bytes as the message has ciphertext are always enough.
+   *
+   * Do not look at `output` before the promise settles: it fills frame by frame. When it rejects, no plaintext is left
+   * there; transfer `output` meanwhile, and whoever has it then has what was authenticated so far.
+   *
+   * @example
+   * const { plaintext } = await client.decryptInto(keyring, message, (length) => memory.subarray(0, length))
+   */
+  decryptInto(
+    cmm: KeyringNode | NodeMaterialsManager,
+    ciphertext: MessageSource,
+    output: OutputMemory,
+    op?: DecryptInput,
+  ): Promise<DecryptOutput>
 
   /**
    * A stream that takes a message and gives plaintext, each frame once it is authenticated. Emits `MessageHeader` once,
@@ -100,6 +137,7 @@ export function buildEncrypt(options?: CommitmentPolicy | Partial<ClientOptions>
   const client = checkClientOptions(options)
   return Object.freeze<EncryptClient>({
     encrypt: (cmm, plaintext, op) => encrypt(client, cmm, plaintext, op),
+    encryptInto: (cmm, plaintext, output, op) => encryptInto(client, cmm, plaintext, output, op),
     encryptStream: (cmm, op) => encryptStream(client, cmm, op),
   })
 }
@@ -109,6 +147,7 @@ export function buildDecrypt(options?: CommitmentPolicy | Partial<ClientOptions>
   const client = checkClientOptions(options)
   return Object.freeze<DecryptClient>({
     decrypt: (cmm, ciphertext, op) => decrypt(client, cmm, ciphertext, op),
+    decryptInto: (cmm, ciphertext, output, op) => decryptInto(client, cmm, ciphertext, output, op),
     decryptStream: (cmm, op) => decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_ALLOW_DECRYPT, op),
     decryptUnsignedMessageStream: (cmm, op) =>
       decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_FORBID_DECRYPT, op),

@@ -11,9 +11,9 @@ import { allowsDecrypt, CommitmentPolicySuites } from '../policies'
 import type { ClientOptions } from './client'
 import { checkEncoding, checkSignal, checkUnchanged } from './encrypt'
 import { MessageOpener } from './opener'
-import { Output } from './output'
+import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { isShort, openShort } from './short'
-import { checkAborted, nextTurn, orAborted, slices } from './slices'
+import { checkAborted, nextTurn, orAborted, slices, turnIsDue } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `decrypt`. */
@@ -39,11 +39,34 @@ export interface DecryptOutput {
 
 const OPTIONS = ['encoding', 'maxBodySize', 'encryptionContext', 'signal'] as const
 
-export async function decrypt(
+/** See {@link DecryptClient.decrypt}. */
+export function decrypt(
   client: Readonly<ClientOptions>,
   source: KeyringNode | NodeMaterialsManager,
   ciphertext: MessageSource,
   op?: DecryptInput,
+): Promise<DecryptOutput> {
+  return open(client, source, ciphertext, op)
+}
+
+/** See {@link DecryptClient.decryptInto}. */
+export async function decryptInto(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  ciphertext: MessageSource,
+  output: OutputMemory,
+  op?: DecryptInput,
+): Promise<DecryptOutput> {
+  checkOutputMemory(output)
+  return await open(client, source, ciphertext, op, output)
+}
+
+async function open(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  ciphertext: MessageSource,
+  op: DecryptInput | undefined,
+  memory?: OutputMemory,
 ): Promise<DecryptOutput> {
   const options = checkDecryptOptions(op)
   const cmm = toMaterialsManager(source)
@@ -59,9 +82,10 @@ export async function decrypt(
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
   try {
     checkUnchanged(bytes, length, 'ciphertext')
-    const [plaintext] = isShort(header, length, options.maxBodySize) ? openShort(header, material, [bytes]) : []
+    const short = memory === undefined && isShort(header, length, options.maxBodySize)
+    const [plaintext] = short ? openShort(header, material, [bytes]) : []
     return {
-      plaintext: plaintext ?? (await openInSlices(header, material, bytes, options)),
+      plaintext: plaintext ?? (await openInSlices(header, material, bytes, options, memory)),
       messageHeader: header.messageHeader,
     }
   } finally {
@@ -75,20 +99,23 @@ async function openInSlices(
   material: NodeDecryptionMaterial,
   bytes: Uint8Array,
   { maxBodySize, signal }: ReturnType<typeof checkDecryptOptions>,
+  memory?: OutputMemory,
 ): Promise<Buffer> {
   const { length } = bytes
   const { contentType, frameLength } = header.messageHeader
   const framed = contentType === ContentType.FRAMED_DATA
   const bodyLength = length - header.bytes.length
-  // Memory of its own: plaintext does not belong in the pool that other buffers share.
-  const output = new Output(getEngine().allocate(maxPlaintextLength(bodyLength, frameLength, framed)))
+  let output: Output | undefined
   let opener: MessageOpener | undefined
   try {
+    // Memory of its own: plaintext does not belong in the pool that small buffers share.
+    const room = maxPlaintextLength(bodyLength, frameLength, framed)
+    output = memory === undefined ? new Output(getEngine().allocate(room)) : outputOver(memory, 0, room, bytes)
     opener = new MessageOpener(header, material, maxBodySize)
     const pieces: Uint8Array[] = []
     const unit = framed ? frameLength + REGULAR_FRAME_OVERHEAD : Math.max(1, bodyLength)
     for (const [start, end] of slices(bodyLength, unit)) {
-      if (start > 0) await nextTurn()
+      if (turnIsDue(end - start)) await nextTurn()
       checkAborted(signal)
       checkUnchanged(bytes, length, 'ciphertext')
       pieces.push(
@@ -98,7 +125,7 @@ async function openInSlices(
     pieces.push(...opener.final())
     return output.join(pieces)
   } catch (error) {
-    output.wipe()
+    output?.wipe()
     throw error
   } finally {
     opener?.dispose()

@@ -9,10 +9,10 @@ import { checkInteger, checkOneOf, checkOptions } from '../options'
 import { CommitmentPolicySuites } from '../policies'
 import { AlgorithmSuiteIdentifier, getSuite } from '../suites'
 import type { ClientOptions } from './client'
-import { Output } from './output'
+import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { MessageSealer } from './sealer'
 import { SHORT_LENGTH, sealShort } from './short'
-import { checkAborted, nextTurn, orAborted, slices } from './slices'
+import { checkAborted, nextTurn, orAborted, slices, turnIsDue } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `encrypt`. */
@@ -42,11 +42,34 @@ const DEFAULT_FRAME_LENGTH = 4096
 const SUITE_IDS = Object.values(AlgorithmSuiteIdentifier).filter((id) => typeof id === 'number')
 const OPTIONS = ['suiteId', 'encryptionContext', 'frameLength', 'plaintextLength', 'encoding', 'signal'] as const
 
-export async function encrypt(
+/** See {@link EncryptClient.encrypt}. */
+export function encrypt(
   client: Readonly<ClientOptions>,
   source: KeyringNode | NodeMaterialsManager,
   plaintext: MessageSource,
   op?: EncryptInput,
+): Promise<EncryptOutput> {
+  return seal(client, source, plaintext, op)
+}
+
+/** See {@link EncryptClient.encryptInto}. */
+export async function encryptInto(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  plaintext: MessageSource,
+  output: OutputMemory,
+  op?: EncryptInput,
+): Promise<EncryptOutput> {
+  checkOutputMemory(output)
+  return await seal(client, source, plaintext, op, output)
+}
+
+async function seal(
+  client: Readonly<ClientOptions>,
+  source: KeyringNode | NodeMaterialsManager,
+  plaintext: MessageSource,
+  op: EncryptInput | undefined,
+  memory?: OutputMemory,
 ): Promise<EncryptOutput> {
   const options = checkEncryptOptions(client, op)
   const cmm = toMaterialsManager(source)
@@ -69,8 +92,9 @@ export async function encrypt(
     : asked)
   try {
     checkUnchanged(bytes, length, 'plaintext')
-    if (length <= SHORT_LENGTH) return sealShort(material, options.frameLength, [bytes])[0]!
-    return await sealInSlices(material, bytes, options)
+    const short = memory === undefined && length <= SHORT_LENGTH
+    if (short) return sealShort(material, options.frameLength, [bytes])[0]!
+    return await sealInSlices(material, bytes, options, memory)
   } finally {
     material.zeroUnencryptedDataKey()
   }
@@ -81,15 +105,17 @@ async function sealInSlices(
   material: NodeEncryptionMaterial,
   bytes: Uint8Array,
   { frameLength, signal }: ReturnType<typeof checkEncryptOptions>,
+  memory?: OutputMemory,
 ): Promise<EncryptOutput> {
   const { length } = bytes
   const sealer = new MessageSealer(material, { frameLength })
   try {
-    const output = new Output(getEngine().allocate(sealer.messageLength(length)))
+    const room = sealer.messageLength(length)
+    const output = memory === undefined ? new Output(getEngine().allocate(room)) : outputOver(memory, room, room, bytes)
     output.allocate(sealer.header.length).set(sealer.header)
     const pieces = [sealer.header]
     for (const [start, end] of slices(length, frameLength)) {
-      if (start > 0) await nextTurn()
+      if (turnIsDue(end - start)) await nextTurn()
       checkAborted(signal)
       checkUnchanged(bytes, length, 'plaintext')
       const slice = bytes.subarray(start, end)

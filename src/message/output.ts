@@ -1,3 +1,6 @@
+import { checkLive } from '../engine/arguments'
+import { describe } from '../options'
+
 /** Gives memory of exactly `length` bytes for the next piece of a result; its content is overwritten. */
 export type Allocate = (length: number) => Uint8Array
 
@@ -25,16 +28,29 @@ export class Slab {
 /** One buffer for a whole result, so that its pieces need no joining. */
 export class Output {
   readonly #buffer: Buffer
+  readonly #room: number
+  readonly #needed: number | undefined
   #length = 0
 
-  /** `buffer` has room for the whole result. */
-  constructor(buffer: Buffer) {
+  /**
+   * `buffer` has room for the whole result. Where it is the caller's, `needed` is how long the result can be, and what
+   * does not fit is refused.
+   */
+  constructor(buffer: Buffer, needed?: number) {
     this.#buffer = buffer
+    this.#room = buffer.length
+    this.#needed = needed
   }
 
   readonly allocate: Allocate = (length) => {
     const start = this.#length
-    if (start + length > this.#buffer.length) return allocateFresh(length)
+    if (this.#buffer.length !== this.#room) {
+      throw new TypeError('the output was resized or transferred while it was being written')
+    }
+    if (start + length > this.#room) {
+      if (this.#needed !== undefined) throw tooShort(this.#needed, this.#room)
+      return allocateFresh(length)
+    }
     this.#length += length
     return this.#buffer.subarray(start, start + length)
   }
@@ -53,6 +69,45 @@ export class Output {
 
   /** Leaves nothing behind after a failure. */
   wipe(): void {
-    this.#buffer.fill(0, 0, this.#length)
+    if (this.#buffer.length === this.#room) this.#buffer.fill(0, 0, this.#length)
   }
+}
+
+/** Where a result goes: the caller's memory, or a function that is told how long the result can be and returns some. */
+export type OutputMemory = Uint8Array | ((length: number) => Uint8Array)
+
+/** Throws `TypeError` for what no result can go to. */
+export function checkOutputMemory(output: unknown): asserts output is OutputMemory {
+  if (typeof output !== 'function') checkMemory(output)
+}
+
+/**
+ * The output over a caller's memory for a result that takes `atLeast` to `atMost` bytes and is made from `input`. Throws
+ * `RangeError` where it is too short or overlaps the input.
+ */
+export function outputOver(memory: OutputMemory, atLeast: number, atMost: number, input: Uint8Array): Output {
+  const output = checkMemory(typeof memory === 'function' ? memory(atMost) : memory)
+  const { byteOffset: start, length } = output
+  if (length < atLeast) throw tooShort(atMost, length)
+  const overlaps = start < input.byteOffset + input.length && input.byteOffset < start + length
+  if (output.buffer === input.buffer && overlaps) throw new RangeError('"output" must not overlap the input')
+  return new Output(output.subarray(0, Math.min(length, atMost)), atMost)
+}
+
+function tooShort(needed: number, length: number): RangeError {
+  return new RangeError(`"output" must be at least ${needed} bytes for this message, got ${length}`)
+}
+
+function checkMemory(output: unknown): Buffer {
+  if (!(output instanceof Uint8Array && ArrayBuffer.isView(output))) {
+    throw new TypeError(`"output" must be a Uint8Array or a function that returns one, got ${describe(output)}`)
+  }
+  if (!(output.buffer instanceof ArrayBuffer)) {
+    throw new TypeError('"output" must not be in shared memory: others would see plaintext before it is authenticated')
+  }
+  if ((output.buffer as { resizable?: boolean }).resizable) {
+    throw new TypeError('"output" must not be resizable: what is cut off could not be wiped')
+  }
+  checkLive(output, 'output')
+  return Buffer.from(output.buffer, output.byteOffset, output.length)
 }

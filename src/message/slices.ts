@@ -18,6 +18,20 @@ export function* slices(
   yield [start, length]
 }
 
+/** How much was done since other events had their turn, whatever the message. */
+let sinceTurn = 0
+
+/**
+ * Whether other events are due for their turn before `length` more bytes are worked on: a caller who awaits one message
+ * after the other would keep the event loop for itself, and memory that is no longer needed would not come back.
+ */
+export function turnIsDue(length: number): boolean {
+  sinceTurn += length
+  if (sinceTurn <= SLICE_LENGTH) return false
+  sinceTurn = length
+  return true
+}
+
 /** Lets other events have their turn. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))

@@ -48,6 +48,7 @@ test('the plain half of native/ knows nothing of Node', () => {
     'pool',
     'random',
     'segments',
+    'thread',
   ]) {
     const source = ['cc', 'h'].map((kind) => readFileSync(join(root, `native/${name}.${kind}`), 'utf8')).join('')
     assert.not.match(source, /napi|node_api/i)

@@ -1,0 +1,68 @@
+#include "memory.h"
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "check.h"
+
+#ifndef _WIN32
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+using namespace sealwax;
+
+int main() {
+  MemoryPool& pool = MemoryPool::instance();
+  constexpr size_t kLength = (size_t{4} << 20) + 123;
+  const MemoryPool::Block first = pool.take(kLength);
+#ifdef _WIN32
+  check(first.data == nullptr, "there is no such memory");
+  return 0;
+#else
+  check(first.data != nullptr && first.length >= kLength, "a block has room");
+  std::memset(first.data, 1, first.length);
+  check(pool.kept() == 0, "nothing is kept at first");
+  pool.give(first);
+  check(pool.kept() == first.length, "a block is kept");
+  check(pool.take(kLength / 2).data != first.data, "much smaller results do not use up a large block");
+  check(pool.take(kLength + first.length).data != first.data, "a block is as long as asked for");
+  const MemoryPool::Block again = pool.take(kLength - kLength / 8);
+  check(again.data == first.data && again.length == first.length && pool.kept() == 0, "a block is used again");
+
+  check(pool.take(MemoryPool::kMaxUsed).data == nullptr, "what is in use has a bound");
+  pool.give(again);
+  for (int i = 0; i < 100; i++) {
+    const MemoryPool::Block block = pool.take(MemoryPool::kMaxKept / 3 * (1 + static_cast<size_t>(i) % 5));
+    check(block.data != nullptr, "what is kept makes way");
+    pool.give(block);
+    check(pool.kept() <= MemoryPool::kMaxKept, "what is kept has a bound");
+  }
+
+  const pid_t child = fork();
+  if (child == 0) _exit(pool.take(kLength).data == nullptr ? 0 : 1);
+  int status = 0;
+  check(waitpid(child, &status, 0) == child && status == 0, "a forked child takes none");
+
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; i++) {
+    threads.emplace_back([&pool, i] {
+      for (int round = 0; round < 200; round++) {
+        const MemoryPool::Block block = pool.take(kLength);
+        if (block.data == nullptr) continue;
+        block.data[0] = static_cast<uint8_t>(i);
+        std::this_thread::yield();
+        check(block.data[0] == i, "a block has one owner");
+        pool.give(block);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+
+  while (pool.kept() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  pool.give(pool.take(kLength));
+  check(pool.kept() > 0, "it works again after it was trimmed");
+  return 0;
+#endif
+}
