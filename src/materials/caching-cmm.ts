@@ -83,7 +83,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
   }
 
   async getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial> {
-    const { plaintextLength, signal: _, ...shared } = request
+    const { plaintextLength } = request
     const cacheable = request.suite?.cacheSafe !== false && plaintextLength !== undefined && plaintextLength >= 0
     // A message past the limit by itself uses no cached key, and leaves the others theirs.
     if (!cacheable || plaintextLength > this.#maxBytes) return await this.#backing.getEncryptionMaterials(request)
@@ -98,6 +98,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     }
     return await this.#flights.get(id, find, async () => {
       // Other messages wait for these materials too: the length of this one, and its end, are not for whoever makes them.
+      const { plaintextLength: _, signal: __, ...shared } = request
       const material = await this.#backing.getEncryptionMaterials(shared)
       return keep(material, NodeEncryptionMaterial, cloneEncryptionMaterial, () =>
         this.#cache.putEncryptionMaterial(id, material, plaintextLength, this.#maxAge),
@@ -112,8 +113,8 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       const entry = this.#cache.getDecryptionMaterial(id)
       return entry ? this.#take(id, entry, false, cloneDecryptionMaterial) : undefined
     }
-    const { signal: _, ...shared } = request
     return await this.#flights.get(id, find, async () => {
+      const { signal: _, ...shared } = request
       const material = await this.#backing.decryptMaterials(shared)
       return keep(material, NodeDecryptionMaterial, cloneDecryptionMaterial, () =>
         this.#cache.putDecryptionMaterial(id, material, this.#maxAge),

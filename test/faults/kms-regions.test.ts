@@ -89,7 +89,7 @@ async function opening(
     if (!(opened instanceof SealwaxError)) assert.ok(opened.plaintext.equals(PLAINTEXT))
     else if (expect === 'refused') assert.ok(opened.errors!.length > 0)
     // Half a second for each that hangs; without that, a third of the time of the message for each.
-    assert.ok(took < (expect === 'right' ? 2 * 500 + 2 * SLACK : timeout + SLACK), `took ${took} ms`)
+    assert.ok(took < (expect === 'right' ? 2 * 500 + SLACK : timeout + SLACK), `took ${took} ms`)
     return { outcome, ...sum(proxies) } as const
   }
   return await withProxies(world, seed, rules, use, { regions: REGIONS })

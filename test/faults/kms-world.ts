@@ -17,7 +17,7 @@ export const JSON_TYPE = { 'content-type': 'application/x-amz-json-1.1' }
 /** For all calls of a message, in milliseconds. */
 export const DEADLINE = 1500
 /** What the machine may add to a deadline: other tests run beside this one. */
-export const SLACK = 2000
+export const SLACK = 5000
 export const FORMS = ['one-shot', 'stream'] as const
 export type Form = (typeof FORMS)[number]
 
