@@ -1,25 +1,23 @@
 import { type Command, Option } from 'commander'
-import { buildClient, type Keyring, SealwaxError } from '../index'
+import { buildClient, SealwaxError } from '../index'
 import {
   Pkcs11AesKeyring,
   type Pkcs11KeyInfo,
-  Pkcs11RsaKeyring,
   Pkcs11Token,
   type Pkcs11TokenInput,
   parsePkcs11Uri,
   type TokenDescription,
 } from '../pkcs11'
 import { UsageError } from './errors'
-import { parseCount } from './options'
+import { addPinOptions, type PinOptions, parseCount } from './options'
 import { print } from './sink'
+import { keyringOf, pinOf, usage } from './token'
 
-interface TokenOptions {
+interface TokenOptions extends PinOptions {
   module?: string
   libraryParameters?: string
   token?: string
   uri?: string
-  pinFile?: string
-  pinFd?: number
 }
 
 interface KeygenOptions extends TokenOptions {
@@ -38,7 +36,9 @@ export function addHsm(program: Command, signal: AbortSignal): void {
   const hsm = program
     .command('hsm')
     .summary('keys in PKCS#11 tokens')
-    .description('Keys in PKCS#11 tokens: HSMs, smart cards, SoftHSM. A PIN comes from a file or a file descriptor.')
+    .description(
+      'Keys in PKCS#11 tokens: HSMs, smart cards, SoftHSM. A PIN comes from a file, a file descriptor, SEALWAX_PIN or the terminal.',
+    )
   tokenOptions(hsm.command('list'))
     .summary('tell the tokens of a module, or the keys of a token')
     .description('Tells the tokens of a module; with a PIN, the AES and RSA keys of one.')
@@ -81,26 +81,22 @@ export function addHsm(program: Command, signal: AbortSignal): void {
 }
 
 function tokenOptions(command: Command): Command {
-  return command
+  return addPinOptions(command)
     .option('--module <file>', 'PKCS#11 module of the token, such as /usr/lib/softhsm/libsofthsm2.so')
     .option('--token <label>', 'the token, by its label')
     .option('--uri <uri>', 'module and token as a PKCS#11 URI (RFC 7512)')
     .option('--library-parameters <text>', 'what the module is initialized with besides; for NSS')
-    .option('--pin-file <file>', 'file with the PIN, that only you can read')
-    .option('--pin-fd <n>', 'file descriptor to read the PIN from', parseCount(0, 1023))
 }
 
 async function withToken<T>(options: TokenOptions, use: (token: Pkcs11Token) => Promise<T>): Promise<T> {
-  const { module, libraryParameters, token: label, uri, pinFile, pinFd } = options
+  const { module, libraryParameters, token: label, uri } = options
   if (module === undefined && uri === undefined) throw new UsageError('name the PKCS#11 module with --module or --uri')
-  if (pinFile !== undefined && pinFd !== undefined) throw new UsageError('the PIN comes from --pin-file or --pin-fd')
   const input: Pkcs11TokenInput = {
     ...(module !== undefined && { module }),
     ...(libraryParameters !== undefined && { libraryParameters }),
     ...(label !== undefined && { token: label }),
     ...(uri !== undefined && { uri }),
-    ...(pinFile !== undefined && { pin: { file: pinFile } }),
-    ...(pinFd !== undefined && { pin: { fd: pinFd } }),
+    ...pinOf(options, uri),
   }
   const token = usage(() => new Pkcs11Token(input))
   try {
@@ -111,36 +107,12 @@ async function withToken<T>(options: TokenOptions, use: (token: Pkcs11Token) => 
 }
 
 async function roundTrip(token: Pkcs11Token, { key, oaepHash }: TestOptions): Promise<string> {
-  const uri = key.startsWith('pkcs11:') ? usage(() => parsePkcs11Uri(key)) : { object: key }
-  const id = 'id' in uri && uri.id ? Buffer.from(uri.id).toString('hex') : undefined
-  const named = (await token.keys()).filter(
-    (each) => (uri.object === undefined || each.label === uri.object) && (id === undefined || each.id === id),
-  )
-  const names = { token, key, keyNamespace: 'sealwax', keyName: 'hsm test' }
-  const isAes = named.some(({ kind }) => kind === 'aes')
-  if (!isAes && !named.some(({ kind }) => kind === 'rsa-private'))
-    throw new SealwaxError('ERR_WRAPPING_KEY', 'the token has no such key that can decrypt')
-  const keyring: Keyring = isAes ? new Pkcs11AesKeyring(names) : new Pkcs11RsaKeyring({ ...names, oaepHash })
+  const keyring = await keyringOf(token, key, { keyNamespace: 'sealwax', keyName: 'hsm test', oaepHash })
   const { encrypt, decrypt } = buildClient()
   const { result } = await encrypt(keyring, 'test', { encryptionContext: { purpose: 'test' } })
   const { plaintext } = await decrypt(keyring, result)
   if (plaintext.toString() !== 'test') throw new SealwaxError('ERR_INTERNAL', 'the message came back changed')
-  return isAes ? 'AES-GCM' : `RSA OAEP, ${oaepHash}`
-}
-
-/** The library's complaint about what stood on the command line. */
-function usage<T>(action: () => T): T {
-  const toUsage = (error: unknown) =>
-    error instanceof TypeError || error instanceof RangeError ? new UsageError(error.message) : error
-  try {
-    const result = action()
-    if (!(result instanceof Promise)) return result
-    return result.catch((error: unknown) => {
-      throw toUsage(error)
-    }) as T
-  } catch (error) {
-    throw toUsage(error)
-  }
+  return keyring instanceof Pkcs11AesKeyring ? 'AES-GCM' : `RSA OAEP, ${oaepHash}`
 }
 
 function linesOfToken({ label, serial, slot, manufacturer, model, initialized, mechanisms }: TokenDescription): string {

@@ -1,5 +1,5 @@
 /**
- * Wrapping keys: of AWS KMS, or from files; never from arguments or the environment, which other programs can see.
+ * Wrapping keys: of AWS KMS, of PKCS#11 tokens, or from files; never from arguments or the environment, which other programs can see.
  *
  * A key file is JSON: { "version": 1, "namespace": "…", "name": "…", "key": "base64 of 16, 24 or 32 bytes" }
  */
@@ -16,8 +16,10 @@ import {
   SealwaxError,
 } from '../index'
 import { fileError, naming, quote, UsageError } from './errors'
+import type { PinOptions } from './options'
+import { isTokenKey, toTokenKeyrings } from './token'
 
-export interface KeyOptions {
+export interface KeyOptions extends PinOptions {
   key?: string[]
   rsaPublicKey?: string
   rsaPrivateKey?: string
@@ -42,9 +44,13 @@ export async function toKeyring(options: KeyOptions): Promise<Keyring> {
   const keyrings: Keyring[] = []
   for (const path of options.key ?? []) keyrings.push(await readKeyFile(path))
   if (options.rsaPublicKey ?? options.rsaPrivateKey) keyrings.push(await toRsaKeyring(options))
-  if (options.wrappingKey ?? options.discovery) keyrings.push(toKmsKeyring(options))
+  const { wrappingKey = [] } = options
+  const kmsKeys = wrappingKey.filter((key) => !isTokenKey(key))
+  if (kmsKeys.length > 0 || options.discovery) keyrings.push(toKmsKeyring(options, kmsKeys))
+  keyrings.push(...(await toTokenKeyrings(wrappingKey.filter(isTokenKey), options)))
   const [generator, ...children] = keyrings
-  if (!generator) throw new UsageError('no key given: name a key file with --key, a KMS key, or an RSA key')
+  if (!generator)
+    throw new UsageError('no key given: name a key file with --key, a KMS key, a key of a PKCS#11 token, or an RSA key')
   return children.length === 0 ? generator : new MultiKeyring({ generator, children })
 }
 
@@ -106,9 +112,8 @@ function parseJson(bytes: Buffer): unknown {
 }
 
 /** Region, credentials and retries are the business of the AWS SDK. */
-function toKmsKeyring(options: KeyOptions): Keyring {
-  const { wrappingKey = [], kmsEndpoint, discovery, discoveryAccount, discoveryPartition = 'aws' } = options
-  const [generatorKeyId, ...keyIds] = wrappingKey
+function toKmsKeyring(options: KeyOptions, [generatorKeyId, ...keyIds]: readonly string[]): Keyring {
+  const { kmsEndpoint, discovery, discoveryAccount, discoveryPartition = 'aws' } = options
   if (discovery && generatorKeyId !== undefined) {
     throw new UsageError('--discovery asks for no particular key: leave out --wrapping-key')
   }

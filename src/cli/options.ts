@@ -13,18 +13,24 @@ export interface CommonOptions extends KeyOptions {
   skipExisting?: true
 }
 
+/** Where the PIN of a token comes from. */
+export interface PinOptions {
+  pinFile?: string
+  pinFd?: number
+}
+
 /** The format's limit. */
 const MAX_FRAME_LENGTH = 2 ** 32 - 1
 const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerCase().replaceAll('_', '-'))
 
 export function addCommonOptions(command: Command, contextHelp: string): Command {
-  return command
+  return addPinOptions(command)
     .option('-o, --output <file>', 'where to write; - for standard output')
     .option('-f, --force', 'replace an existing output file')
     .option('-r, --recursive', 'all files below the folder <input>, into the folder --output')
     .option('--skip-existing', 'with --recursive: leave out files that have their output already')
     .option('-k, --key <file>', 'key file made by keygen; may be given several times', collect)
-    .option('--wrapping-key <arn>', 'AWS KMS key; may be given several times', collect)
+    .option('--wrapping-key <key>', 'AWS KMS key, or pkcs11: URI; may be given several times', collect)
     .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
     .option('-c, --encryption-context <key=value>', `${contextHelp}; may be given several times`, addPair)
     .addOption(
@@ -33,13 +39,19 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
         .default('require-encrypt-require-decrypt'),
     )
     .option('--max-encrypted-data-keys <n>', 'refuse a message with more', parseCount(1, 0xffff))
-    .option('--namespace <text>', 'key namespace of the RSA key')
-    .option('--name <text>', 'key name of the RSA key')
+    .option('--namespace <text>', 'key namespace of the RSA key, or of the key of a token')
+    .option('--name <text>', 'key name of the RSA key, or of the key of a token')
     .addOption(
       new Option('--oaep-hash <hash>', 'hash of RSA OAEP')
         .choices(['sha1', 'sha256', 'sha384', 'sha512'])
         .default('sha256'),
     )
+}
+
+export function addPinOptions(command: Command): Command {
+  return command
+    .option('--pin-file <file>', 'file with the PIN of the PKCS#11 token, that only you can read')
+    .option('--pin-fd <n>', 'file descriptor to read that PIN from', parseCount(0, 1023))
 }
 
 export function clientOf({ commitmentPolicy, maxEncryptedDataKeys }: CommonOptions) {

@@ -1,0 +1,100 @@
+/** Tokens and their keys, as the command line names them. A PIN is never an argument. */
+import { type Keyring, SealwaxError } from '../index'
+import {
+  Pkcs11AesKeyring,
+  Pkcs11RsaKeyring,
+  Pkcs11Token,
+  type Pkcs11TokenInput,
+  type Pkcs11Uri,
+  parsePkcs11Uri,
+} from '../pkcs11'
+import { UsageError } from './errors'
+import type { PinOptions } from './options'
+import { promptSecret } from './prompt'
+
+interface TokenKeyOptions extends PinOptions {
+  namespace?: string
+  name?: string
+  oaepHash: OaepHash
+}
+
+interface TokenKeyNames {
+  keyNamespace: string
+  keyName: string
+  oaepHash: OaepHash
+}
+
+type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
+
+/** Where the PIN comes from: a file, a descriptor, the URI, the environment, or else whoever sits at the terminal. */
+export function pinOf({ pinFile, pinFd }: PinOptions, uri: string | undefined): Pick<Pkcs11TokenInput, 'pin'> {
+  if (pinFile !== undefined && pinFd !== undefined) throw new UsageError('the PIN comes from --pin-file or --pin-fd')
+  if (pinFile !== undefined) return { pin: { file: pinFile } }
+  if (pinFd !== undefined) return { pin: { fd: pinFd } }
+  const parsed = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
+  if (parsed['pin-source'] !== undefined) return {}
+  const pin = process.env.SEALWAX_PIN
+  // The process of the module inherits the environment.
+  delete process.env.SEALWAX_PIN
+  if (pin !== undefined) return { pin: () => pin }
+  const name = parsed.token === undefined ? 'the PKCS#11 token' : JSON.stringify(parsed.token)
+  return { pin: () => promptSecret(`PIN of ${name}: `, 'give --pin-file or --pin-fd') }
+}
+
+export function isTokenKey(wrappingKey: string): boolean {
+  return wrappingKey.startsWith('pkcs11:')
+}
+
+/** Keyrings for the keys that the URIs name. Those of one token share it, and its PIN. */
+export async function toTokenKeyrings(uris: readonly string[], options: TokenKeyOptions): Promise<Keyring[]> {
+  const tokens = new Map<string, Pkcs11Token>()
+  const keyrings: Keyring[] = []
+  for (const uri of uris) {
+    const { object, id: _id, type: _type, ...of } = usage(() => parsePkcs11Uri(uri))
+    const { namespace: keyNamespace = of.token, name: keyName = object, oaepHash } = options
+    if (of['module-path'] === undefined)
+      throw new UsageError('the PKCS#11 URI needs a module: pkcs11:token=…;object=…?module-path=/usr/lib/…')
+    if (keyNamespace === undefined || keyName === undefined)
+      throw new UsageError('a key of a token needs --namespace and --name, or "token" and "object" in its URI')
+    const which = JSON.stringify(of)
+    const token = tokens.get(which) ?? usage(() => new Pkcs11Token({ uri, ...pinOf(options, uri) }))
+    tokens.set(which, token)
+    keyrings.push(await keyringOf(token, uri, { keyNamespace, keyName, oaepHash }))
+  }
+  return keyrings
+}
+
+/** A keyring of the kind that the key has: AES, or RSA. */
+export async function keyringOf(token: Pkcs11Token, key: string, names: TokenKeyNames): Promise<Keyring> {
+  const { oaepHash, ...rest } = names
+  const input = { token, key, ...rest }
+  const isAes = (await kindOf(token, key)) === 'aes'
+  return usage(() => (isAes ? new Pkcs11AesKeyring(input) : new Pkcs11RsaKeyring({ ...input, oaepHash })))
+}
+
+async function kindOf(token: Pkcs11Token, key: string): Promise<'aes' | 'rsa-private'> {
+  const { object, id, type }: Pkcs11Uri = isTokenKey(key) ? usage(() => parsePkcs11Uri(key)) : { object: key }
+  if (type !== undefined) return type === 'secret-key' ? 'aes' : 'rsa-private'
+  const hex = id && Buffer.from(id).toString('hex')
+  const named = (await token.keys()).filter(
+    (each) => (object === undefined || each.label === object) && (hex === undefined || each.id === hex),
+  )
+  if (named.some(({ kind }) => kind === 'aes')) return 'aes'
+  if (named.some(({ kind }) => kind === 'rsa-private')) return 'rsa-private'
+  throw new SealwaxError('ERR_WRAPPING_KEY', 'the token has no such key that can decrypt')
+}
+
+/** The library's complaint about what stood on the command line. */
+export function usage<T>(action: () => T): T {
+  const toUsage = (error: unknown) =>
+    error instanceof TypeError || error instanceof RangeError ? new UsageError(error.message) : error
+  try {
+    const result = action()
+    if (!(result instanceof Promise)) return result
+    return result.catch((error: unknown) => {
+      throw toUsage(error)
+    }) as T
+  } catch (error) {
+    throw toUsage(error)
+  }
+}

@@ -1,0 +1,130 @@
+/** `sealwax encrypt` and `decrypt` with keys of SoftHSM, named by URIs. */
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { openSync, writeFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { command, path, printed, read, sealwax, shell, start, startProgram } from '../cli/cli'
+import { aesTemplate, importKeys, PIN, rsaTemplate, softHsm } from '../support/pkcs11'
+
+const token = softHsm()
+if (token) testCommands(token)
+
+function testCommands(kind: NonNullable<typeof token>): void {
+  const key = randomBytes(32)
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' })
+  importKeys(kind, [
+    aesTemplate('aes', key),
+    aesTemplate('other', randomBytes(32)),
+    rsaTemplate('rsa', createPrivateKey(pem).export({ format: 'jwk' })),
+  ])
+  writeFileSync(path('plain'), 'plaintext')
+  writeFileSync(path('pin'), `${PIN}\n`, { mode: 0o600 })
+  writeFileSync(path('open-pin'), PIN, { mode: 0o644 })
+  writeFileSync(path('key.pem'), pem, { mode: 0o600 })
+  const keyFile = { version: 1, namespace: 'tests', name: 'aes', key: key.toString('base64') }
+  writeFileSync(path('key.json'), JSON.stringify(keyFile), { mode: 0o600 })
+
+  const uri = (object: string, more = '') =>
+    `pkcs11:token=tests;object=${object}?module-path=${kind.input.module}${more}`
+  const withPin = ['--pin-file', 'pin']
+  const wrapping = (object: string) => ['--wrapping-key', uri(object)]
+
+  test('a key file of the same key opens what a token wrote, and the reverse', async () => {
+    const written = await sealwax('encrypt', 'plain', '-o', 'a.sealed', ...wrapping('aes'), ...withPin)
+    assert.is(written.code, 0, written.stderr)
+    assert.is((await sealwax('decrypt', 'a.sealed', '-k', 'key.json', '-o', 'a')).code, 0)
+    assert.is((await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', 'b.sealed')).code, 0)
+    const opened = await sealwax('decrypt', 'b.sealed', ...wrapping('aes'), ...withPin, '-o', 'b')
+    assert.is(opened.code, 0, opened.stderr)
+    for (const name of ['a', 'b']) assert.is(read(name).toString(), 'plaintext')
+  })
+
+  test('an RSA key in a file opens what its half in a token wrote, and the reverse', async () => {
+    const names = ['--namespace', 'us', '--name', 'rsa-key', '--oaep-hash', 'sha1']
+    const inToken = ['--wrapping-key', uri('rsa;type=private'), ...withPin]
+    const inFile = ['--rsa-private-key', 'key.pem']
+    const written = await sealwax('encrypt', 'plain', '-o', 'c.sealed', ...names, ...inToken)
+    assert.is(written.code, 0, written.stderr)
+    for (const [i, from] of [inFile, inToken].entries()) {
+      const { code, stderr } = await sealwax('decrypt', 'c.sealed', ...names, ...from, '-o', `c${i}`)
+      assert.is(code, 0, stderr)
+      assert.is(read(`c${i}`).toString(), 'plaintext')
+    }
+  })
+
+  test('several keys of a token, and a key file, wrap together; each opens', async () => {
+    const all = [...wrapping('aes'), ...wrapping('other'), '-k', 'key.json', '--pin-fd', '3']
+    const stdio = ['ignore', 'pipe', 'pipe', openSync(path('pin'), 'r')] as const
+    const { code, stderr } = await start(['encrypt', 'plain', '-o', 'd.sealed', ...all], { stdio: [...stdio] }).done
+    assert.is(code, 0, stderr)
+    const opened = await sealwax('decrypt', 'd.sealed', ...wrapping('other'), ...withPin, '-o', '-')
+    assert.is(opened.stdout.toString(), 'plaintext', opened.stderr)
+    const { stdout } = await sealwax('inspect', 'd.sealed', '--json')
+    const { encryptedDataKeys } = JSON.parse(stdout.toString()) as { encryptedDataKeys: unknown[] }
+    assert.is(encryptedDataKeys.length, 3)
+  })
+
+  test('the PIN comes from the URI, or the environment, or the terminal', async () => {
+    const source = ['--wrapping-key', uri('aes', `&pin-source=file:${path('pin')}`)]
+    const fromUri = await sealwax('decrypt', 'a.sealed', ...source, '-o', '-')
+    assert.is(fromUri.stdout.toString(), 'plaintext', fromUri.stderr)
+    const env = { ...process.env, SEALWAX_PIN: PIN }
+    const fromEnvironment = await start(['decrypt', 'a.sealed', ...wrapping('aes'), '-o', '-'], { env }).done
+    assert.is(fromEnvironment.stdout.toString(), 'plaintext', fromEnvironment.stderr)
+    const asked = await atTerminal(`${PIN.slice(0, -1)}x\x7f${PIN.slice(-1)}\r`)
+    assert.match(asked.stdout.toString(), /^PIN of "tests": \r\nplaintext$/)
+    assert.is(asked.code, 0)
+  })
+
+  test('Ctrl-C at the prompt, or nothing typed, or the wrong PIN, ends it', async () => {
+    const interrupted = await atTerminal('12\x03')
+    assert.is(interrupted.code, 130, interrupted.stdout.toString())
+    assert.match((await atTerminal('\x04')).stdout.toString(), /no PIN was given \[ERR_WRAPPING_KEY\]/)
+    assert.match((await atTerminal('needle\r')).stdout.toString(), /C_Login with CKR_PIN_INCORRECT/)
+  })
+
+  for (const [args, code, message] of [
+    [['--wrapping-key', uri('aes', '&pin-value=needle')], 2, /"pin-value" is refused/],
+    [['--wrapping-key', 'pkcs11:object=aes'], 2, /needs a module/],
+    [['--wrapping-key', `pkcs11:object=aes?module-path=${kind.input.module}`], 2, /needs --namespace and --name/],
+    [['--wrapping-key', 'pkcs11:objekt=aes'], 2, /an attribute that is not known/],
+    [[...wrapping('none'), ...withPin], 1, /no such key/],
+    [[...wrapping('none;type=secret-key'), ...withPin], 1, /no AES key with the label "none"/],
+    [[...wrapping('aes;type=private'), ...withPin], 1, /no RSA private key/],
+    [[...wrapping('rsa'), ...withPin], 1, /only OAEP with sha1, not sha256/],
+    [[...wrapping('aes'), ...withPin, '--pin-fd', '0'], 2, /--pin-file or --pin-fd/],
+    [[...wrapping('aes'), '--pin-file', 'open-pin'], 1, /open to others/],
+    [['--wrapping-key', 'pkcs11:token=t;object=o?module-path=/nowhere.so', ...withPin], 1, /cannot be loaded/],
+  ] as [string[], number, RegExp][]) {
+    test(`refuses ${args.join(' ')}`, async () => {
+      const { code: actual, stderr } = await sealwax('encrypt', 'plain', '-o', 'refused', ...args)
+      assert.is(actual, code, stderr)
+      assert.match(stderr, message)
+    })
+  }
+
+  test('without a terminal, the missing PIN is told', async () => {
+    const { code, stderr } = await shell(`setsid "$@" encrypt plain -o refused --wrapping-key '${uri('aes')}'`)
+    assert.is(code, 1)
+    assert.match(stderr, /no PIN, and no terminal to ask for it: give --pin-file or --pin-fd/)
+  })
+
+  test('the PIN was never printed', () => {
+    assert.not.match(Buffer.concat(printed).toString(), /needle/)
+  })
+
+  /** Types at the prompt of `decrypt`, once it is there. */
+  async function atTerminal(keys: string) {
+    const line = `'${command.join("' '")}' decrypt a.sealed --wrapping-key '${uri('aes')}' -o -`
+    const { child, done } = startProgram('script', ['-qec', line, '/dev/null'])
+    let seen = ''
+    child.stdout!.on('data', (text) => {
+      if (!seen.includes('PIN of') && `${seen}${text}`.includes('PIN of')) child.stdin!.write(keys)
+      seen += text
+    })
+    return await done
+  }
+}
+
+test.run()
