@@ -32,6 +32,13 @@ export {
   rewrapObject,
 } from './s3/rewrap'
 export type { RewrapKeys } from './s3/rewrap-key'
+export {
+  type RewrapObjectsInput,
+  type RewrapProgress,
+  type RewrapStatus,
+  type RewrapSummary,
+  rewrapObjects,
+} from './s3/rewrap-objects'
 export type { RewrapTarget } from './s3/rewrap-session'
 export { type SealedObject, type SealObjectOptions, sealObject } from './s3/seal-object'
 export {

@@ -71,6 +71,8 @@ export class RewrapSession {
 
   /** Reads what is there now. */
   readonly read = this.#sender(() => this.#copySource)
+  /** Tells what there is. */
+  readonly list = this.#sender(() => undefined)
   /** Reads what was written. */
   readonly readBack = this.#sender(() => this.#serverSide)
   /** Writes, from what is there. */
@@ -116,6 +118,6 @@ export function changed(cause?: unknown): SealwaxError {
   return new SealwaxError('ERR_OBJECT_CHANGED', message, cause === undefined ? {} : { cause })
 }
 
-function aborted({ reason }: AbortSignal): SealwaxError {
+export function aborted({ reason }: AbortSignal): SealwaxError {
   return new SealwaxError('ERR_ABORTED', 'the operation was aborted', { cause: reason })
 }

@@ -65,6 +65,17 @@ export interface RewrapResult {
  */
 export async function rewrapObject(client: S3Sender, input: RewrapObjectInput): Promise<RewrapResult> {
   const { session, keys, dryRun } = checkInput(client, input, OBJECT_OPTIONS)
+  const result = await rewrapStored(session, keys, dryRun)
+  if (result) return result
+  throw notEncrypted()
+}
+
+/** `undefined` for what no S3 Encryption Client wrote. */
+export async function rewrapStored(
+  session: RewrapSession,
+  keys: CheckedRewrapKeys,
+  dryRun: boolean,
+): Promise<RewrapResult | undefined> {
   const head = await headObject(session)
   const stored = parseS3Metadata(head.Metadata ?? {})
   if (!stored || !('encryptedDataKey' in stored)) {
@@ -98,8 +109,12 @@ export async function rewrapInstructionFile(
   const files = { suffix: checkString(suffix, 'suffix'), newSuffix: checkString(newSuffix, 'newSuffix'), dryRun }
   const head = await headObject(session)
   const stored = parseS3Metadata(head.Metadata ?? {})
-  if (!stored || !('encryptedDataKey' in stored)) return await rewrapFile(session, keys, head, stored, files)
-  throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'the object carries its data key itself: use rewrapObject')
+  if (stored && 'encryptedDataKey' in stored) {
+    throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'the object carries its data key itself: use rewrapObject')
+  }
+  const result = await rewrapFile(session, keys, head, stored, files)
+  if (result) return result
+  throw notEncrypted()
 }
 
 const OBJECT_OPTIONS = [...REWRAP_TARGET, ...REWRAP_KEYS, 'dryRun'] as const
@@ -122,8 +137,10 @@ async function rewrapFile(
   head: HeadObjectCommandOutput,
   commitment: S3Commitment | undefined,
   { suffix, newSuffix, dryRun }: { suffix: string; newSuffix: string; dryRun: boolean },
-): Promise<RewrapResult> {
+): Promise<RewrapResult | undefined> {
   const file = await readFile(session, `${session.target.Key}${suffix}`)
+  if (!file && commitment) throw notEncrypted()
+  if (!file) return undefined
   const envelope = await rewrapEnvelope(parseInstructionFile(file.bytes, commitment), keys)
   if (!envelope || dryRun) return resultOf(envelope, 'instruction file', head)
   const { PutObjectCommand } = s3Sdk()
@@ -144,18 +161,22 @@ async function rewrapFile(
 async function readFile(
   session: RewrapSession,
   Key: string,
-): Promise<{ answer: GetObjectCommandOutput; bytes: Uint8Array }> {
+): Promise<{ answer: GetObjectCommandOutput; bytes: Uint8Array } | undefined> {
   const { GetObjectCommand } = s3Sdk()
   try {
     const answer = await session.read(new GetObjectCommand({ ...session.target, Key }))
     return { answer, bytes: await readBody(answer.Body, MAX_INSTRUCTION_FILE_LENGTH) }
   } catch (error) {
-    if ((error as Error).name !== 'NoSuchKey') throw error
-    throw new SealwaxError(
-      'ERR_UNSUPPORTED_FORMAT',
-      'the object was not encrypted by an S3 Encryption Client, or its instruction file is missing',
-    )
+    if ((error as Error).name === 'NoSuchKey') return undefined
+    throw error
   }
+}
+
+function notEncrypted(): SealwaxError {
+  return new SealwaxError(
+    'ERR_UNSUPPORTED_FORMAT',
+    'the object was not encrypted by an S3 Encryption Client, or its instruction file is missing',
+  )
 }
 
 /** The lengths that some clients note stay true. */

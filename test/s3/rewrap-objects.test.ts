@@ -1,0 +1,203 @@
+/** All objects of a bucket get another key, over interruptions of every kind. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { GetObjectCommand, NoSuchBucket, PutObjectCommand } from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  openObject,
+  type RewrapObjectsInput,
+  type RewrapProgress,
+  rewrapObjects,
+  S3RawAesKeyring,
+  sealObject,
+} from '../../src/s3'
+import { openJournal } from '../../src/s3/journal'
+import { rejects } from '../support/expect'
+import { bytes } from '../support/keys'
+import { startS3 } from '../support/s3-server'
+
+const COUNT = 30
+const from = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+const to = new S3RawAesKeyring({ wrappingKey: bytes(32, 77), materialDescription: { key: 'new' } })
+const other = new S3RawAesKeyring({ wrappingKey: bytes(32, 99) })
+const folder = mkdtempSync(join(tmpdir(), 'sealwax-journal-'))
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+let journals = 0
+const newJournal = () => join(folder, `${++journals}.jsonl`)
+const entries = (path: string) =>
+  readFileSync(path, 'utf8')
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => JSON.parse(line) as { Key: string; status: string; code?: string })
+
+async function main(): Promise<void> {
+  const s3 = await startS3()
+  const Bucket = s3.bucket
+  const send = s3.client.send.bind(s3.client)
+  const put = async (Key: string, keyring = from, instructionFile = false) => {
+    const sealed = await sealObject(Buffer.from(Key), keyring, { instructionFile })
+    await send(new PutObjectCommand({ Bucket, Key, Body: sealed.body, Metadata: { ...sealed.metadata } }))
+    if (sealed.instructionFile) {
+      await send(new PutObjectCommand({ Bucket, Key: `${Key}.instruction`, Body: sealed.instructionFile }))
+    }
+  }
+  const keyOf = (i: number) => `objects/${String(i).padStart(3, '0')}`
+  const fill = async () => {
+    for (let i = 0; i < COUNT; i++) await put(keyOf(i))
+  }
+  const isNew = async (Key: string) => {
+    const { Metadata = {}, Body } = await send(new GetObjectCommand({ Bucket, Key }))
+    const body = await Body!.transformToByteArray()
+    return await openObject({ metadata: Metadata, body }, to).then(
+      ({ plaintext }) => Buffer.from(plaintext).toString() === Key,
+      () => false,
+    )
+  }
+  const allNew = async () => {
+    for (let i = 0; i < COUNT; i++) assert.ok(await isNew(keyOf(i)), keyOf(i))
+  }
+  const rewrap = (more: Partial<RewrapObjectsInput> = {}) =>
+    rewrapObjects(s3.client, { Bucket, Prefix: 'objects/', from, to, ...more })
+
+  test('all are done, and what cannot be is told, in order', async () => {
+    await fill()
+    await put('objects/005', other)
+    await put('objects/file', from, true)
+    await send(new PutObjectCommand({ Bucket, Key: 'objects/plain', Body: 'plain' }))
+    await put('elsewhere')
+    const seen: RewrapProgress[] = []
+    const onProgress = (progress: RewrapProgress) => void seen.push(progress)
+    const dry = await rewrap({ dryRun: true })
+    assert.equal(dry, { rewrapped: COUNT, current: 0, skipped: 2, failed: 1, complete: true })
+    assert.not.ok(await isNew(keyOf(0)))
+    const journal = newJournal()
+    const summary = await rewrap({ onProgress, journal })
+    assert.equal(summary, { rewrapped: COUNT, current: 0, skipped: 2, failed: 1, complete: true })
+    const keys = seen.map(({ Key }) => Key)
+    assert.equal(keys, [...keys].sort())
+    assert.equal(
+      entries(journal).map(({ Key }) => Key),
+      keys,
+    )
+    const failure = seen.find(({ status }) => status === 'failed')!
+    assert.is(failure.Key, 'objects/005')
+    assert.is((failure.error as { code?: string }).code, 'ERR_AUTHENTICATION_FAILED')
+    assert.not.ok(await isNew('elsewhere'))
+    assert.equal(await rewrap(), { rewrapped: 0, current: COUNT, skipped: 2, failed: 1, complete: true })
+    // What failed is tried again, and nothing else.
+    await put('objects/005')
+    assert.equal(await rewrap({ journal }), { rewrapped: 1, current: 0, skipped: 0, failed: 0, complete: true })
+    assert.equal(await rewrap({ journal }), { rewrapped: 0, current: 0, skipped: 0, failed: 0, complete: true })
+    await allNew()
+  })
+
+  test('an abort ends it, and the journal takes it up', async () => {
+    await fill()
+    const journal = newJournal()
+    const abort = new AbortController()
+    let seen = 0
+    const onProgress = () => {
+      if (++seen === 10) abort.abort()
+    }
+    await rejects(rewrap({ journal, onProgress, signal: abort.signal }), 'ERR_ABORTED')
+    assert.is(entries(journal).length, 10)
+    const { rewrapped, current, failed } = await rewrap({ journal })
+    assert.is(rewrapped + current + 10, COUNT + 1)
+    assert.is(failed, 0)
+    await allNew()
+  })
+
+  test('kill -9 ends it, and the journal takes it up', async () => {
+    for (const lines of [1, 7, 20]) {
+      await fill()
+      const journal = newJournal()
+      const args = ['--import', pathToFileURL(require.resolve('tsx')).href, join(__dirname, 'rewrap-child.ts')]
+      const child = spawn(process.execPath, [...args, s3.endpoint, Bucket, journal], { stdio: 'ignore' })
+      const watcher = watch(folder, () => {
+        if (existsSync(journal) && readFileSync(journal, 'utf8').split('\n').length > lines + 1) child.kill('SIGKILL')
+      })
+      await once(child, 'exit')
+      watcher.close()
+      const { failed, complete } = await rewrap({ Prefix: undefined, journal })
+      assert.equal([failed, complete], [0, true])
+      await allNew()
+    }
+  })
+
+  test('a journal that is cut anywhere is taken up before the cut', async () => {
+    const path = newJournal()
+    const work = { Bucket, to: 'k' }
+    const journal = await openJournal(path, work)
+    for (const Key of ['a', 'b"\u00fc\n', 'c']) await journal.add({ Key, status: Key === 'a' ? 'failed' : 'rewrapped' })
+    await journal.close()
+    const text = readFileSync(path)
+    const header = text.indexOf('\n') + 1
+    for (let end = header; end <= text.length; end++) {
+      writeFileSync(path, text.subarray(0, end))
+      const again = await openJournal(path, work)
+      const whole = text.subarray(header, end).toString().split('\n').filter(isJson)
+      assert.is(again.last, whole.length === 0 ? undefined : ['a', 'b"\u00fc\n', 'c'][whole.length - 1], `${end}`)
+      assert.equal([...again.failed], whole.length === 0 ? [] : ['a'])
+      await again.add({ Key: 'd', status: 'rewrapped' })
+      await again.close()
+      const third = await openJournal(path, work)
+      assert.is(third.last, 'd', `${end}`)
+      await third.close()
+    }
+    await rejects(openJournal(path, { ...work, to: 'other' }), 'ERR_FILE', /of other work/)
+    await rejects(openJournal(join(folder, 'no/such/folder'), work), 'ERR_FILE')
+  })
+
+  test('the journal holds no secret, and is the work of one key', async () => {
+    await fill()
+    const journal = newJournal()
+    await rewrap({ journal })
+    const text = readFileSync(journal, 'utf8')
+    for (const key of [bytes(32), bytes(32, 77)]) {
+      assert.not.match(text, Buffer.from(key).toString('base64').slice(0, 20))
+    }
+    assert.match(text.split('\n')[0]!, /"to":\{"key":"new"\}/)
+    await rejects(rewrap({ journal, from: to, to: other }), 'ERR_FILE', /of other work/)
+  })
+
+  test('it stops where everything fails', async () => {
+    await fill()
+    const { failed, complete } = await rewrap({
+      from: other,
+      to: new S3RawAesKeyring({ wrappingKey: bytes(32, 3) }),
+      maxFailures: 5,
+    })
+    assert.not.ok(complete)
+    assert.ok(failed >= 5 && failed < 5 + 8, `${failed} failed`)
+  })
+
+  test('wrong options are refused', async () => {
+    await rejects(rewrap({ concurrency: 0 }), RangeError, /"concurrency"/)
+    await rejects(rewrap({ dryRun: true, journal: 'x' }), TypeError, /"journal"/)
+    await rejects(rewrap({ onProgress: 1 as never }), TypeError, /"onProgress"/)
+    await rejects(rewrap({ Key: 'x' } as never), TypeError, /unknown option "Key"/)
+    await rejects(rewrap({ Prefix: 1 as never }), TypeError, /"Prefix"/)
+    await rejects(rewrap({ Bucket: 'none' }), NoSuchBucket)
+  })
+
+  test('the server ends', async () => {
+    await s3.close()
+  })
+  test.run()
+}
+
+function isJson(line: string): boolean {
+  try {
+    return typeof JSON.parse(line) === 'object'
+  } catch {
+    return false
+  }
+}
+
+void main()
