@@ -125,6 +125,31 @@ test('a failure that is no Error is reported as one', async () => {
   assert.instance(error.errors![0], Error)
 })
 
+test('asks strictly one after the other, unless there is a delay after which the next is asked too', async () => {
+  const { result } = await encrypt(b, 'x')
+  class Slow extends Idle {
+    answer = () => {}
+
+    override async _onDecrypt(material: NodeDecryptionMaterial, edks: EncryptedDataKey[]) {
+      await super._onDecrypt(material, edks)
+      await new Promise<void>((resolve) => (this.answer = resolve))
+      return material
+    }
+  }
+  const [slow, next] = [new Slow(), new SpyKeyring()]
+  const patient = decrypt(new MultiKeyringNode({ children: [slow, next, b] }), result)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  assert.is(next.materials.length, 0)
+  slow.answer()
+  assert.is((await patient).plaintext.toString(), 'x')
+  const { plaintext } = await decrypt(new MultiKeyringNode({ children: [slow, b], hedgeDelay: 1 }), result)
+  assert.is(plaintext.toString(), 'x')
+  for (const hedgeDelay of [0, -1, 1.5, 2 ** 31, Infinity]) {
+    throws(() => new MultiKeyringNode({ children: [b], hedgeDelay }), RangeError, /"hedgeDelay"/)
+  }
+  throws(() => new MultiKeyringNode({ children: [b], hedgeDelay: '5' as never }), TypeError, /"hedgeDelay"/)
+})
+
 test('later changes to the input change nothing', async () => {
   const children: KeyringNode[] = [b]
   const keyring = new MultiKeyringNode({ generator: a, children })

@@ -8,7 +8,7 @@ import {
   NodeEncryptionMaterial,
   unwrapDataKey,
 } from '../../src/index'
-import { dataKeyOf } from '../../src/materials/materials'
+import { abandon, adoptDataKey, dataKeyOf, doneSignal } from '../../src/materials/materials'
 import { SignatureKey, VerificationKey } from '../../src/materials/signature'
 import { getSuite } from '../../src/suites'
 import { throws } from '../support/expect'
@@ -121,6 +121,35 @@ test('signing keys go with signed suites, of their curve, once', () => {
   throws(() => material.setSignatureKey(verification as never), TypeError)
   assert.is(material.setSignatureKey(p384).signatureKey, p384)
   throws(() => material.setSignatureKey(p384), 'ERR_INVALID_MATERIALS', /already/)
+})
+
+test('materials tell when nothing more is wanted of keyrings', () => {
+  const [encryption, decryption] = KINDS as [(typeof KINDS)[0], (typeof KINDS)[0]]
+  const set = (one: ReturnType<typeof encryption.make>) => one.setUnencryptedDataKey(bytes(32), { ...DECRYPTED })
+  const cases: [
+    make: typeof encryption.make,
+    change: (one: ReturnType<typeof encryption.make>) => unknown,
+    done: boolean,
+  ][] = [
+    [encryption.make, (one) => one.setUnencryptedDataKey(bytes(32), { ...GENERATED }), false],
+    [encryption.make, (one) => one.zeroUnencryptedDataKey(), true],
+    [encryption.make, abandon, true],
+    [decryption.make, set, true],
+    [decryption.make, (one) => adoptDataKey(one, bytes(32), { ...DECRYPTED }), true],
+    [decryption.make, (one) => one.zeroUnencryptedDataKey(), true],
+    [decryption.make, abandon, true],
+  ]
+  for (const [make, change, done] of cases) {
+    const [early, late] = [make(), make()]
+    const signal = doneSignal(early)
+    assert.not(signal.aborted)
+    change(early)
+    change(late)
+    assert.equal([signal.aborted, doneSignal(late).aborted], [done, done])
+  }
+  const given = decryption.make()
+  abandon(given)
+  assert.ok(set(given).hasValidKey(), 'what comes late is held until it is wiped')
 })
 
 test('unwrapDataKey gives bytes as they are and a copy of a KeyObject', () => {
