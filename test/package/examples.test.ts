@@ -1,14 +1,18 @@
 /** The examples run with the packed package, and do what they say. */
-import { randomBytes } from 'node:crypto'
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { createCipheriv, randomBytes } from 'node:crypto'
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type * as Sealwax from '../../src/index'
+import type * as SealwaxS3 from '../../src/s3'
 import { FakeKms, keyArn } from '../support/kms'
+import { PIN, softHsm } from '../support/pkcs11'
+import { startS3 } from '../support/s3-server'
 import { PEER, pack, ROOT, run, scratchFolder, succeed, writeProject } from './support'
 
 type Handler = (request: object, response: object, next: (error?: unknown) => void) => Promise<void>
@@ -17,10 +21,13 @@ type Event = { request: { code?: string; userAttributes: object } }
 const project = scratchFolder()
 writeProject(project, { dependencies: { sealwax: `file:${pack(project)}` } })
 cpSync(join(ROOT, 'examples'), join(project, 'examples'), { recursive: true })
-const peer = join('node_modules', PEER)
-mkdirSync(dirname(join(project, peer)), { recursive: true })
-symlinkSync(join(ROOT, peer), join(project, peer))
+for (const name of [PEER, '@aws-sdk/client-s3', 'pkcs11js']) {
+  const place = join(project, 'node_modules', name)
+  mkdirSync(dirname(place), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules', name), place)
+}
 const sealwax: typeof Sealwax = require(join(project, 'node_modules/sealwax'))
+const { S3KmsKeyring }: typeof SealwaxS3 = require(join(project, 'node_modules/sealwax/dist/s3'))
 
 const OUTPUTS: Record<string, string> = {
   'message.mjs': 'attack at dawn\n',
@@ -28,6 +35,8 @@ const OUTPUTS: Record<string, string> = {
   'stream-file.mjs': 'the same length\n',
   'migrate.mjs': 'old messages, new reader\nnew messages, old reader\n',
 }
+
+const IMPORTED = ['lambda.mjs', 'middleware.mjs', 's3.mjs', 'ses-mail.mjs']
 
 for (const [name, output] of Object.entries(OUTPUTS)) {
   test(name, () => {
@@ -77,10 +86,74 @@ test('middleware.mjs gives a document to its user alone', async () => {
   }
 })
 
+test('s3.mjs brings back what it uploaded, which S3 has encrypted', async () => {
+  const { uploadAndDownload } = await load<Record<string, (...args: unknown[]) => Promise<string>>>('s3.mjs')
+  const s3 = await startS3()
+  try {
+    const { clientProvider } = new FakeKms()
+    const keyring = new S3KmsKeyring({ keyId: keyArn('1'), clientProvider })
+    const text = await uploadAndDownload!(s3.config, keyring, s3.bucket, 'figures')
+    assert.is(text, 'figures')
+    const { Body } = await s3.client.send(new GetObjectCommand({ Bucket: s3.bucket, Key: 'reports/2026.txt' }))
+    assert.not.match(await Body!.transformToString('latin1'), 'figures')
+  } finally {
+    await s3.close()
+  }
+})
+
+test('ses-mail.mjs reads mail as SES writes it', async () => {
+  const { mailReader } = await load<{ mailReader: (...args: unknown[]) => (event: object) => Promise<void> }>(
+    'ses-mail.mjs',
+  )
+  const s3 = await startS3()
+  const { clientProvider } = new FakeKms()
+  try {
+    // By hand: data key of KMS, the context in the metadata, AES-256-GCM.
+    const EncryptionContext = {
+      'aws:ses:message-id': 'm1',
+      'aws:ses:rule-name': 'r1',
+      'aws:ses:source-account': '111122223333',
+    }
+    const request = { KeyId: keyArn('1'), NumberOfBytes: 32, EncryptionContext }
+    const key = (await clientProvider('us-east-1').generateDataKey(request)) as Record<string, Uint8Array>
+    const iv = randomBytes(12)
+    const cipher = createCipheriv('aes-256-gcm', key.Plaintext!, iv)
+    const sealed = Buffer.concat([cipher.update('Subject: hello'), cipher.final(), cipher.getAuthTag()])
+    const Metadata = {
+      'x-amz-key-v2': Buffer.from(key.CiphertextBlob!).toString('base64'),
+      'x-amz-iv': iv.toString('base64'),
+      'x-amz-matdesc': JSON.stringify(EncryptionContext),
+      'x-amz-wrap-alg': 'kms',
+      'x-amz-cek-alg': 'AES/GCM/NoPadding',
+      'x-amz-tag-len': '128',
+      'x-amz-unencrypted-content-length': '14',
+    }
+    await s3.client.send(new PutObjectCommand({ Bucket: s3.bucket, Key: 'in box/m1', Body: sealed, Metadata }))
+    const mails: string[] = []
+    const receive = async (mail: Uint8Array) => void mails.push(Buffer.from(mail).toString())
+    const handler = mailReader(keyArn('1'), receive, s3.config, clientProvider)
+    await handler({ Records: [{ s3: { bucket: { name: s3.bucket }, object: { key: 'in+box/m1' } } }] })
+    assert.equal(mails, ['Subject: hello'])
+  } finally {
+    await s3.close()
+  }
+})
+
+const hsm = softHsm('example')
+if (hsm)
+  test('hsm.mjs, twice: the key it made is there the second time', () => {
+    const file = join(project, 'pin')
+    writeFileSync(file, PIN, { mode: 0o600 })
+    for (let i = 0; i < 2; i++) {
+      const { stdout, stderr } = run(process.execPath, ['examples/hsm.mjs', hsm.input.module, 'example', file], project)
+      assert.is(stdout, 'known to the token alone\n', stderr)
+    }
+  })
+
 test('every example is tested, and listed', () => {
   const names = readdirSync(join(ROOT, 'examples')).filter((name) => name.endsWith('.mjs'))
   const readme = readFileSync(join(ROOT, 'examples/README.md'), 'utf8')
-  assert.equal(names.sort(), [...Object.keys(OUTPUTS), 'lambda.mjs', 'middleware.mjs'].sort())
+  assert.equal(names.sort(), [...Object.keys(OUTPUTS), ...IMPORTED, 'hsm.mjs'].sort())
   for (const name of names) assert.match(readme, `(${name})`)
 })
 
