@@ -13,6 +13,14 @@ export type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from
 export { CommitmentPolicy } from './policies'
 export type { EncryptionInput } from './s3/call'
 export { S3EncryptionClient } from './s3/client'
+export {
+  type ClientSideProtection,
+  type DescribeObjectInput,
+  describeObject,
+  type ObjectProtection,
+  type ServerSideProtection,
+  type ThreatAnswer,
+} from './s3/describe'
 export { type DownloadObjectInput, type DownloadProgress, downloadObject } from './s3/download'
 export type { GetObjectInput } from './s3/get'
 export {

@@ -27,7 +27,8 @@ const CONTENT_ALGORITHMS = { 1: 'AES/CBC/PKCS5Padding', 2: 'AES/GCM/NoPadding', 
 /** How the data keys of versions 2 and 3 are wrapped today. */
 export const COMMITMENT_WRAPS: ReadonlySet<S3WrapAlgorithm> = new Set(['AES/GCM', 'RSA-OAEP-SHA1', 'kms+context'])
 const VERSION_1_WRAPS: ReadonlySet<S3WrapAlgorithm> = new Set(['AES', 'RSA'])
-const LEGACY_WRAP_ALGORITHMS: ReadonlySet<S3WrapAlgorithm> = new Set([
+/** Ways to wrap a data key that do not bind the content algorithm, or not well. */
+export const LEGACY_WRAP_ALGORITHMS: ReadonlySet<S3WrapAlgorithm> = new Set([
   'AES',
   'RSA',
   'AESWrap',

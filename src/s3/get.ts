@@ -26,7 +26,7 @@ export interface GetObjectInput extends EncryptionInput {
 }
 
 /** What the envelope of an object is read with. */
-export type Reading = Pick<Get, 'input' | 'settings' | 'send'>
+export type Reading = Pick<Get, 'input' | 'send'>
 type Get = Call<GetObjectCommandInput & GetObjectInput, GetObjectCommandOutput>
 
 export async function getObject(call: Get): Promise<GetObjectCommandOutput> {
@@ -117,13 +117,24 @@ async function getAgain(call: Get, first: GetObjectCommandOutput): Promise<GetOb
 
 /** `undefined` for an object that is not encrypted, where the caller accepts such. */
 export async function readEnvelope(
+  call: Reading & Pick<Get, 'settings'>,
+  metadata: S3Metadata,
+  suffix: unknown,
+): Promise<S3Envelope | undefined> {
+  const envelope = await findEnvelope(call, metadata, suffix)
+  if (envelope || call.settings.onPlaintextObject === 'passthrough') return envelope
+  return parseEnvelope(metadata, undefined)
+}
+
+/** `undefined` for an object that is not encrypted. */
+export async function findEnvelope(
   call: Reading,
   metadata: S3Metadata,
   suffix: unknown,
 ): Promise<S3Envelope | undefined> {
   const file = needsInstructionFile(metadata) ? await readInstructionFile(call, suffix) : undefined
   const isPlain = file === undefined && parseS3Metadata(metadata) === undefined
-  return isPlain && call.settings.onPlaintextObject === 'passthrough' ? undefined : parseEnvelope(metadata, file)
+  return isPlain ? undefined : parseEnvelope(metadata, file)
 }
 
 async function readInstructionFile(

@@ -67,7 +67,7 @@ export async function openObject(
   const envelope = parseEnvelope(metadata, instructionFile)
   const contentKey = await openContentKey(envelope, keyring, checked)
   try {
-    return { plaintext: openContent(contentKey, body), ...describeObject(envelope) }
+    return { plaintext: openContent(contentKey, body), ...describeEnvelope(envelope) }
   } finally {
     wipe(contentKey.key)
   }
@@ -93,7 +93,7 @@ export function parseEnvelope(metadata: S3Metadata, instructionFile: Uint8Array 
   throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', problem)
 }
 
-export function describeObject(envelope: S3Envelope): ObjectDescription {
+export function describeEnvelope(envelope: S3Envelope): ObjectDescription {
   const { formatVersion, contentAlgorithm, wrapAlgorithm, materialDescription } = envelope
   return { formatVersion, contentAlgorithm, wrapAlgorithm, materialDescription }
 }
