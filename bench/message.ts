@@ -1,13 +1,12 @@
 /**
- * Whole messages, one-shot: `npx tsx bench/message.ts [part of a case's name] [--json FILE]`.
+ * Whole messages, one-shot: `npx tsx bench/message.ts`, with the options of comparison.ts.
  *
- * Contenders: Sealwax on its two engines, @aws-crypto/client-node, and a careful loop over node:crypto that seals the
- * same frames into one buffer (no header, no key wrapping, no signature: a lower bound of the work in JavaScript).
- * Each runs in its own process and is checked before it is timed: it must open a message of @aws-crypto/client-node,
- * and that library must open its message.
+ * Contenders: Sealwax, also on its other engine; @aws-crypto/client-node; a careful program on node:crypto
+ * that wraps a data key, derives from it and seals the same frames into one buffer (no header, no signature);
+ * and the limit, bare EVP for each frame on as many threads, or SHA-384 alone where the message is signed. Each is checked
+ * before it is timed: it must open a message of @aws-crypto/client-node, and that library must open its message.
  */
-import { createCipheriv, createDecipheriv, createHash } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, hkdfSync, randomBytes } from 'node:crypto'
 import * as peer from '@aws-crypto/client-node'
 import { getEngine, useEngine } from '../src/engine/engine'
 import { nodeEngine } from '../src/engine/node'
@@ -19,73 +18,84 @@ import {
   serializeRegularFrameHeader,
 } from '../src/format/frame'
 import * as sealwax from '../src/index'
-import { answer, childTask, measureInChild, type Sample, sample, showLength, showSpeed } from './contender'
+import { compare } from './comparison'
+import { sample, showLength } from './contender'
+import { bareEvp, buildLimit } from './limit'
 
 interface Case {
   readonly length: number
   readonly frameLength: number
   readonly suiteId: number
   readonly direction: 'encrypt' | 'decrypt'
+  /** Calls that run at the same time. */
+  readonly atOnce: number
 }
 
 const KIB = 1024
 const MIB = 1024 * KIB
-const CONTENDERS = ['sealwax', 'sealwax on node:crypto', 'node:crypto loop', 'client-node'] as const
+const SIGNED = 0x0578
 const SUITES = new Map([
   [0x0178, 'unsigned, no commitment'],
   [0x0478, 'unsigned'],
-  [0x0578, 'signed'],
+  [SIGNED, 'signed'],
 ])
+const SHAPES = [
+  [64, 4 * KIB],
+  [KIB, 4 * KIB],
+  [16 * KIB, 4 * KIB],
+  [MIB, 4 * KIB],
+  [64 * MIB, 4 * KIB],
+  [64 * MIB, 64 * KIB],
+  [64 * MIB, MIB],
+] as const
+/** What the peer would need minutes for, and what one suite shows for all. */
+const LARGE_SHAPE = [1024 * MIB, 4 * KIB] as const
 const POLICY = sealwax.CommitmentPolicy.REQUIRE_ENCRYPT_ALLOW_DECRYPT
+const LOOP_KEY = new Uint8Array(32).fill(8)
+const LOOP_ID = new Uint8Array(32).fill(9)
 const V1_POLICY = sealwax.CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT
 
-function parent(): void {
-  const filter = process.argv[2]?.startsWith('--') ? '' : (process.argv[2] ?? '')
-  const json = process.argv.indexOf('--json')
-  const { openssl, cpu, threads } = getEngine().info()
-  console.log(`Node ${process.version}, ${openssl}, ${cpu.join(' ')}, ${threads} threads\n`)
-  console.log(row('', ...CONTENDERS, 'to client-node', 'to the loop'))
-  const results: unknown[] = []
-  for (const one of cases()) {
-    const name = `${one.direction} ${showLength(one.length)}, frames of ${showLength(one.frameLength)}, ${SUITES.get(one.suiteId)}`
-    if (!name.includes(filter)) continue
-    const samples = CONTENDERS.map((contender) =>
-      // The loop does not sign: beside signed messages it would compare nothing.
-      contender === 'node:crypto loop' && one.suiteId === 0x0578
-        ? undefined
-        : measureInChild<Sample>(__filename, contender, one),
-    )
-    const [ours, , loop, theirs] = samples
-    const ratio = (other: Sample | undefined) => (ours && other ? `${(other.median / ours.median).toFixed(1)}x` : '-')
-    const cells = samples.map((value) => (value ? showSpeed(one.length, value.median) : '-'))
-    console.log(row(name, ...cells, ratio(theirs), ratio(loop)))
-    results.push({
-      name,
-      ...one,
-      samples: Object.fromEntries(CONTENDERS.map((contender, i) => [contender, samples[i]])),
-    })
-  }
-  if (json > 0)
-    writeFileSync(
-      process.argv[json + 1]!,
-      JSON.stringify({ node: process.version, openssl, cpu, threads, results }, null, 1),
-    )
-}
+buildLimit()
+compare<Case>(__filename, {
+  title: 'Messages in one call',
+  about:
+    'A raw AES keyring makes a new data key for each message. By hand, node:crypto does the same without header and signature; the limit seals the frames alone.',
+  contenders: ['sealwax', 'sealwax on node', 'client-node', 'node:crypto', 'limit'],
+  cases: cases(),
+  name: ({ direction, length, frameLength, suiteId, atOnce }) =>
+    `${direction} ${showLength(length)}${atOnce > 1 ? `, ${atOnce} at once` : ''}, frames of ${showLength(frameLength)}, ${SUITES.get(suiteId)}`,
+  bytes: ({ length, atOnce }) => (atOnce > 1 ? 0 : length),
+  series: ({ direction, frameLength, suiteId, atOnce }) =>
+    `${direction}${atOnce > 1 ? `, ${atOnce} at once` : ''}, frames of ${showLength(frameLength)}, ${SUITES.get(suiteId)}`,
+  takesPart: (contender, { suiteId, length, atOnce }) =>
+    // node:crypto by hand does not sign, and neither it nor the limit knows of other calls: there they would compare nothing.
+    !(contender === 'node:crypto' && (suiteId === SIGNED || atOnce > 1)) &&
+    !(contender === 'limit' && (atOnce > 1 || (suiteId === SIGNED && length < MIB))) &&
+    !(contender === 'client-node' && length > 64 * MIB),
+  measure: async (name, { length, frameLength, suiteId, direction, atOnce }, budget) => {
+    const plaintext = pseudoRandom(length)
+    if (name === 'sealwax on node') useEngine(nodeEngine)
+    if (name === 'limit') return sample(limit(frameLength, plaintext, suiteId === SIGNED), budget)
+    const contender =
+      name === 'node:crypto' ? loop(frameLength, plaintext) : library(name, suiteId, frameLength, plaintext)
+    const message = await checked(contender, plaintext, suiteId, frameLength)
+    globalThis.gc?.()
+    const run = direction === 'encrypt' ? () => contender.encrypt() : () => contender.decrypt(message)
+    return sample(atOnce > 1 ? () => Promise.all(Array.from({ length: atOnce }, run)) : run, budget)
+  },
+})
 
 function* cases(): Generator<Case> {
-  const shapes = [
-    [64, 4 * KIB],
-    [KIB, 4 * KIB],
-    [64 * KIB, 4 * KIB],
-    [MIB, 4 * KIB],
-    [64 * MIB, 4 * KIB],
-    [64 * MIB, 64 * KIB],
-    [64 * MIB, MIB],
-  ] as const
   for (const suiteId of SUITES.keys()) {
+    const shapes = suiteId === 0x0478 ? [...SHAPES, LARGE_SHAPE] : SHAPES
     for (const [length, frameLength] of shapes) {
-      for (const direction of ['encrypt', 'decrypt'] as const) yield { length, frameLength, suiteId, direction }
+      for (const direction of ['encrypt', 'decrypt'] as const)
+        yield { length, frameLength, suiteId, direction, atOnce: 1 }
     }
+  }
+  for (const suiteId of [0x0478, SIGNED]) {
+    for (const direction of ['encrypt', 'decrypt'] as const)
+      yield { length: KIB, frameLength: 4 * KIB, suiteId, direction, atOnce: 64 }
   }
 }
 
@@ -94,37 +104,33 @@ interface Contender {
   decrypt(message: Uint8Array): Promise<Uint8Array>
 }
 
-async function child(name: string, { length, frameLength, suiteId, direction }: Case): Promise<void> {
-  const plaintext = pseudoRandom(length)
-  if (name === 'sealwax on node:crypto') useEngine(nodeEngine)
-  const reference = library(peer, suiteId, frameLength, plaintext)
-  let contender: Contender
-  let message: Uint8Array
-  if (name === 'node:crypto loop') {
-    contender = loop(frameLength, plaintext)
-    message = await contender.encrypt()
+/** A message that the contender is to open, when all that it makes and opens has proved right. */
+async function checked(
+  contender: Contender | Loop,
+  plaintext: Uint8Array,
+  suiteId: number,
+  frameLength: number,
+): Promise<Uint8Array> {
+  if ('key' in contender) {
+    const message = await contender.encrypt()
     const expected = Buffer.alloc(message.length)
-    getEngine().sealFrames(
-      { key: LOOP_KEY, messageId: LOOP_ID, frameLength, firstSequenceNumber: 1 },
-      plaintext,
-      true,
-      expected,
-    )
+    const run = { key: contender.key, messageId: LOOP_ID, frameLength, firstSequenceNumber: 1 }
+    getEngine().sealFrames(run, plaintext, true, expected)
     check(expected, message)
     check(await contender.decrypt(message), plaintext)
-  } else {
-    contender = name === 'client-node' ? reference : library(sealwax, suiteId, frameLength, plaintext)
-    message = await reference.encrypt()
-    check(await contender.decrypt(message), plaintext)
-    if (contender !== reference) check(await reference.decrypt(await contender.encrypt()), plaintext)
+    return message
   }
-  globalThis.gc?.()
-  answer(await sample(direction === 'encrypt' ? () => contender.encrypt() : () => contender.decrypt(message)))
+  // Beyond that the other library takes minutes, and the same code has been checked at the lengths below.
+  const judge = plaintext.length > 64 * MIB ? contender : library('client-node', suiteId, frameLength, plaintext)
+  const message = await judge.encrypt()
+  check(await contender.decrypt(message), plaintext)
+  if (judge !== contender) check(await judge.decrypt(await contender.encrypt()), plaintext)
+  return message
 }
 
-function library(module: unknown, suiteId: number, frameLength: number, plaintext: Uint8Array): Contender {
+function library(name: string, suiteId: number, frameLength: number, plaintext: Uint8Array): Contender {
   // The two libraries' types differ in what the bench does not touch.
-  const { buildClient, RawAesKeyringNode } = module as typeof sealwax
+  const { buildClient, RawAesKeyringNode } = (name === 'client-node' ? peer : sealwax) as typeof sealwax
   const client = buildClient(suiteId < 0x0400 ? V1_POLICY : POLICY)
   const keyring = new RawAesKeyringNode({
     keyNamespace: 'bench',
@@ -138,20 +144,40 @@ function library(module: unknown, suiteId: number, frameLength: number, plaintex
   }
 }
 
-const LOOP_KEY = new Uint8Array(32).fill(8)
-const LOOP_ID = new Uint8Array(32).fill(9)
+interface Loop extends Contender {
+  /** The derived key of the last message. */
+  readonly key: Uint8Array
+}
 
-function loop(frameLength: number, plaintext: Uint8Array): Contender {
+/** What a careful program does for a message of its own making: a data key, wrapped; a key and a commitment derived; frames. */
+function loop(frameLength: number, plaintext: Uint8Array): Loop {
   const full = Math.floor(plaintext.length / frameLength)
+  const wrappingKey = createSecretKey(Buffer.alloc(32, 7))
+  const derive = (dataKey: Uint8Array, salt: Uint8Array) => {
+    hkdfSync('sha512', dataKey, salt, 'commitment', 32)
+    return new Uint8Array(hkdfSync('sha512', dataKey, salt, 'key', 32))
+  }
+  let salt: Uint8Array = new Uint8Array(0)
+  let wrapped: Uint8Array = salt
+  let key: Uint8Array = salt
   return {
+    get key() {
+      return key
+    },
     encrypt: async () => {
+      const dataKey = randomBytes(32)
+      salt = randomBytes(32)
+      const iv = randomBytes(12)
+      const wrap = createCipheriv('aes-256-gcm', wrappingKey, iv)
+      wrapped = Buffer.concat([iv, wrap.update(dataKey), wrap.final(), wrap.getAuthTag()])
+      key = derive(dataKey, salt)
       const out = Buffer.allocUnsafeSlow(framesLength(plaintext.length, frameLength, true))
       let at = 0
       for (let number = 1; number <= full + 1; number++) {
         const final = number > full
         const content = plaintext.subarray((number - 1) * frameLength, final ? plaintext.length : number * frameLength)
         const header = final ? serializeFinalFrameHeader(number, content.length) : serializeRegularFrameHeader(number)
-        const cipher = createCipheriv('aes-256-gcm', LOOP_KEY, frameIv(number))
+        const cipher = createCipheriv('aes-256-gcm', key, frameIv(number))
         cipher.setAAD(bodyAad(LOOP_ID, final ? 'final frame' : 'frame', number, content.length))
         out.set(header, at)
         out.set(cipher.update(content), at + header.length)
@@ -162,13 +188,16 @@ function loop(frameLength: number, plaintext: Uint8Array): Contender {
       return out
     },
     decrypt: async (message) => {
+      const unwrap = createDecipheriv('aes-256-gcm', wrappingKey, wrapped.subarray(0, 12))
+      unwrap.setAuthTag(wrapped.subarray(-16))
+      const opened = derive(Buffer.concat([unwrap.update(wrapped.subarray(12, -16)), unwrap.final()]), salt)
       const out = Buffer.allocUnsafeSlow(plaintext.length)
       let at = 0
       for (let number = 1; number <= full + 1; number++) {
         const final = number > full
         const length = final ? plaintext.length - full * frameLength : frameLength
         at += final ? 24 : 16
-        const decipher = createDecipheriv('aes-256-gcm', LOOP_KEY, frameIv(number))
+        const decipher = createDecipheriv('aes-256-gcm', opened, frameIv(number))
         decipher.setAAD(bodyAad(LOOP_ID, final ? 'final frame' : 'frame', number, length))
         decipher.setAuthTag(message.subarray(at + length, at + length + 16))
         out.set(decipher.update(message.subarray(at, at + length)), (number - 1) * frameLength)
@@ -180,6 +209,15 @@ function loop(frameLength: number, plaintext: Uint8Array): Contender {
   }
 }
 
+/** The work that cannot be done without: each frame by bare EVP, or the hash of a signed message. */
+function limit(frameLength: number, plaintext: Uint8Array, signed: boolean): () => void {
+  if (signed) return () => createHash('sha384').update(plaintext).digest()
+  const out = new Uint8Array(plaintext.length + 16)
+  const threads = plaintext.length >= MIB ? getEngine().info().threads : 1
+  const aad = bodyAad(LOOP_ID, 'frame', 1, frameLength)
+  return () => bareEvp(LOOP_KEY, frameIv(1), aad, plaintext, out, threads, frameLength)
+}
+
 function check(actual: Uint8Array, expected: Uint8Array): void {
   if (Buffer.compare(actual, expected) !== 0) throw new Error('wrong bytes')
 }
@@ -188,11 +226,3 @@ function pseudoRandom(length: number): Buffer {
   const seed = createHash('sha256').update('bench').digest()
   return createCipheriv('aes-256-ctr', seed, Buffer.alloc(16)).update(Buffer.alloc(length))
 }
-
-function row(name: string, ...cells: string[]): string {
-  return name.padEnd(62) + cells.map((cell) => cell.padStart(24)).join('')
-}
-
-const task = childTask<Case>()
-if (task) child(task.contender, task.task)
-else parent()

@@ -1,5 +1,5 @@
 /**
- * Streams: `npx tsx bench/stream.ts [GiB, default 1] [part of a case's name] [--directory DIR] [--chunk KiB] [--memory]`.
+ * Streams: `npx tsx bench/stream.ts [GiB, default 1] [part of a case's name] [--directory DIR] [--chunk KiB] [--memory] [--json FILE] [--node BINARY] [--quick]`.
  *
  * Every contender is one pipeline in its own process, from a file (`createReadStream`, 64 KiB at a time, Node's default;
  * `--chunk` for another length, `--memory` for a source that takes no time) to a sink that counts. Contenders: no stream
@@ -18,6 +18,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -29,6 +30,7 @@ import { pipeline } from 'node:stream/promises'
 import * as peer from '@aws-crypto/client-node'
 import { getEngine } from '../src/engine/engine'
 import * as sealwax from '../src/index'
+import { type Finding, type Findings, option } from './comparison'
 import { answer, childTask, measureInChild, showLength } from './contender'
 import { LoopOpener, LoopSealer } from './stream-loop'
 
@@ -65,19 +67,19 @@ const CONTENDERS = ['no encryption', 'sealwax', 'node:crypto', 'client-node'] as
 type Contender = (typeof CONTENDERS)[number]
 
 function parent(): void {
-  const length = Math.round(Number(/^[\d.]+$/.exec(process.argv[2] ?? '')?.[0] ?? 1) * 1024) * MIB
+  const gigabytes = /^[\d.]+$/.exec(process.argv[2] ?? '')?.[0] ?? (process.argv.includes('--quick') ? 0.25 : 1)
+  const length = Math.round(Number(gigabytes) * 1024) * MIB
   const filter = process.argv.slice(2).find((arg) => /^(en|de)crypt/.test(arg)) ?? ''
-  const option = (name: string, otherwise: string) => {
-    const at = process.argv.indexOf(name)
-    return at < 0 ? otherwise : process.argv[at + 1]!
-  }
-  const directory = mkdtempSync(join(option('--directory', tmpdir()), 'sealwax-bench-'))
-  const chunkLength = Number(option('--chunk', '64')) * KIB
+  const directory = mkdtempSync(join(option('--directory') ?? tmpdir(), 'sealwax-bench-'))
+  const chunkLength = Number(option('--chunk') ?? 64) * KIB
   const memory = process.argv.includes('--memory')
   const { openssl, cpu, threads } = getEngine().info()
   console.log(`Node ${process.version}, ${openssl}, ${cpu.join(' ')}, ${threads} threads`)
   console.log(`${showLength(length)} from ${memory ? 'memory' : 'a file'}, ${showLength(chunkLength)} at a time\n`)
   const sha384 = hashAlone()
+  const title = 'Streams'
+  const about = `${showLength(length)} from a file through a pipeline to a sink that counts; the whole process's peak memory.`
+  const results: Finding[] = []
   console.log(row('', ...CONTENDERS, 'to bare', 'to loop', 'to peer', 'by CPU', 'memory', 'block'))
   try {
     const plain = writePlaintext(join(directory, 'plain'), length)
@@ -89,6 +91,13 @@ function parent(): void {
         const input = contender === 'client-node' ? few : plain
         return measure(contender, { ...one, plain: input, sealed: join(directory, 'sealed'), chunkLength, memory })
       })
+      const samples = CONTENDERS.flatMap((contender, i) => {
+        const run = runs[i]
+        if (!run) return []
+        const time = length / 1000 / run.speed
+        return [[contender, { median: time, low: time, high: time, memory: run.peak }] as const]
+      })
+      results.push({ name, series: name, bytes: length, samples: Object.fromEntries(samples) })
       const [bare, ours, loop, theirs] = runs.map(
         (run) => run ?? { speed: Number.NaN, cpu: Number.NaN, peak: 0, block: 0 },
       )
@@ -108,6 +117,8 @@ function parent(): void {
         ),
       )
     }
+    const json = option('--json')
+    if (json) writeFileSync(json, JSON.stringify({ title, about, contenders: CONTENDERS, results } satisfies Findings))
     console.log(`\nSHA-384 alone, the bound of signed messages: ${sha384.toFixed(0)} MB/s`)
   } finally {
     rmSync(directory, { recursive: true })
@@ -123,7 +134,8 @@ function* cases(): Generator<Case> {
 }
 
 function measure(contender: Contender, task: Omit<Task, 'step'>): Run | undefined {
-  const child = <T>(step: Task['step']) => measureInChild<T>(__filename, contender, { ...task, step })
+  const child = <T>(step: Task['step']) =>
+    measureInChild<T>(__filename, contender, { ...task, step }, option('--node') ?? process.execPath)
   if (!child('prepare')) return undefined
   const runs = Array.from({ length: RUNS }, () => child<Run>('run')).filter((run) => run !== undefined)
   return runs.sort((a, b) => a.speed - b.speed)[runs.length >> 1]
