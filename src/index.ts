@@ -143,6 +143,7 @@ export {
 } from './message/client'
 export type { DecryptInput, DecryptOutput } from './message/decrypt'
 export type { EncryptInput, EncryptOutput } from './message/encrypt'
+export type { DecryptManyInput, EncryptManyInput } from './message/many'
 export { type BodyOutline, type MessageOutline, outlineMessage } from './message/outline'
 export type { OutputMemory } from './message/output'
 export type {

@@ -5,6 +5,7 @@ import { checkInteger, checkOptions } from '../options'
 import { CommitmentPolicy, checkCommitmentPolicy, SignaturePolicy } from '../policies'
 import { type DecryptInput, type DecryptOutput, decrypt, decryptInto } from './decrypt'
 import { type EncryptInput, type EncryptOutput, encrypt, encryptInto } from './encrypt'
+import { type DecryptManyInput, decryptMany, type EncryptManyInput, encryptMany } from './many'
 import type { OutputMemory } from './output'
 import { type OpenedMessage, type OpenMessageInput, openMessage, type RandomAccessSource } from './random-access'
 import type { MessageSource } from './source'
@@ -52,6 +53,26 @@ export interface EncryptClient {
   ): Promise<EncryptOutput>
 
   /**
+   * Encrypts many plaintexts, each as a message of its own, some times faster than as many calls of `encrypt`. Resolves to
+   * one result for each, in their order and in the shape of `Promise.allSettled`: a record that fails fails alone. Rejects
+   * only for wrong options, and with `ERR_ABORTED`.
+   *
+   * With a keyring, suites that derive keys use one data key, one set of encrypted data keys and one signature key for the
+   * whole call; each message has a message ID of its own, and so a key of its own. With a caching or other materials
+   * manager each record asks it for materials, so that its limits hold exactly. The messages of a call share memory:
+   * copy what is to be kept long.
+   *
+   * @example
+   * const [one] = await client.encryptMany(keyring, ['one', 'two'])
+   * if (one.status === 'fulfilled') store(one.value.result)
+   */
+  encryptMany(
+    cmm: KeyringNode | NodeMaterialsManager,
+    plaintexts: readonly (Uint8Array | string)[],
+    op?: EncryptManyInput,
+  ): Promise<PromiseSettledResult<EncryptOutput>[]>
+
+  /**
    * A stream that takes plaintext and gives the message. Emits `MessageHeader` once, before any data. Memory is bounded
    * whatever the length: at most some batches of 1 MiB and three frames. A chunk is read before its write callback.
    *
@@ -90,6 +111,23 @@ export interface DecryptClient {
     output: OutputMemory,
     op?: DecryptInput,
   ): Promise<DecryptOutput>
+
+  /**
+   * Decrypts many messages. Resolves to one result for each, in their order and in the shape of `Promise.allSettled`:
+   * nothing of a record that fails is released, and it fails alone. Rejects only for wrong options, and with `ERR_ABORTED`.
+   *
+   * Messages that one call of `encryptMany` made with a keyring have the same encrypted data keys: one unwrap serves them
+   * all, and where it fails, all of them fail with its error. The plaintexts of a call share memory.
+   *
+   * @example
+   * const [one] = await client.decryptMany(keyring, messages)
+   * if (one.status === 'fulfilled') use(one.value.plaintext)
+   */
+  decryptMany(
+    cmm: KeyringNode | NodeMaterialsManager,
+    ciphertexts: readonly (Uint8Array | string)[],
+    op?: DecryptManyInput,
+  ): Promise<PromiseSettledResult<DecryptOutput>[]>
 
   /**
    * A stream that takes a message and gives plaintext, each frame once it is authenticated. Emits `MessageHeader` once,
@@ -138,6 +176,7 @@ export function buildEncrypt(options?: CommitmentPolicy | Partial<ClientOptions>
   return Object.freeze<EncryptClient>({
     encrypt: (cmm, plaintext, op) => encrypt(client, cmm, plaintext, op),
     encryptInto: (cmm, plaintext, output, op) => encryptInto(client, cmm, plaintext, output, op),
+    encryptMany: (cmm, plaintexts, op) => encryptMany(client, cmm, plaintexts, op),
     encryptStream: (cmm, op) => encryptStream(client, cmm, op),
   })
 }
@@ -148,6 +187,7 @@ export function buildDecrypt(options?: CommitmentPolicy | Partial<ClientOptions>
   return Object.freeze<DecryptClient>({
     decrypt: (cmm, ciphertext, op) => decrypt(client, cmm, ciphertext, op),
     decryptInto: (cmm, ciphertext, output, op) => decryptInto(client, cmm, ciphertext, output, op),
+    decryptMany: (cmm, ciphertexts, op) => decryptMany(client, cmm, ciphertexts, op),
     decryptStream: (cmm, op) => decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_ALLOW_DECRYPT, op),
     decryptUnsignedMessageStream: (cmm, op) =>
       decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_FORBID_DECRYPT, op),

@@ -2,7 +2,13 @@ import { checkEncryptionContext, type EncryptionContext } from '../encryption-co
 import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { maxPlaintextLength, REGULAR_FRAME_OVERHEAD } from '../format/frame'
-import { ContentType, type MessageHeader, type ParsedHeader, parseHeader } from '../format/message-header'
+import {
+  ContentType,
+  type HeaderLimits,
+  type MessageHeader,
+  type ParsedHeader,
+  parseHeader,
+} from '../format/message-header'
 import { type NodeMaterialsManager, requestDecryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial } from '../materials/materials'
@@ -76,9 +82,7 @@ async function open(
     (await readStream(ciphertext, { ...options, problem: 'Unsupported ciphertext format.' }))
   const length = bytes.length
 
-  const header = parseHeader(bytes, {
-    ...(client.maxEncryptedDataKeys && { maxEncryptedDataKeys: client.maxEncryptedDataKeys }),
-  })
+  const header = parseHeader(bytes, limitsOf(client))
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
   try {
     checkUnchanged(bytes, length, 'ciphertext')
@@ -94,7 +98,7 @@ async function open(
 }
 
 /** Opens any message, and says what is wrong with one that does not open; other events have their turn meanwhile. */
-async function openInSlices(
+export async function openInSlices(
   header: ParsedHeader,
   material: NodeDecryptionMaterial,
   bytes: Uint8Array,
@@ -130,6 +134,11 @@ async function openInSlices(
   } finally {
     opener?.dispose()
   }
+}
+
+/** What a client allows a header to hold. */
+export function limitsOf({ maxEncryptedDataKeys }: Readonly<ClientOptions>): HeaderLimits {
+  return maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {}
 }
 
 /** Checks the options once, before anything is read, and fills in the defaults. */

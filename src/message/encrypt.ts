@@ -101,7 +101,7 @@ async function seal(
 }
 
 /** Seals a message of any length; other events have their turn meanwhile. */
-async function sealInSlices(
+export async function sealInSlices(
   material: NodeEncryptionMaterial,
   bytes: Uint8Array,
   { frameLength, signal }: ReturnType<typeof checkEncryptOptions>,
@@ -129,7 +129,11 @@ async function sealInSlices(
 
 /** Throws `TypeError` where a caller's memory was resized or taken away while it waited. */
 export function checkUnchanged(bytes: Uint8Array, length: number, what: string): void {
-  if (bytes.length !== length) throw new TypeError(`the ${what} was resized or transferred while it was in use`)
+  if (bytes.length !== length) throw changed(what)
+}
+
+export function changed(what: string): TypeError {
+  return new TypeError(`the ${what} was resized or transferred while it was in use`)
 }
 
 /** Checks the options once, before anything is asked of a keyring, and fills in the defaults. */

@@ -2,50 +2,31 @@ import { type EncryptionContext, serializeContext, splitContext } from '../encry
 import { IV_LENGTH } from '../format/frame'
 import { ContentType, type MessageHeader } from '../format/message-header'
 import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
+import type { NodeAlgorithmSuite } from '../suites'
 
 type Material = NodeEncryptionMaterial | NodeDecryptionMaterial
 
 /** What the headers of messages under the same materials have in common. */
-export interface HeaderFields {
-  readonly material: NodeEncryptionMaterial
-  readonly encryptionContext: Readonly<EncryptionContext>
-  readonly encryptedDataKeys: MessageHeader['encryptedDataKeys']
-  readonly frameLength: number
-}
+export type HeaderFields = Pick<MessageHeader, 'encryptionContext' | 'encryptedDataKeys' | 'frameLength'>
 
 export function headerFields(material: NodeEncryptionMaterial, frameLength: number): HeaderFields {
   const encryptedDataKeys = Object.freeze(material.encryptedDataKeys)
-  return { material, encryptionContext: storedContext(material), encryptedDataKeys, frameLength }
+  return { encryptionContext: storedContext(material), encryptedDataKeys, frameLength }
 }
 
-/** The header of one message; it keeps `messageId` and `commitment`, which only suites that commit have. */
-export function newHeader(fields: HeaderFields, messageId: Buffer, commitment: Buffer): MessageHeader {
-  const { encryptionContext, encryptedDataKeys, frameLength } = fields
-  const { id: suiteId, messageFormat } = fields.material.suite
+/** The header of one framed message; it keeps `messageId` and `commitment`, which only suites that commit have. */
+export function newHeader(
+  { id: suiteId, messageFormat }: NodeAlgorithmSuite,
+  { encryptionContext, encryptedDataKeys, frameLength }: HeaderFields,
+  messageId: Buffer,
+  commitment: Buffer,
+): MessageHeader {
   const contentType = ContentType.FRAMED_DATA
+  const fields = { suiteId, messageId, encryptionContext, encryptedDataKeys, contentType, frameLength }
   return Object.freeze<MessageHeader>(
     messageFormat === 2
-      ? {
-          version: 2,
-          suiteId,
-          messageId,
-          encryptionContext,
-          encryptedDataKeys,
-          contentType,
-          frameLength,
-          suiteData: commitment,
-        }
-      : {
-          version: 1,
-          type: 0x80,
-          suiteId,
-          messageId,
-          encryptionContext,
-          encryptedDataKeys,
-          contentType,
-          frameLength,
-          headerIvLength: IV_LENGTH,
-        },
+      ? { version: 2, ...fields, suiteData: commitment }
+      : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
   )
 }
 

@@ -60,6 +60,7 @@ export class MessageSealer {
     const { key, commitment } = deriveMessageKeys(this.#engine, suite, dataKeyOf(material), messageId)
     this.#key = key
     this.messageHeader = newHeader(
+      suite,
       headerFields(material, frameLength),
       Buffer.from(messageId),
       Buffer.from(commitment ?? EMPTY),

@@ -4,7 +4,7 @@
  */
 import { readU16, wipe } from '../bytes'
 import { getEngine, type MessageRun } from '../engine/engine'
-import { maxMessagePlaintext, messageLength } from '../format/header-layout'
+import { COMMITMENT_LENGTH, maxMessagePlaintext, messageLength } from '../format/header-layout'
 import { FOOTER_HEADER_LENGTH, serializeFooter } from '../format/message-footer'
 import { ContentType, type ParsedHeader, serializeHeaderBody } from '../format/message-header'
 import { dataKeyOf, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
@@ -15,7 +15,6 @@ import { headerFields, newHeader, unstoredContext } from './header'
 export const SHORT_LENGTH = 64 * 1024
 /** A message this small may lie in the pool that small buffers share: it is not secret. */
 const SMALL = 4096
-const COMMITMENT_LENGTH = 32
 
 /** Seals each plaintext as a message of its own. They share the materials, which stay their owner's, and memory. */
 export function sealShort(
@@ -34,6 +33,7 @@ export function sealShort(
   const fields = headerFields(material, frameLength)
   const headers = plaintexts.map((_, i) =>
     newHeader(
+      suite,
       fields,
       messageIds.subarray(i * idLength, (i + 1) * idLength),
       own.subarray(count * idLength + i * COMMITMENT_LENGTH, count * idLength + (i + 1) * COMMITMENT_LENGTH),
