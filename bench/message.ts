@@ -1,7 +1,8 @@
 /**
  * Whole messages, one-shot: `npx tsx bench/message.ts`, with the options of comparison.ts.
  *
- * Contenders: Sealwax, also on its other engine; @aws-crypto/client-node; a careful program on node:crypto
+ * Contenders: Sealwax, also by `encryptInto` and `decryptInto` in memory that is used again, and on its other engine;
+ * @aws-crypto/client-node; a careful program on node:crypto
  * that wraps a data key, derives from it and seals the same frames into one buffer (no header, no signature);
  * and the limit, bare EVP for each frame on as many threads, or SHA-384 alone where the message is signed. Each is checked
  * before it is timed: it must open a message of @aws-crypto/client-node, and that library must open its message.
@@ -60,7 +61,7 @@ compare<Case>(__filename, {
   title: 'Messages in one call',
   about:
     'A raw AES keyring makes a new data key for each message. By hand, node:crypto does the same without header and signature; the limit seals the frames alone.',
-  contenders: ['sealwax', 'sealwax on node', 'client-node', 'node:crypto', 'limit'],
+  contenders: ['sealwax', 'sealwax into', 'sealwax on node', 'client-node', 'node:crypto', 'limit'],
   cases: cases(),
   name: ({ direction, length, frameLength, suiteId, atOnce }) =>
     `${direction} ${showLength(length)}${atOnce > 1 ? `, ${atOnce} at once` : ''}, frames of ${showLength(frameLength)}, ${SUITES.get(suiteId)}`,
@@ -70,6 +71,7 @@ compare<Case>(__filename, {
   takesPart: (contender, { suiteId, length, atOnce }) =>
     // node:crypto by hand does not sign, and neither it nor the limit knows of other calls: there they would compare nothing.
     !(contender === 'node:crypto' && (suiteId === SIGNED || atOnce > 1)) &&
+    !(contender === 'sealwax into' && (atOnce > 1 || length < MIB)) &&
     !(contender === 'limit' && (atOnce > 1 || (suiteId === SIGNED && length < MIB))) &&
     !(contender === 'client-node' && length > 64 * MIB),
   measure: async (name, { length, frameLength, suiteId, direction, atOnce }, budget) => {
@@ -138,6 +140,14 @@ function library(name: string, suiteId: number, frameLength: number, plaintext: 
     unencryptedMasterKey: new Uint8Array(32).fill(7),
     wrappingSuite: sealwax.RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
   })
+  if (name === 'sealwax into') {
+    const sealed = Buffer.alloc(framesLength(plaintext.length, frameLength, true) + 1000)
+    const opened = Buffer.alloc(plaintext.length)
+    return {
+      encrypt: async () => (await client.encryptInto(keyring, plaintext, sealed, { suiteId, frameLength })).result,
+      decrypt: async (message) => (await client.decryptInto(keyring, message, opened)).plaintext,
+    }
+  }
   return {
     encrypt: async () => (await client.encrypt(keyring, plaintext, { suiteId, frameLength })).result,
     decrypt: async (message) => (await client.decrypt(keyring, message)).plaintext,
