@@ -102,6 +102,8 @@ const ROWS: Readonly<Record<string, Row>> = {
       ...ENCRYPTION,
       [{ Plaintext: Buffer.alloc(4097) }, 'ValidationException'],
       [{ Plaintext: Buffer.alloc(0) }, 'ValidationException'],
+      [{ Plaintext: Buffer.alloc(50_000) }, 'RequestEntityTooLargeException'],
+      [{ Plaintext: Buffer.alloc(10 << 20) }, 'RequestEntityTooLargeException'],
       [{ EncryptionAlgorithm: 'RSAES_OAEP_SHA_256' }, 'InvalidKeyUsageException'],
       [{ EncryptionAlgorithm: 'ROT13' }, 'ValidationException'],
     ],
