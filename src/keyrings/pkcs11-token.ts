@@ -74,8 +74,8 @@ export class Pkcs11Token {
   readonly #sessions: { readonly cap: number; readonly readWrite: boolean }
   readonly #timeout: number
   #opened: OpenedToken | undefined
-  /** Settles when a host that could not be used is gone. */
-  #released: Promise<void> | undefined
+  /** Hosts of this token that may not have ended yet. */
+  readonly #hosts = new Set<ModuleHost>()
   #closed = false
 
   constructor(input: Pkcs11TokenInput) {
@@ -180,9 +180,8 @@ export class Pkcs11Token {
   /** Closes the sessions and ends the process of the module, unless other tokens of it are in use. */
   async close(): Promise<void> {
     this.#closed = true
-    const host = this.#opened?.host
     this.#opened = undefined
-    await Promise.all([this.#released, host?.release(this)])
+    await Promise.all([...this.#hosts].map(async (host) => await this.#release(host)))
   }
 
   /** @internal One operation with a key. `undefined` where the token says that it cannot decrypt this. */
@@ -223,6 +222,7 @@ export class Pkcs11Token {
       } catch (error) {
         if (!(error instanceof TokenError && error.lost)) throw error
         opened.host.retire()
+        void this.#release(opened.host)
         if (left <= 1) throw error
       }
     }
@@ -232,13 +232,19 @@ export class Pkcs11Token {
     if (this.#opened && !this.#opened.host.retired) return this.#opened
     const host = ModuleHost.of(this.#input, this.#sessions.cap)
     host.retain(this)
+    this.#hosts.add(host)
     const opened = new OpenedToken(host, this.#logIn(host))
     opened.token.catch(() => {
       if (this.#opened === opened) this.#opened = undefined
-      this.#released = host.release(this)
+      void this.#release(host)
     })
     this.#opened = opened
     return opened
+  }
+
+  async #release(host: ModuleHost): Promise<void> {
+    await host.release(this)
+    this.#hosts.delete(host)
   }
 
   /** One login at a time for each token, whoever asks for it: what one learns of the PIN holds for the others. */

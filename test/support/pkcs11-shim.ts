@@ -64,6 +64,16 @@ export class Shim {
     return this.#word(HEAD + FUNCTIONS.indexOf(name))
   }
 
+  /** Calls of all functions. */
+  get allCalls(): number {
+    return FUNCTIONS.reduce((sum, name) => sum + this.calls(name), 0)
+  }
+
+  /** Whether the fault, of one call, has not come yet. */
+  get pending(): boolean {
+    return this.#word(1) > 0
+  }
+
   get sessions(): number {
     return this.#word(5)
   }

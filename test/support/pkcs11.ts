@@ -75,7 +75,10 @@ export function openToken({ input }: { input: TestToken['input'] }, more: Pkcs11
 }
 
 /** Puts keys of known value into a token: what no HSM would allow without a ceremony. */
-export function importKeys({ input }: TestToken, templates: readonly (readonly pkcs11.Attribute[])[]): void {
+export function importKeys(
+  { input }: Pick<TestToken, 'input'>,
+  templates: readonly (readonly pkcs11.Attribute[])[],
+): void {
   const lib = new pkcs11.PKCS11(input.module)
   const { libraryParameters } = input
   lib.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK, ...(libraryParameters && { libraryParameters }) })
