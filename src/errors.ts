@@ -36,6 +36,8 @@ export type SealwaxErrorCode =
   | 'ERR_SERVER_SIDE_ENCRYPTION'
   /** An object was replaced in its store while it was read: read it again. */
   | 'ERR_OBJECT_CHANGED'
+  /** A part does not fit its multipart upload: other bytes than before, a wrong length; or the upload is not this client's. */
+  | 'ERR_MULTIPART_UPLOAD'
   /** The caller aborted the operation. */
   | 'ERR_ABORTED'
   /** A file could not be read or written as asked. */

@@ -23,6 +23,7 @@ export {
 } from './s3/describe'
 export { type DownloadObjectInput, type DownloadProgress, downloadObject } from './s3/download'
 export type { GetObjectInput } from './s3/get'
+export type { UploadPartInput } from './s3/multipart'
 export {
   needsInstructionFile,
   type ObjectDescription,

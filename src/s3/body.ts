@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { SealwaxError } from '../errors'
-import { describe } from '../options'
+import { checkInteger, describe } from '../options'
 
 /** What the SDK takes for the content of an object. */
 export type ObjectBody = Uint8Array | string | Blob | Readable | ReadableStream | undefined
@@ -12,25 +12,76 @@ export type SdkBody = Readable & {
   transformToWebStream(): ReadableStream
 }
 
-/** All bytes of a body. Throws `ERR_LIMIT_EXCEEDED`, and destroys the stream, as soon as there are more than `limit`. */
-export async function readBody(body: unknown, limit: number): Promise<Uint8Array> {
-  if (body === undefined) return new Uint8Array(0)
-  if (typeof body === 'string') return Buffer.from(body, 'utf8')
-  if (body instanceof Uint8Array) return body
-  if (body instanceof Blob) return new Uint8Array(await body.arrayBuffer())
+/** Bytes that come one after the other, and how many they will be. */
+export interface PartBody {
+  readonly length: number
+  readonly chunks: AsyncIterable<Uint8Array>
+}
+
+/** The body of a part. A stream whose length nobody tells is read into memory first. */
+export async function toPartBody(body: unknown, length: unknown, limit: number): Promise<PartBody> {
+  if (length !== undefined) checkInteger(length, 'ContentLength', 0, limit)
+  const isBlob = body instanceof Blob
+  const told = (length as number | undefined) ?? (isBlob ? body.size : undefined)
+  const stream = isBlob ? body.stream() : body
+  if (told !== undefined && isIterable(stream)) return { length: told, chunks: bytesOf(stream) }
+  const bytes = await readBody(stream, limit)
+  return { ...bodyOf(bytes), length: told ?? bytes.length }
+}
+
+export function bodyOf(bytes: Uint8Array): PartBody {
+  return { length: bytes.length, chunks: bytesOf([bytes]) }
+}
+
+/** All bytes of a part, in a copy. */
+export async function readExactly({ length, chunks }: PartBody): Promise<Uint8Array> {
+  const bytes = await readBody(chunks, length, () => wrongLength(length, 'more'))
+  if (bytes.length < length) throw wrongLength(length, 'fewer')
+  return bytes
+}
+
+export function wrongLength(length: number, has: 'more' | 'fewer'): RangeError {
+  return new RangeError(`"Body" was said to have ${length} bytes, and has ${has}`)
+}
+
+/** All bytes of a body. Throws `exceeded`, and destroys the stream, as soon as there are more than `limit`. */
+export async function readBody(
+  body: unknown,
+  limit: number,
+  exceeded: (limit: number) => Error = tooLong,
+): Promise<Uint8Array> {
+  const bytes = bytesAtHand(body)
+  if (bytes) {
+    if (bytes.length > limit) throw exceeded(limit)
+    return bytes
+  }
+  if (body instanceof Blob) return await readBody(body.stream(), limit, exceeded)
   if (!isIterable(body))
     throw new TypeError(`"Body" must be bytes, a string, a Blob or a stream, got ${describe(body)}`)
   const chunks: Uint8Array[] = []
   let length = 0
   // Leaving the loop destroys the stream.
-  for await (const chunk of body) {
+  for await (const chunk of bytesOf(body)) {
+    length += chunk.length
+    if (length > limit) throw exceeded(limit)
     // A copy: a source may use its chunk's memory again.
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : Uint8Array.from(chunk)
-    length += bytes.length
-    if (length > limit) throw tooLong(limit)
-    chunks.push(bytes)
+    chunks.push(new Uint8Array(chunk))
   }
   return Buffer.concat(chunks, length)
+}
+
+function bytesAtHand(body: unknown): Uint8Array | undefined {
+  if (body === undefined) return new Uint8Array(0)
+  if (typeof body === 'string') return Buffer.from(body, 'utf8')
+  return body instanceof Uint8Array ? body : undefined
+}
+
+async function* bytesOf(chunks: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    if (typeof chunk === 'string') yield Buffer.from(chunk, 'utf8')
+    // Another thread could change shared memory while it is sealed.
+    else yield chunk.buffer instanceof ArrayBuffer ? chunk : new Uint8Array(chunk)
+  }
 }
 
 /** Ends a body that nobody will read, so that its connection is free again. */

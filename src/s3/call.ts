@@ -1,6 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import type { EncryptionContext } from '../encryption-context'
 import { describe } from '../options'
+import type { OpenUploads } from './open-uploads'
 import type { CheckedSettings } from './settings'
 
 type Sdk = typeof import('@aws-sdk/client-s3')
@@ -27,10 +28,12 @@ export interface Call<Input, Output> {
   readonly next: (input: Input) => Promise<Output>
   /** Sends another operation, which is neither encrypted nor decrypted. */
   readonly send: S3Client['send']
+  /** The multipart uploads that are open. */
+  readonly uploads: OpenUploads
 }
 
 /** What an encrypting client works with. */
-export type Encryption = Pick<Call<unknown, unknown>, 'settings' | 'send'>
+export type Encryption = Pick<Call<unknown, unknown>, 'settings' | 'send' | 'uploads'>
 
 const encryptions = new WeakMap<object, Encryption>()
 

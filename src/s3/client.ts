@@ -1,6 +1,7 @@
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
-import { type EncryptionInput, s3Sdk } from './call'
+import { type EncryptionInput, encryptionOf, s3Sdk } from './call'
 import type { GetObjectInput } from './get'
+import type { UploadPartInput } from './multipart'
 import { s3Encryption } from './plugin'
 import type { S3EncryptionSettings } from './settings'
 
@@ -39,6 +40,11 @@ function theClass(): S3EncryptionClientConstructor {
       super(config)
       this.middlewareStack.use(s3Encryption(this, settings))
     }
+
+    override destroy(): void {
+      encryptionOf(this).uploads.endAll('ended with its client')
+      super.destroy()
+    }
   }
   return made
 }
@@ -47,4 +53,6 @@ declare module '@aws-sdk/client-s3' {
   interface PutObjectCommandInput extends EncryptionInput {}
   interface GetObjectCommandInput extends GetObjectInput {}
   interface HeadObjectCommandInput extends EncryptionInput {}
+  interface CreateMultipartUploadCommandInput extends EncryptionInput {}
+  interface UploadPartCommandInput extends UploadPartInput {}
 }

@@ -165,7 +165,7 @@ async function download(encryption: Encryption, request: Request, to: Destinatio
   const input = { ...fields, EncryptionContext: encryptionContext, InstructionFileSuffix }
   const next = (input: GetObjectCommandInput) => send(new GetObjectCommand(input))
   const { Body } = await requestSame(head, (condition) =>
-    getObject({ input: { ...input, ...condition }, settings, send, next }),
+    getObject({ ...encryption, send, input: { ...input, ...condition }, next }),
   )
   let loaded = 0
   const total = envelope ? undefined : head.ContentLength

@@ -5,6 +5,14 @@ import { describe } from '../options'
 import { type Call, OWN, rememberEncryption } from './call'
 import { deleteObject, deleteObjects } from './delete'
 import { getObject, headObject } from './get'
+import {
+  abortMultipartUpload,
+  completeMultipartUpload,
+  createMultipartUpload,
+  uploadPart,
+  uploadPartCopy,
+} from './multipart'
+import { OpenUploads } from './open-uploads'
 import { putObject } from './put'
 import { checkSettings, type S3EncryptionSettings } from './settings'
 
@@ -24,8 +32,8 @@ type Operation = (call: Call<object, object>) => Promise<object>
 
 /**
  * Makes a client of the AWS SDK encrypt what it puts and decrypt what it gets. `client` is the client it is used on.
- * `PutObject`, `GetObject`, `HeadObject`, `DeleteObject` and `DeleteObjects` are changed; multipart uploads are refused;
- * all else passes as it is. Throws `TypeError` and `RangeError` for wrong settings.
+ * `PutObject`, `GetObject`, `HeadObject`, `DeleteObject`, `DeleteObjects` and multipart uploads are changed; all else passes
+ * as it is. Throws `TypeError` and `RangeError` for wrong settings.
  *
  * @example
  * const client = new S3Client({ region: 'us-east-1' })
@@ -35,13 +43,15 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
   if (typeof client?.send !== 'function') throw new TypeError(`"client" must be an S3 client, got ${describe(client)}`)
   const checked = checkSettings(settings)
   const { serverSide } = checked
+  const uploads = new OpenUploads()
   const send = ((command: Parameters<S3Client['send']>[0], options?: HttpHandlerOptions) => {
     Object.assign(command.input, { [OWN]: true })
     // `client` need not be the one that this plugin is used on.
     if (serverSide) command.middlewareStack.use(serverSide)
     return client.send(command, options)
   }) as S3Client['send']
-  rememberEncryption(client, { settings: checked, send })
+  const encryption = { settings: checked, send, uploads }
+  rememberEncryption(client, encryption)
 
   const middleware = (next: (args: Args) => Promise<Result>, { commandName = '' }: { commandName?: string }) => {
     const operation = OPERATIONS.get(commandName)
@@ -52,7 +62,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         result = await next({ ...args, input })
         return result.output
       }
-      const output = await operation({ input: args.input, settings: checked, send, next: passOn })
+      const output = await operation({ ...encryption, input: args.input, next: passOn })
       return { ...result, output }
     }
   }
@@ -73,9 +83,11 @@ const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, unknown>([
   ['DeleteObjectCommand', deleteObject],
   ['DeleteObjectsCommand', deleteObjects],
   ['CopyObjectCommand', copyObject],
-  ['CreateMultipartUploadCommand', refuseMultipart],
-  ['UploadPartCommand', refuseMultipart],
-  ['UploadPartCopyCommand', refuseMultipart],
+  ['CreateMultipartUploadCommand', createMultipartUpload],
+  ['UploadPartCommand', uploadPart],
+  ['UploadPartCopyCommand', uploadPartCopy],
+  ['CompleteMultipartUploadCommand', completeMultipartUpload],
+  ['AbortMultipartUploadCommand', abortMultipartUpload],
 ]) as ReadonlyMap<string, Operation>
 
 /** A copy keeps its envelope with its metadata; new metadata in their place would leave a ciphertext without its key. */
@@ -89,9 +101,4 @@ async function copyObject(
     'ERR_UNSUPPORTED_FORMAT',
     'a copy with new metadata would lose the wrapped data key: put the envelope of the source into "Metadata" too',
   )
-}
-
-/** Passed through, the parts would be stored in clear. */
-async function refuseMultipart(): Promise<never> {
-  throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'this client does not encrypt multipart uploads: use PutObject')
 }

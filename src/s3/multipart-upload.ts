@@ -1,0 +1,290 @@
+import { copySecret, equalSecrets, wipe } from '../bytes'
+import { TAG_LENGTH } from '../format/frame'
+import type { S3Envelope } from '../format/s3-metadata'
+import { bodyOf, type PartBody, readExactly } from './body'
+import type { ContentKey } from './content-key'
+import { isSamePart, type PartHash, sealPart, tagOf, wipeHash } from './part'
+import { MAX_PART_LENGTH, MAX_PART_NUMBER, MIN_PART_LENGTH, PartGeometry, partError } from './part-geometry'
+
+/** What an upload was begun with. */
+export interface UploadStart {
+  readonly bucket: string
+  readonly key: string
+  readonly content: ContentKey
+  readonly envelope: S3Envelope
+  /** Where and how the object is stored: fields of the request that began it. */
+  readonly storage: object
+  /** To be stored before the object is complete, where there is one. */
+  readonly instructionFile: Uint8Array | undefined
+}
+
+/** A part as the store has it: its number, its `ETag`, its checksums. */
+export type StoredPart = Readonly<Record<string, string | number | undefined>>
+
+/** Ciphertext to be sent under a number. */
+export interface PartToSend {
+  readonly number: number
+  readonly body: Uint8Array
+}
+
+/** What is known of a part that was sealed. */
+export interface PartState {
+  readonly number: number
+  readonly length: number
+  readonly hash: PartHash
+  readonly stored: StoredPart | undefined
+  /** Whether the tag of the object is stored at its end. */
+  readonly isTagged: boolean
+}
+
+/** What another process needs to go on. */
+export interface UploadState {
+  readonly partLength: number | undefined
+  readonly last: number | undefined
+  readonly parts: readonly PartState[]
+}
+
+interface Part {
+  readonly length: number
+  /** Absent as long as it is not sealed. */
+  hash?: PartHash
+  /** Its ciphertext, with room for the tag, where it may have to be sent again. */
+  kept?: Uint8Array | undefined
+  /** Whether something else is stored in its place. */
+  isOwed?: boolean
+  /** Whether it was sent again by this upload, not by the caller, who has another `ETag`. */
+  isResent?: boolean
+  stored?: StoredPart | undefined
+  isTagged?: boolean
+}
+
+/** Stored under the number of a part whose place in the object is not known yet, and so cannot be sealed. */
+const PLACEHOLDER = new Uint8Array(16)
+
+/**
+ * One object while its parts come, in any order: one AES-GCM message. At any place one plaintext is sealed and no other,
+ * and one tag leaves and no other: else two ciphertexts would give away the plaintext, and two tags the key of the tag.
+ */
+export class MultipartUpload {
+  readonly start: UploadStart
+  /** Fields of the caller's requests for parts, for those that are sent besides. */
+  request: object = {}
+  hasInstructionFile = false
+  readonly #geometry: PartGeometry
+  readonly #parts = new Map<number, Part>()
+  /** The one part that came before anyone could tell where it belongs. */
+  #waiting: { readonly number: number; readonly plaintext: Uint8Array } | undefined
+  /** The highest part, which would be the last. */
+  #candidate: Part | undefined
+  /** The tag, once it has left or is about to; and whether it goes as a part of its own, and is stored. */
+  #tag: Uint8Array | undefined
+  #isTagApart = false
+  #tagPart: StoredPart | undefined
+  readonly #running = new Set<Promise<unknown>>()
+  #stopped: string | undefined
+
+  constructor(start: UploadStart, state?: UploadState) {
+    this.start = start
+    this.#geometry = new PartGeometry(state?.partLength, state?.last)
+    for (const { number, ...part } of state?.parts ?? []) {
+      this.#geometry.add(number, part.length, undefined)
+      this.#parts.set(number, part)
+    }
+  }
+
+  /** Runs what belongs to the upload, unless that has ended. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    this.#checkRunning()
+    const running = work()
+    this.#running.add(running)
+    try {
+      return await running
+    } finally {
+      this.#running.delete(running)
+    }
+  }
+
+  /** Lets nothing new begin, and waits for what is under way. */
+  async stop(why: string): Promise<void> {
+    this.#stopped ??= why
+    await Promise.allSettled(this.#running)
+  }
+
+  /** Forgets all secrets. */
+  end(why: string): void {
+    this.#stopped ??= why
+    wipe(this.start.content.key, this.#tag, this.#waiting?.plaintext)
+    for (const { hash } of this.#parts.values()) if (hash) wipeHash(hash)
+    this.#parts.clear()
+  }
+
+  /** What to send for a part: its ciphertext, with the tag after it where it is the last and all others are sealed. */
+  async seal(number: number, body: PartBody, isLast: boolean | undefined): Promise<Uint8Array> {
+    this.#geometry.add(number, body.length, isLast)
+    if (!this.#parts.has(number)) this.#parts.set(number, { length: body.length })
+    if (this.#geometry.partLength !== undefined) {
+      await this.#sealWaiting()
+      return await this.#sealPlaced(number, body)
+    }
+    const plaintext = await readExactly(body)
+    try {
+      // Another part may have come meanwhile.
+      if (this.#geometry.partLength !== undefined) return await this.#sealPlaced(number, bodyOf(plaintext))
+      this.#checkRunning()
+      if (this.#waiting && !equalSecrets(this.#waiting.plaintext, plaintext)) throw changed(number)
+      this.#waiting ??= { number, plaintext: copySecret(plaintext) }
+      this.#parts.get(number)!.isOwed = true
+      return PLACEHOLDER
+    } finally {
+      wipe(plaintext)
+    }
+  }
+
+  /** Notes what the store has now. */
+  stored({ number, body }: PartToSend, stored: StoredPart, isResent: boolean): void {
+    if (number > this.#geometry.highest) this.#tagPart = stored
+    const part = this.#parts.get(number)
+    if (!part) return
+    Object.assign(part, { stored, isResent })
+    if (body === PLACEHOLDER) return
+    part.isOwed = false
+    part.isTagged = body.length > part.length
+    if (part.isTagged || number !== this.#geometry.highest) part.kept = undefined
+  }
+
+  /** Ends the object after the parts of these numbers. Gives what must be sent before the store can put it together. */
+  finish(numbers: readonly number[]): PartToSend[] {
+    this.#checkRunning()
+    const highest = Math.max(this.#geometry.last ?? this.#geometry.highest, 1)
+    const missing = Array.from({ length: highest }, (_, i) => i + 1).find((n) => !this.#parts.get(n)?.hash)
+    if (missing !== undefined) throw partError(`part ${missing} is missing: upload it`)
+    if (numbers.length !== highest || numbers.some((number, i) => number !== i + 1)) {
+      throw partError(
+        `"MultipartUpload.Parts" must list parts 1 to ${highest}, which were uploaded, each once and in order`,
+      )
+    }
+    this.#geometry.end()
+    const tag = this.#makeTag()
+    const toSend: PartToSend[] = []
+    for (const number of numbers.slice(0, -1)) {
+      const { isOwed, kept, length } = this.#parts.get(number)!
+      if (isOwed) toSend.push({ number, body: kept!.subarray(0, length) })
+    }
+    const last = this.#parts.get(highest)!
+    if (last.isTagged || this.#tagPart) return toSend
+    if (last.kept && canCarryTag(last.length)) {
+      last.kept.set(tag, last.length)
+      return [...toSend, { number: highest, body: last.kept }]
+    }
+    if (mustCarryTag(highest, last.length)) {
+      throw partError(
+        `part ${highest} must be uploaded again, with the same bytes: as the last it is stored with the tag`,
+      )
+    }
+    if (last.isOwed) toSend.push({ number: highest, body: last.kept!.subarray(0, last.length) })
+    this.#isTagApart = true
+    return [...toSend, { number: highest + 1, body: tag }]
+  }
+
+  /** What the store is to put together: the caller's list, as far as it is still right. */
+  list<T extends object>(given: readonly T[]): (T | StoredPart)[] {
+    const parts = given.map((part, i) => {
+      const { isResent, stored } = this.#parts.get(i + 1)!
+      return isResent ? stored! : part
+    })
+    return this.#isTagApart && this.#tagPart ? [...parts, this.#tagPart] : parts
+  }
+
+  /** Bytes that the object has in the store, once it has ended. */
+  get storedLength(): number {
+    const { highest } = this.#geometry
+    return this.#geometry.offsetOf(highest) + this.#parts.get(highest)!.length + TAG_LENGTH
+  }
+
+  get state(): UploadState {
+    const { partLength, last } = this.#geometry
+    const parts = [...this.#parts].flatMap(([number, { length, hash, stored, isOwed = false, isTagged = false }]) =>
+      hash ? [{ number, length, hash, stored: isOwed ? undefined : stored, isTagged }] : [],
+    )
+    return { partLength, last, parts }
+  }
+
+  async #sealPlaced(number: number, body: PartBody): Promise<Uint8Array> {
+    const { ciphertext } = await this.#sealOnce(number, body)
+    const { last, highest } = this.#geometry
+    const part = this.#parts.get(number)!
+    if (number === last && canCarryTag(part.length) && !this.#isTagApart && this.#isSealed(last)) {
+      ciphertext.set(this.#makeTag(), part.length)
+      return ciphertext
+    }
+    if (number === highest) {
+      // The one before does not get the tag.
+      if (this.#candidate && !this.#candidate.isOwed) this.#candidate.kept = undefined
+      this.#candidate = part
+      if (mustCarryTag(number, part.length)) part.kept = ciphertext
+    }
+    return ciphertext.subarray(0, part.length)
+  }
+
+  /** The part that waited has a place now; what was stored in its stead is replaced before the object is complete. */
+  async #sealWaiting(): Promise<void> {
+    const waiting = this.#waiting
+    if (!waiting) return
+    this.#waiting = undefined
+    try {
+      const { ciphertext } = await this.#sealOnce(waiting.number, bodyOf(waiting.plaintext))
+      this.#parts.get(waiting.number)!.kept = ciphertext
+    } finally {
+      wipe(waiting.plaintext)
+    }
+  }
+
+  /** Other bytes than before stay here. */
+  async #sealOnce(number: number, body: PartBody): Promise<{ readonly ciphertext: Uint8Array }> {
+    const { ciphertext, ...hash } = await sealPart(this.start.content, this.#geometry.offsetOf(number), body)
+    const part = this.#parts.get(number)
+    if (part && !part.hash) {
+      part.hash = hash
+      return { ciphertext }
+    }
+    const isSame = part?.hash !== undefined && isSamePart(part.hash, hash)
+    wipeHash(hash)
+    if (isSame) return { ciphertext }
+    wipe(ciphertext)
+    this.#checkRunning()
+    throw changed(number)
+  }
+
+  #isSealed(last: number): boolean {
+    for (let number = 1; number <= last; number++) if (!this.#parts.get(number)?.hash) return false
+    return true
+  }
+
+  /** From all parts: from then on, there is no other. */
+  #makeTag(): Uint8Array {
+    this.#tag ??= tagOf(
+      this.start.content,
+      [...this.#parts.values()].map(({ hash }) => hash!),
+    )
+    return this.#tag
+  }
+
+  #checkRunning(): void {
+    if (this.#stopped !== undefined) throw partError(`the upload ${this.#stopped}`)
+  }
+}
+
+/** Nothing can come after it: too short not to be the last, or the last number there is. */
+function mustCarryTag(number: number, length: number): boolean {
+  return length < MIN_PART_LENGTH || number === MAX_PART_NUMBER
+}
+
+function canCarryTag(length: number): boolean {
+  return length + TAG_LENGTH <= MAX_PART_LENGTH
+}
+
+function changed(number: number): Error {
+  return partError(
+    `part ${number} was sealed with other bytes before: to seal two at one place would give both away. Abort, and begin anew`,
+  )
+}

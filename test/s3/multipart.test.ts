@@ -1,0 +1,449 @@
+import { Readable } from 'node:stream'
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  S3Client,
+  UploadPartCommand,
+  UploadPartCopyCommand,
+} from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { getEngine } from '../../src/engine/engine'
+import { parseS3Metadata, type S3Envelope } from '../../src/format/s3-metadata'
+import { S3EncryptionClient, type S3EncryptionSettings, S3RawAesKeyring, s3Encryption } from '../../src/s3'
+import { bodyOf } from '../../src/s3/body'
+import { newContentKey, openContentKey } from '../../src/s3/content-key'
+import { MultipartUpload } from '../../src/s3/multipart-upload'
+import { checkDecryptOptions } from '../../src/s3/options'
+import { PartGeometry } from '../../src/s3/part-geometry'
+import { rejects, throws } from '../support/expect'
+import { bytes } from '../support/keys'
+import { seeded, shuffled } from '../support/random'
+import { startSmallS3 } from '../support/small-s3'
+
+const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+const V2 = { commitmentPolicy: 'FORBID_ENCRYPT_ALLOW_DECRYPT' } as const
+
+async function main(): Promise<void> {
+  const s3 = await startSmallS3()
+  const Bucket = s3.bucket
+  const Key = 'object'
+  const clients: S3Client[] = []
+  const clientOf = (settings: Partial<S3EncryptionSettings> = {}) => {
+    const client = new S3EncryptionClient(s3.config, { keyring, ...settings })
+    clients.push(client)
+    return client
+  }
+  const client = clientOf()
+
+  /** One upload by the bare commands. */
+  const begin = async (by: S3Client = client, more = {}) => {
+    const { UploadId } = await by.send(new CreateMultipartUploadCommand({ Bucket, Key, ...more }))
+    const listed = new Map<number, object>()
+    return {
+      UploadId,
+      part: async (PartNumber: number, Body: unknown, more = {}) => {
+        const input = { Bucket, Key, UploadId, PartNumber, Body: Body as Uint8Array, ...more }
+        const { ETag, ChecksumCRC32 } = await by.send(new UploadPartCommand(input))
+        listed.set(PartNumber, { PartNumber, ETag, ChecksumCRC32 })
+      },
+      complete: async (more = {}) => {
+        const Parts = [...listed].sort(([a], [b]) => a - b).map(([, part]) => part)
+        return await by.send(
+          new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts }, ...more }),
+        )
+      },
+      abort: () => by.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId })),
+      sent: () => [...s3.uploads.get(UploadId!)!.parts].map(([number, { body }]) => [number, body.length]),
+    }
+  }
+  /** What one serial AES-GCM run under the same key and IV gives. */
+  const serial = async (plaintext: Uint8Array, settings: Partial<S3EncryptionSettings> = {}) => {
+    const envelope = parseS3Metadata(s3.objects.get(Key)!.metadata) as S3Envelope
+    const policy = settings.commitmentPolicy ?? 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT'
+    const content = await openContentKey(envelope, keyring, checkDecryptOptions({ commitmentPolicy: policy }))
+    const sealed = new Uint8Array(plaintext.length + 16)
+    getEngine().seal(content.key, content.iv, content.aad, plaintext, sealed)
+    return Buffer.from(sealed)
+  }
+  const check = async (plaintext: Uint8Array, settings: Partial<S3EncryptionSettings> = {}, by = client) => {
+    assert.ok(s3.objects.get(Key)!.body.equals(await serial(plaintext, settings)), 'the bytes of a serial run')
+    const { Body } = await by.send(new GetObjectCommand({ Bucket, Key }))
+    assert.ok(Buffer.from(await Body!.transformToByteArray()).equals(plaintext), 'and they open')
+    assert.is(s3.uploads.size, 0)
+  }
+  const cut = (plaintext: Uint8Array, length: number) =>
+    Array.from({ length: Math.max(1, Math.ceil(plaintext.length / length)) }, (_, i) => ({
+      number: i + 1,
+      body: plaintext.subarray(i * length, (i + 1) * length),
+    }))
+
+  const random = seeded(1)
+  for (const [name, settings] of [
+    ['version 3', {}],
+    ['version 2', V2],
+  ] as const) {
+    test(`parts of any length, in any order, give the bytes of one serial run, ${name}`, async () => {
+      const by = clientOf(settings)
+      for (const partLength of name === 'version 2' ? [64, 100] : [64, 100, 16, 15, 1]) {
+        for (const around of [-17, -16, -15, -1, 0, 1, 15, 16, 17]) {
+          for (const ends of [1, 2, 3]) {
+            const length = ends * partLength + around
+            if (length < 0 || length > 40 * partLength) continue
+            const plaintext = bytes(length)
+            const parts = cut(plaintext, partLength)
+            const inOrder = around % 2 === 0 ? shuffled(parts, random) : parts
+            const upload = await begin(by)
+            for (const { number, body } of inOrder) await upload.part(number, body)
+            await upload.complete()
+            await check(plaintext, settings, by)
+          }
+        }
+      }
+    })
+  }
+
+  test('parts come in parallel, in a drawn order, some of them again', async () => {
+    for (let round = 0; round < 30; round++) {
+      const plaintext = bytes(1 + Math.floor(random() * 3000))
+      const parts = cut(plaintext, 1 + Math.floor(random() * 500))
+      const upload = await begin()
+      await Promise.all(shuffled([...parts, ...parts.slice(0, 2)], random).map((p) => upload.part(p.number, p.body)))
+      // In parallel, nobody knows which of two requests for one part the store keeps.
+      for (const { number, body } of parts.slice(0, 2)) await upload.part(number, body)
+      await upload.complete()
+      await check(plaintext)
+    }
+  })
+
+  test('a shorter part carries the tag; where all are equal, a part of its own does', async () => {
+    const upload = await begin()
+    for (const { number, body } of cut(bytes(250), 100)) await upload.part(number, body)
+    assert.equal(upload.sent(), [
+      [1, 100],
+      [2, 100],
+      [3, 66],
+    ])
+    await upload.complete()
+    await check(bytes(250))
+
+    const five = 5 * 2 ** 20
+    const equal = await begin()
+    for (const { number, body } of cut(bytes(2 * five), five)) await equal.part(number, body)
+    s3.objects.delete(Key)
+    const { parts } = s3.uploads.get(equal.UploadId!)!
+    await equal.complete()
+    assert.equal(
+      [...parts].map(([number, { body }]) => [number, body.length]),
+      [
+        [1, five],
+        [2, five],
+        [3, 16],
+      ],
+    )
+    await check(bytes(2 * five))
+  })
+
+  test('a part under 5 MiB that is the last is sent again with the tag, for S3 takes such at the end only', async () => {
+    for (const order of [
+      [3, 1, 2],
+      [3, 2, 1],
+      [2, 3, 1],
+      [1, 3, 2],
+    ]) {
+      for (const length of [250, 300]) {
+        const parts = cut(bytes(length), 100)
+        const upload = await begin()
+        for (const number of order) await upload.part(number, parts[number - 1]!.body)
+        const { parts: stored } = s3.uploads.get(upload.UploadId!)!
+        await upload.complete()
+        assert.equal([...stored.keys()].sort(), [1, 2, 3])
+        assert.is(stored.get(3)!.body.length, length - 200 + 16)
+        await check(bytes(length))
+      }
+    }
+  })
+
+  test('bodies of every kind are taken', async () => {
+    const plaintext = bytes(300)
+    const pieces = (body: Uint8Array) => Readable.from([body.subarray(0, 17), body.subarray(17)])
+    const shared = new Uint8Array(new SharedArrayBuffer(100))
+    shared.set(plaintext.subarray(0, 100))
+    const kinds: [(body: Uint8Array) => unknown, object?][] = [
+      [(body) => Buffer.from(body)],
+      [(body) => new Blob([body])],
+      [(body) => pieces(body)],
+      [(body) => pieces(body), { ContentLength: 100 }],
+      [(body) => Readable.toWeb(pieces(body)), { ContentLength: 100 }],
+    ]
+    for (const [toBody, more] of kinds) {
+      const upload = await begin()
+      for (const { number, body } of cut(plaintext, 100)) await upload.part(number, toBody(body), more)
+      await upload.complete()
+      await check(plaintext)
+    }
+    const upload = await begin()
+    await upload.part(1, shared)
+    await upload.part(2, 'caf\u00e9')
+    await upload.complete()
+    await check(Buffer.concat([shared, Buffer.from('caf\u00e9')]))
+    const empty = await begin()
+    await empty.part(1, '')
+    await empty.complete()
+    await check(bytes(0))
+  })
+
+  test('long parts are sealed in several calls, from memory and from streams alike', async () => {
+    const long = Buffer.alloc(20 * 2 ** 20 + 5, 7)
+    const upload = await begin()
+    await upload.part(1, long.subarray(0, 17 * 2 ** 20 + 3))
+    const again = Readable.from([long.subarray(0, 100), long.subarray(100, 17 * 2 ** 20 + 3)])
+    await upload.part(1, again, { ContentLength: 17 * 2 ** 20 + 3 })
+    await upload.part(2, long.subarray(17 * 2 ** 20 + 3))
+    await upload.complete()
+    await check(long)
+  })
+
+  test('other bytes for a part are refused, and do not leave', async () => {
+    const upload = await begin()
+    await upload.part(1, bytes(100))
+    await rejects(upload.part(1, bytes(100, 2)), 'ERR_MULTIPART_UPLOAD', /part 1 was sealed with other bytes/)
+    await rejects(upload.part(1, bytes(99)), 'ERR_MULTIPART_UPLOAD', /part 1 was 100 bytes before, and is 99/)
+    await upload.part(1, bytes(100))
+    await upload.part(2, bytes(10))
+    await rejects(upload.part(2, bytes(10, 2)), 'ERR_MULTIPART_UPLOAD', /part 2/)
+    await upload.complete()
+    await check(Buffer.concat([bytes(100), bytes(10)]))
+    const waits = await begin()
+    await waits.part(2, bytes(100))
+    await rejects(waits.part(2, bytes(100, 2)), 'ERR_MULTIPART_UPLOAD', /part 2/)
+    await waits.part(2, bytes(100))
+    await waits.part(1, bytes(100))
+    await waits.complete()
+    await check(Buffer.concat([bytes(100), bytes(100)]))
+  })
+
+  test('parts that do not fit together are refused', async () => {
+    const refused = async (parts: [number, number, object?][], pattern: RegExp) => {
+      const upload = await begin()
+      for (const [number, length, more] of parts.slice(0, -1)) await upload.part(number, bytes(length), more)
+      const [number, length, more] = parts.at(-1)!
+      await rejects(upload.part(number, bytes(length), more), 'ERR_MULTIPART_UPLOAD', pattern)
+      await upload.abort()
+    }
+    await refused(
+      [
+        [1, 100],
+        [2, 101],
+      ],
+      /part 2 has 101 bytes, and part 1 has 100/,
+    )
+    await refused(
+      [
+        [1, 100],
+        [2, 99],
+        [3, 100],
+      ],
+      /part 3 cannot follow part 2/,
+    )
+    await refused(
+      [
+        [1, 100],
+        [3, 100],
+        [2, 99],
+      ],
+      /part 3 cannot follow part 2/,
+    )
+    await refused(
+      [
+        [3, 90],
+        [2, 80],
+      ],
+      /part 3 has 90 bytes/,
+    )
+    await refused(
+      [
+        [1, 100],
+        [2, 100, { IsLastPart: true }],
+        [3, 10],
+      ],
+      /part 3 cannot be the last: part 2 is/,
+    )
+    await refused(
+      [
+        [1, 100],
+        [2, 90, { IsLastPart: false }],
+      ],
+      /all parts but the last must have 100/,
+    )
+    await refused(
+      [
+        [1, 100],
+        [3, 90],
+        [2, 100, { IsLastPart: true }],
+      ],
+      /part 2 cannot be the last: part 3 is/,
+    )
+    const upload = await begin()
+    for (const PartNumber of [0, 10_001, 1.5]) await rejects(upload.part(PartNumber, 'x'), RangeError, /"PartNumber"/)
+    await rejects(upload.part(1, 'x', { IsLastPart: 'yes' }), TypeError, /"IsLastPart"/)
+    await rejects(upload.part(1, 'x', { ChecksumSHA256: 'x' }), TypeError, /"ChecksumSHA256" describes/)
+    const short = () => Readable.from([bytes(10)])
+    await rejects(upload.part(1, short(), { ContentLength: 11 }), RangeError, /11 bytes, and has fewer/)
+    await rejects(upload.part(2, short(), { ContentLength: 9 }), RangeError, /9 bytes, and has more/)
+    await upload.abort()
+  })
+
+  test('the caller may say which part is the last, and then it may be longer', async () => {
+    for (const length of [50, 100, 150]) {
+      const upload = await begin()
+      await upload.part(1, bytes(100))
+      await upload.part(2, bytes(length), { IsLastPart: true })
+      assert.equal(upload.sent().at(-1), [2, length + 16])
+      await upload.complete()
+      await check(Buffer.concat([bytes(100), bytes(length)]))
+    }
+    const upload = await begin()
+    await upload.part(2, bytes(100), { IsLastPart: false })
+    assert.equal(upload.sent(), [[2, 100]])
+    await upload.abort()
+  })
+
+  test('part 10000 is the last, whatever its length', async () => {
+    const content = await newContentKey(keyring, 3, {})
+    const start = {
+      bucket: Bucket,
+      key: Key,
+      content,
+      envelope: content.envelope,
+      storage: {},
+      instructionFile: undefined,
+    }
+    const upload = new MultipartUpload(start)
+    const sealed: Uint8Array[] = []
+    for (let number = 1; number <= 10_000; number++) {
+      const body = await upload.seal(number, bodyOf(Uint8Array.of(number)), undefined)
+      upload.stored({ number, body }, {}, false)
+      sealed.push(body)
+    }
+    assert.equal(upload.finish(sealed.map((_, i) => i + 1)), [])
+    const plaintext = new Uint8Array(10_000)
+    const out = Buffer.concat(sealed)
+    assert.ok(getEngine().open(content.key, content.iv, content.aad, out, plaintext))
+    assert.equal(
+      plaintext,
+      Uint8Array.from({ length: 10_000 }, (_, i) => i + 1),
+    )
+    upload.end('is complete')
+    assert.equal(content.key, new Uint8Array(32))
+  })
+
+  test('an object past the end of AES-GCM is refused as soon as that is known', async () => {
+    const GiB = 2 ** 30
+    const more = { ContentLength: 64 * GiB }
+    await rejects(client.send(new CreateMultipartUploadCommand({ Bucket, Key, ...more })), 'ERR_LIMIT_EXCEEDED')
+    const geometry = new PartGeometry()
+    geometry.add(1, 4 * GiB, undefined)
+    geometry.add(16, 4 * GiB - 32, undefined)
+    throws(() => new PartGeometry(4 * GiB).add(16, 4 * GiB - 31, true), 'ERR_LIMIT_EXCEEDED', /68719476704/)
+    throws(() => new PartGeometry(4 * GiB).add(17, 0, undefined), 'ERR_LIMIT_EXCEEDED')
+    const upload = await begin()
+    const long = { ContentLength: 5 * GiB + 1 }
+    await rejects(upload.part(2, Readable.from([]), long), RangeError, /"ContentLength"/)
+    await upload.abort()
+  })
+
+  test('completing takes all parts, in order, and can be tried again', async () => {
+    const upload = await begin()
+    await rejects(upload.complete(), 'ERR_MULTIPART_UPLOAD', /part 1 is missing/)
+    await upload.part(1, bytes(100))
+    await upload.part(3, bytes(100))
+    await rejects(upload.complete(), 'ERR_MULTIPART_UPLOAD', /part 2 is missing/)
+    await upload.part(2, bytes(100))
+    const Parts = [{ PartNumber: 1, ETag: 'x' }]
+    await rejects(upload.complete({ MultipartUpload: { Parts } }), 'ERR_MULTIPART_UPLOAD', /parts 1 to 3/)
+    await rejects(upload.complete({ MpuObjectSize: 299 }), RangeError, /"MpuObjectSize" is 299.* 300 bytes/)
+    await rejects(upload.part(4, bytes(100)), 'ERR_MULTIPART_UPLOAD', /part 4 cannot follow part 3/)
+    await upload.part(3, bytes(100))
+    await upload.complete({ MpuObjectSize: 300 })
+    await check(Buffer.concat([bytes(100), bytes(100), bytes(100)]))
+    await rejects(upload.part(1, bytes(100)), 'ERR_MULTIPART_UPLOAD', /does not hold the key/)
+  })
+
+  test('what was aborted, or begun elsewhere, takes no part', async () => {
+    const upload = await begin()
+    await upload.part(1, bytes(100))
+    await upload.abort()
+    await rejects(upload.part(2, bytes(100)), 'ERR_MULTIPART_UPLOAD', /resumeUpload/)
+    await rejects(upload.complete(), 'ERR_MULTIPART_UPLOAD')
+    assert.is(s3.uploads.size, 0)
+
+    const other = await begin(clientOf())
+    const input = { Bucket, Key, UploadId: other.UploadId, PartNumber: 1, Body: 'x' }
+    await rejects(client.send(new UploadPartCommand(input)), 'ERR_MULTIPART_UPLOAD', /begun elsewhere/)
+    await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId: other.UploadId }))
+    const copy = { Bucket, Key, UploadId: 'x', PartNumber: 1, CopySource: 'a/b' }
+    await rejects(client.send(new UploadPartCopyCommand(copy)), 'ERR_MULTIPART_UPLOAD', /sealed as a whole/)
+    const ended = clientOf()
+    const last = await begin(ended)
+    ended.destroy()
+    await rejects(last.part(1, 'x'), 'ERR_MULTIPART_UPLOAD')
+    s3.uploads.clear()
+  })
+
+  test('metadata go with the request that begins, or in an instruction file with the one that completes', async () => {
+    const upload = await begin(client, { Metadata: { title: 'a', 'x-amz-key-v2': 'of another object' } })
+    assert.equal(Object.keys(s3.uploads.get(upload.UploadId!)!.metadata).sort(), [
+      'title',
+      'x-amz-3',
+      'x-amz-c',
+      'x-amz-d',
+      'x-amz-i',
+      'x-amz-w',
+    ])
+    await upload.part(1, 'x')
+    await upload.complete()
+    const head = await client.send(new HeadObjectCommand({ Bucket, Key }))
+    assert.is(head.ContentLength, 1)
+
+    const writer = clientOf({ putInstructionFiles: true })
+    const filed = await begin(writer)
+    await filed.part(1, 'secret')
+    assert.not(s3.objects.has(`${Key}.instruction`))
+    await rejects(filed.complete({ IfMatch: 'x' }), TypeError, /"IfMatch"/)
+    await filed.complete()
+    assert.equal(Object.keys(s3.objects.get(Key)!.metadata).sort(), ['x-amz-c', 'x-amz-d', 'x-amz-i'])
+    assert.is(s3.objects.get(`${Key}.instruction`)!.metadata['x-amz-crypto-instr-file'], '')
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
+    assert.is(await Body!.transformToString(), 'secret')
+    s3.objects.delete(`${Key}.instruction`)
+  })
+
+  test('encryption contexts are checked before anything is sent', async () => {
+    const EncryptionContext = { department: 'sales' }
+    const create = new CreateMultipartUploadCommand({ Bucket, Key, EncryptionContext })
+    await rejects(client.send(create), 'ERR_ENCRYPTION_CONTEXT')
+    assert.is(s3.uploads.size, 0)
+  })
+
+  test('the plugin does the same for a client that is there', async () => {
+    const plain = new S3Client(s3.config)
+    clients.push(plain)
+    plain.middlewareStack.use(s3Encryption(plain, { keyring }))
+    const upload = await begin(plain)
+    for (const { number, body } of cut(bytes(250), 100)) await upload.part(number, body)
+    await upload.complete()
+    await check(bytes(250))
+  })
+
+  test('the servers end', async () => {
+    for (const one of clients) one.destroy()
+    await s3.close()
+  })
+  test.run()
+}
+
+void main()
