@@ -9,7 +9,7 @@ import { type Encryption, encryptionOf, s3Sdk } from './call'
 import { BLOCK_LENGTH } from './chunks'
 import { type ContentKey, openContentKey } from './content-key'
 import { type GetObjectInput, getObject, readEnvelope } from './get'
-import { openVerified, plaintextLength, verifyHashes, wipeHashes } from './large'
+import { openVerified, plaintextLength, type VerifiedCiphertext, verifyHashes, wipeHashes } from './large'
 import { checkObjectContext } from './options'
 import { requestSame } from './pin'
 import { readRanges } from './ranges'
@@ -138,14 +138,6 @@ interface Destination {
 type ReadVerified = (hash: HashChunk) => Promise<VerifiedCiphertext>
 type HashChunk = (chunk: Buffer, offset: number) => Promise<SegmentHash>
 
-interface VerifiedCiphertext {
-  /** In order. They are secrets: wipe them. */
-  readonly hashes: readonly SegmentHash[]
-  /** Without the tag. */
-  readonly length: number
-  readonly tag: Uint8Array
-}
-
 async function download(encryption: Encryption, request: Request, to: Destination): Promise<HeadObjectCommandOutput> {
   const { fields, EncryptionContext: encryptionContext, InstructionFileSuffix, signal, onProgress } = request
   const { settings } = encryption
@@ -254,18 +246,17 @@ function streamDestination({ signal }: Request, target: Writable): Destination {
   return {
     writeRanges: async (read, contentKey) => {
       const file = await openCiphertextFile()
-      let hashes: readonly SegmentHash[] = []
+      let verified: VerifiedCiphertext | undefined
       try {
-        const verified = await read(async (chunk, offset) => {
+        verified = await read(async (chunk, offset) => {
           const hash = getEngine().hashSegment(contentKey.key, contentKey.iv, offset / BLOCK_LENGTH, chunk)
           await file.write(chunk, offset)
           return hash
         })
-        hashes = verified.hashes
         await file.write(verified.tag, verified.length)
-        await pipeline(file.read(), openVerified(contentKey, hashes), target, { signal })
+        await pipeline(file.read(), openVerified(contentKey, verified), target, { signal })
       } finally {
-        wipeHashes(hashes)
+        wipeHashes(verified?.hashes ?? [])
         await file.close()
       }
     },

@@ -36,9 +36,7 @@ export async function getObject(call: Get): Promise<GetObjectCommandOutput> {
   const range = input.Range === undefined ? undefined : unauthenticatedRange(call, input.Range)
   const output = await call.next({ ...input, ...(range && { Range: range.header }) })
   try {
-    if (!range && output.ContentRange !== undefined) {
-      throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the answer is a part of the object, and the whole was asked for')
-    }
+    if (!range) checkWhole(output)
     const envelope = await readEnvelope(call, output.Metadata ?? {}, InstructionFileSuffix)
     if (!envelope && range) throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'ranges are of encrypted objects only')
     if (!envelope) return output
@@ -112,7 +110,19 @@ async function open(
 
 async function getAgain(call: Get, first: GetObjectCommandOutput): Promise<GetObjectCommandOutput> {
   const { EncryptionContext: _, InstructionFileSuffix: __, ...input } = call.input
-  return await requestSame(first, (condition) => call.next({ ...input, ...condition }))
+  const second = await requestSame(first, (condition) => call.next({ ...input, ...condition }))
+  try {
+    checkWhole(second)
+    return second
+  } catch (error) {
+    discardBody(second.Body)
+    throw error
+  }
+}
+
+function checkWhole({ ContentRange }: GetObjectCommandOutput): void {
+  if (ContentRange === undefined) return
+  throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the answer is a part of the object, and the whole was asked for')
 }
 
 /** `undefined` for an object that is not encrypted, where the caller accepts such. */

@@ -5,7 +5,7 @@
  */
 import { pipeline, type Readable, Transform } from 'node:stream'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
-import { copySecret, wipe } from '../bytes'
+import { copySecret, equalBytes, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { equalSecrets } from '../engine/equal-secrets'
 import { authenticationFailed, SealwaxError } from '../errors'
@@ -14,6 +14,15 @@ import { toSdkBody } from './body'
 import { BLOCK_LENGTH, CHUNK_LENGTH, Chunks, chunkLengths } from './chunks'
 import type { ContentKey } from './content-key'
 import { type CiphertextFile, openCiphertextFile } from './temporary-file'
+
+/** A ciphertext that is authentic. */
+export interface VerifiedCiphertext {
+  /** Of its chunks, in order. They are secrets: wipe them. */
+  readonly hashes: readonly SegmentHash[]
+  /** Without the tag. */
+  readonly length: number
+  readonly tag: Uint8Array
+}
 
 /** Bytes of plaintext that AES-GCM takes under one IV. */
 const MAX_PLAINTEXT_LENGTH = 2 ** 36 - 32
@@ -29,15 +38,15 @@ export async function openLarge(
 ): Promise<GetObjectCommandOutput> {
   const length = plaintextLength(output.ContentLength ?? 0)
   const file = again ? undefined : await openCiphertextFile()
-  let hashes: readonly SegmentHash[] = []
+  let verified: VerifiedCiphertext | undefined
   try {
-    hashes = await verifyCiphertext(contentKey, output.Body as Readable, length, file?.write)
+    verified = await verifyCiphertext(contentKey, output.Body as Readable, length, file?.write)
     const { Body, ...rest } = again ? await again() : { ...output, Body: file!.read() }
     // Whichever of the two ends badly ends the other; the consumer of the plaintext hears of it there.
-    const plaintext = pipeline(Body as Readable, openVerified(contentKey, hashes), () => {})
+    const plaintext = pipeline(Body as Readable, openVerified(contentKey, verified), () => {})
     return { ...rest, Body: toSdkBody(plaintext), ContentLength: length }
   } catch (error) {
-    wipeHashes(hashes)
+    wipeHashes(verified?.hashes ?? [])
     await file?.close()
     throw error
   }
@@ -51,8 +60,8 @@ export function plaintextLength(ciphertextLength: number): number {
   throw new SealwaxError('ERR_LIMIT_EXCEEDED', `the object is longer than AES-GCM allows: ${length} bytes`)
 }
 
-/** Decrypts a ciphertext that was verified: the same bytes, in the same chunks. Takes over the hashes, which are in order. */
-export function openVerified({ key: callers, iv }: ContentKey, hashes: readonly SegmentHash[]): Transform {
+/** Decrypts a ciphertext that was verified: the same bytes, in the same chunks. Takes over the hashes. */
+export function openVerified({ key: callers, iv }: ContentKey, { hashes, tag }: VerifiedCiphertext): Transform {
   // The caller's is wiped when its call ends.
   const key = copySecret(callers)
   const chunks = new Chunks([...hashes.map(({ length }) => length), TAG_LENGTH])
@@ -64,6 +73,7 @@ export function openVerified({ key: callers, iv }: ContentKey, hashes: readonly 
         for (const chunk of chunks.add(piece)) {
           const verified = hashes[opened++]
           if (verified) this.push(openChunk(key, iv, verified, chunk))
+          else if (!equalBytes(tag, chunk)) throw authenticationFailed()
         }
         done()
       } catch (error) {
@@ -95,31 +105,30 @@ export function wipeHashes(hashes: readonly SegmentHash[]): void {
   for (const { hash } of hashes) wipe(hash)
 }
 
-/**
- * The hashes of the chunks of an authentic ciphertext, which are secrets: wipe them. `length` is without the tag. `keep` is
- * given each chunk, and the tag, until it settles.
- */
+/** Reads a ciphertext of `length` bytes and its tag. `keep` is given each chunk, and the tag, until it settles. */
 async function verifyCiphertext(
   contentKey: ContentKey,
   body: AsyncIterable<Uint8Array>,
   length: number,
   keep?: CiphertextFile['write'],
-): Promise<readonly SegmentHash[]> {
+): Promise<VerifiedCiphertext> {
   const { key, iv } = contentKey
   const chunks = new Chunks([...chunkLengths(length), TAG_LENGTH])
   const hashes: SegmentHash[] = []
+  let tag = new Uint8Array(0)
   let offset = 0
   try {
     for await (const piece of body) {
       for (const chunk of chunks.add(piece)) {
-        if (offset === length) verifyHashes(contentKey, hashes, chunk)
+        if (offset === length) tag = Uint8Array.from(chunk)
         else hashes.push(getEngine().hashSegment(key, iv, offset / BLOCK_LENGTH, chunk))
         await keep?.(chunk, offset)
         offset += chunk.length
       }
     }
     chunks.end()
-    return hashes
+    verifyHashes(contentKey, hashes, tag)
+    return { hashes, length, tag }
   } catch (error) {
     wipeHashes(hashes)
     throw error

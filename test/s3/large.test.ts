@@ -239,6 +239,10 @@ test('a store that lies in the second pass ends the plaintext, and changes none 
     await nothingLeft()
   }
   store.reset()
+  second((answer) => ({ headers: { ...answer.headers, 'content-range': `bytes 0-${body.length - 1}/${body.length}` } }))
+  await rejects(get(twice), 'ERR_MESSAGE_TRUNCATED')
+  await nothingLeft()
+  store.reset()
   second(() => ({ body: Buffer.concat([body, Buffer.alloc(1)]) }))
   checkError((await drain((await get(twice)).Body)).error, 'ERR_TRAILING_DATA')
   store.reset()
