@@ -33,6 +33,7 @@ export {
 } from './s3/open-object'
 export type { S3DecryptOptions, S3EncryptionAlgorithm, S3EncryptOptions } from './s3/options'
 export { type S3Plugin, type S3Sender, s3Encryption } from './s3/plugin'
+export { type ResumedUpload, type ResumeOptions, resumeToken, resumeUpload } from './s3/resume'
 export {
   type RewrapInstructionFileInput,
   type RewrapObjectInput,

@@ -13,7 +13,14 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { getEngine } from '../../src/engine/engine'
 import { parseS3Metadata, type S3Envelope } from '../../src/format/s3-metadata'
-import { S3EncryptionClient, type S3EncryptionSettings, S3RawAesKeyring, s3Encryption } from '../../src/s3'
+import {
+  resumeToken,
+  resumeUpload,
+  S3EncryptionClient,
+  type S3EncryptionSettings,
+  S3RawAesKeyring,
+  s3Encryption,
+} from '../../src/s3'
 import { bodyOf } from '../../src/s3/body'
 import { newContentKey, openContentKey } from '../../src/s3/content-key'
 import { MultipartUpload } from '../../src/s3/multipart-upload'
@@ -427,6 +434,70 @@ async function main(): Promise<void> {
     const create = new CreateMultipartUploadCommand({ Bucket, Key, EncryptionContext })
     await rejects(client.send(create), 'ERR_ENCRYPTION_CONTEXT')
     assert.is(s3.uploads.size, 0)
+  })
+
+  for (const settings of [{}, V2, { putInstructionFiles: true }]) {
+    test(`an upload goes on elsewhere, with ${JSON.stringify(settings)}`, async () => {
+      const plaintext = bytes(350)
+      const parts = cut(plaintext, 70 + 3)
+      const order = [3, 1, 5, 2, 4]
+      for (let before = 0; before <= parts.length; before++) {
+        const by = clientOf(settings)
+        const upload = await begin(by)
+        const UploadId = upload.UploadId!
+        for (const n of order.slice(0, before)) await upload.part(n, parts[n - 1]!.body)
+        const token = await resumeToken(by, UploadId)
+        await rejects(upload.part(1, bytes(73)), 'ERR_MULTIPART_UPLOAD', /does not hold/)
+        await rejects(resumeToken(by, UploadId), 'ERR_MULTIPART_UPLOAD')
+        assert.not(Buffer.from(token, 'base64url').includes(UploadId))
+
+        const other = clientOf(settings)
+        const resumed = await resumeUpload(other, token)
+        assert.is(resumed.UploadId, UploadId)
+        await rejects(resumeUpload(other, token), 'ERR_MULTIPART_UPLOAD', /in use/)
+        const Parts: object[] = [...resumed.Parts]
+        const send = async (n: number, Body: Uint8Array) =>
+          await other.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: n, Body }))
+        const sealed = before >= 2 ? order.slice(0, before) : []
+        assert.is(resumed.PartLength, before >= 2 ? 73 : undefined)
+        for (const n of sealed) {
+          const changed = parts[n - 1]!.body.map((byte) => byte ^ 1)
+          await rejects(send(n, changed), 'ERR_MULTIPART_UPLOAD', /other bytes/)
+        }
+        for (const { number, body } of parts) {
+          // What was stored in a part's stead, and what may need the tag, is sent again.
+          if (resumed.Parts.some(({ PartNumber }) => PartNumber === number) && number < 5) continue
+          const { ETag } = await send(number, body)
+          const at = Parts.findIndex((part) => (part as { PartNumber: number }).PartNumber === number)
+          Parts.splice(at < 0 ? Parts.length : at, at < 0 ? 0 : 1, { PartNumber: number, ETag })
+        }
+        Parts.sort((a, b) => (a as { PartNumber: number }).PartNumber - (b as { PartNumber: number }).PartNumber)
+        const input = { Bucket, Key, UploadId, MultipartUpload: { Parts } }
+        await other.send(new CompleteMultipartUploadCommand(input))
+        const { Body } = await clientOf(settings).send(new GetObjectCommand({ Bucket, Key }))
+        assert.ok(Buffer.from(await Body!.transformToByteArray()).equals(plaintext))
+        assert.is(s3.uploads.size, 0)
+      }
+    })
+  }
+
+  test('a token is nothing without its keyring, or changed', async () => {
+    const upload = await begin()
+    await upload.part(1, bytes(100))
+    const token = await resumeToken(client, upload.UploadId!)
+    const stranger = clientOf({ keyring: new S3RawAesKeyring({ wrappingKey: bytes(32, 2) }) })
+    await rejects(resumeUpload(stranger, token), 'ERR_AUTHENTICATION_FAILED')
+    const changed = Buffer.from(token, 'base64url')
+    for (const place of [changed.length - 1, changed.length - 100, 600]) {
+      const bad = changed.with(place, changed[place]! ^ 1)
+      await rejects(resumeUpload(client, Buffer.from(bad).toString('base64url')), 'ERR_AUTHENTICATION_FAILED')
+    }
+    await rejects(resumeUpload(client, 'none'), 'ERR_MESSAGE_MALFORMED')
+    await rejects(resumeUpload(client, token, { EncryptionContext: { a: 'b' } }), 'ERR_ENCRYPTION_CONTEXT')
+    await rejects(resumeUpload(new S3Client(s3.config), token), TypeError, /"client"/)
+    await rejects(resumeToken(client, 'x'), 'ERR_MULTIPART_UPLOAD')
+    await rejects(resumeToken(client, ''), RangeError, /"uploadId"/)
+    s3.uploads.clear()
   })
 
   test('the plugin does the same for a client that is there', async () => {
