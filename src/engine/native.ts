@@ -65,12 +65,12 @@ export function loadNative(files: readonly string[] = addonFiles()): LoadedNativ
   return { fallback }
 }
 
-/** prebuildify's names, then node-gyp's. Only the addon of the right C library loads on Linux. */
+/** The one built here, if there is one; then prebuildify's names. Only the addon of the right C library loads on Linux. */
 function addonFiles(): string[] {
   const root = join(__dirname, '../..')
   const prebuilt = process.platform === 'linux' ? ['sealwax.glibc.node', 'sealwax.musl.node'] : ['sealwax.node']
   const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`)
-  return [...prebuilt.map((name) => join(folder, name)), join(root, 'build/Release/sealwax.node')]
+  return [join(root, 'build/Release/sealwax.node'), ...prebuilt.map((name) => join(folder, name))]
 }
 
 /** The engine over the addon. */

@@ -9,6 +9,7 @@ const pages = [
   'README.md',
   'SECURITY.md',
   'CHANGELOG.md',
+  'examples/README.md',
   ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
 ].filter((name) => name.endsWith('.md'))
 // Inside the package, so that `import 'sealwax'` means this very build.
@@ -30,10 +31,29 @@ for (const page of pages) {
   }
 
   test(`${page}: its links lead somewhere`, () => {
-    for (const [, target] of text.matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)) {
-      assert.ok(existsSync(join(root, dirname(page), target!)), `${page} links to ${target}`)
+    for (const [, target, anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
+      const file = target ? join(root, dirname(page), target) : join(root, page)
+      assert.ok(existsSync(file), `${page} links to ${target}`)
+      if (anchor)
+        assert.ok(anchorsOf(readFileSync(file, 'utf8')).includes(anchor), `${page} links to ${target}#${anchor}`)
     }
   })
+}
+
+test('the index lists every page', () => {
+  const index = readFileSync(join(root, 'docs/README.md'), 'utf8')
+  for (const page of readdirSync(join(root, 'docs')))
+    if (page.endsWith('.md') && page !== 'README.md') assert.match(index, `(${page})`)
+})
+
+/** As GitHub names headings. */
+function anchorsOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  )
 }
 
 test.run()
