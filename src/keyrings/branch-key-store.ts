@@ -225,6 +225,7 @@ export class BranchKeyStoreNode {
 Object.freeze(BranchKeyStoreNode)
 Object.freeze(BranchKeyStoreNode.prototype)
 
+/** Whether it is a {@link BranchKeyStoreNode} of this copy of the package. */
 export function isIBranchKeyStoreNode(keyStore: unknown): keyStore is BranchKeyStoreNode {
   return keyStore instanceof BranchKeyStoreNode
 }
