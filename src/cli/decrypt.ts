@@ -6,6 +6,8 @@ import { orInterrupted, UsageError } from './errors'
 import { type Io, type Source, transfer, transformFile } from './io'
 import { toKeyring } from './keys'
 import { addCommonOptions, type CommonOptions, clientOf, collect, contextOf } from './options'
+import { transformRemote } from './remote'
+import { isS3Url } from './s3'
 import type { Sink } from './sink'
 import { type TreeWork, transformTree, treeTarget } from './tree'
 
@@ -37,7 +39,12 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
 async function decrypt(input: string, options: DecryptOptions, signal: AbortSignal): Promise<void> {
   const tree = treeTarget(input, options)
   if (tree) return await transformTree(input, tree, await decrypting(options, signal), signal)
-  const target = { path: options.output ?? plaintextPath(input), force: options.force === true }
+  const path = options.output ?? plaintextPath(input)
+  if (isS3Url(input) || isS3Url(path)) {
+    return await transformRemote({ input, path, cipherSide: input }, options, () => decrypting(options, signal), signal)
+  }
+  if (options.format === 's3') throw new UsageError('--format s3 is for objects at s3://')
+  const target = { path, force: options.force === true }
   await transformFile(input, target, await decrypting(options, signal), signal)
 }
 

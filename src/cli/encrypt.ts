@@ -5,6 +5,8 @@ import { orInterrupted, UsageError } from './errors'
 import { transfer, transformFile } from './io'
 import { toKeyring } from './keys'
 import { addCommonOptions, type CommonOptions, clientOf, contextOf, parseLength, parseSuite } from './options'
+import { transformRemote } from './remote'
+import { isS3Url } from './s3'
 import { type TreeWork, transformTree, treeTarget } from './tree'
 
 interface EncryptOptions extends CommonOptions {
@@ -30,6 +32,10 @@ async function encrypt(input: string, options: EncryptOptions, signal: AbortSign
   const tree = treeTarget(input, options)
   if (tree) return await transformTree(input, tree, await encrypting(options, signal), signal)
   const path = options.output ?? (input === '-' ? '-' : input + SUFFIX)
+  if (isS3Url(input) || isS3Url(path)) {
+    return await transformRemote({ input, path, cipherSide: path }, options, () => encrypting(options, signal), signal)
+  }
+  if (options.format === 's3') throw new UsageError('--format s3 is for objects at s3://')
   if (path === '-' && isatty(1)) throw new UsageError('a message is not for terminals: use --output')
   const target = { path, force: options.force === true }
   await transformFile(input, target, await encrypting(options, signal), signal)

@@ -47,6 +47,9 @@ export function messageOf(error: unknown): string | undefined {
     const attempts = (error.errors ?? []).map(({ message }) => `\n  ${printable(message)}`)
     return `${printable(error.message)} [${error.code}]${attempts.join('')}`
   }
+  // What the AWS SDK says of an answer.
+  if (error instanceof Error && '$metadata' in error)
+    return printable(`${error.name}: ${error.message.split('\n', 1)[0]}`)
   return `this should not happen, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`
 }
 

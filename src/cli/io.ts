@@ -18,6 +18,10 @@ export interface Work {
   /** Whether only the owner may read the output. */
   readonly secret: boolean
   run(source: Source, sink: Sink, io: Io): Promise<void>
+  /** Where the input is no file. */
+  openSource?: (() => Promise<Source>) | undefined
+  /** Where the output is no file. */
+  openSink?: (() => Promise<Sink>) | undefined
 }
 
 /** Does `work` from the file `input` (`-` for standard input) to the target: all of it, or nothing has its name. */
@@ -29,7 +33,7 @@ export async function transformFile(
 ): Promise<void> {
   const progress = await openProgress(target.path)
   try {
-    const source = await openSource(input)
+    const source = await (work.openSource?.() ?? openSource(input))
     progress.phase(work.label, source.length)
     await transformSource(source, target, work, { signal, progress })
   } finally {
@@ -46,14 +50,14 @@ export async function transformSource(
 ): Promise<void> {
   let sink: Sink | undefined
   try {
-    sink = await openSink({ ...target, secret: work.secret }, source.stats)
+    sink = await (work.openSink?.() ?? openSink({ ...target, secret: work.secret }, source.stats))
     await work.run(source, sink, io)
     source.checkUnchanged()
     io.signal.throwIfAborted()
     await sink.commit()
   } finally {
-    sink?.discard()
     source.close()
+    await sink?.discard()
   }
 }
 

@@ -61,31 +61,38 @@ const MAX_LENGTH = 64 * 1024
 const WRAPPING_SUITES: Readonly<Record<number, number>> = { 16: 0x14, 24: 0x46, 32: 0x78 }
 
 async function readKeyFile(path: string): Promise<RawAesKeyring> {
+  return await withKeyFile(path, ({ namespace, name, key }) => {
+    const wrappingSuite = WRAPPING_SUITES[key.length]!
+    // The specification's order, which is every other reader's.
+    const sorting = { utf8Sorting: true }
+    return new RawAesKeyring({
+      keyNamespace: namespace,
+      keyName: name,
+      unencryptedMasterKey: key,
+      wrappingSuite,
+      ...sorting,
+    })
+  })
+}
+
+/** What `build` makes of the key in a file, which is wiped afterwards. */
+export async function withKeyFile<T>(
+  path: string,
+  build: (file: { namespace: string; name: string; key: Uint8Array }) => T,
+): Promise<T> {
   const bytes = await readSecret(path)
-  const unencryptedMasterKey = Buffer.allocUnsafeSlow(32)
+  const buffer = Buffer.allocUnsafeSlow(32)
   try {
     const { namespace, name, key } = parseKeyFile(bytes, path)
-    const length = unencryptedMasterKey.write(key, 'base64')
-    const wrappingSuite = WRAPPING_SUITES[length]
-    if (wrappingSuite === undefined || unencryptedMasterKey.toString('base64', 0, length) !== key) {
+    const length = buffer.write(key, 'base64')
+    if (!(length in WRAPPING_SUITES) || buffer.toString('base64', 0, length) !== key) {
       throw badKey(path, '"key" must be 16, 24 or 32 bytes in base64')
     }
-    return usable(path, () => {
-      const own = unencryptedMasterKey.subarray(0, length)
-      // The specification's order, which is every other reader's.
-      const sorting = { utf8Sorting: true }
-      return new RawAesKeyring({
-        keyNamespace: namespace,
-        keyName: name,
-        unencryptedMasterKey: own,
-        wrappingSuite,
-        ...sorting,
-      })
-    })
+    return usable(path, () => build({ namespace, name, key: buffer.subarray(0, length) }))
   } finally {
     // JavaScript cannot promise that no copy remains: the base64 text was a string.
     bytes.fill(0)
-    unencryptedMasterKey.fill(0)
+    buffer.fill(0)
   }
 }
 
@@ -127,7 +134,7 @@ function toKmsKeyring(options: KeyOptions, [generatorKeyId, ...keyIds]: readonly
   }
 }
 
-function clientsAt(endpoint: string) {
+export function clientsAt(endpoint: string) {
   if (!/^https?:$/.test(URL.canParse(endpoint) ? new URL(endpoint).protocol : '')) {
     throw new UsageError(`--kms-endpoint must be a URL such as https://kms.example, not ${quote(endpoint)}`)
   }
@@ -135,15 +142,26 @@ function clientsAt(endpoint: string) {
 }
 
 async function toRsaKeyring(options: KeyOptions): Promise<RawRsaKeyring> {
-  const { rsaPublicKey, rsaPrivateKey, namespace, name, oaepHash } = options
+  const { namespace, name, oaepHash } = options
   if (namespace === undefined || name === undefined) {
     throw new UsageError('an RSA key needs --namespace and --name, the same for encrypting and decrypting')
   }
+  return await readRsaKey(
+    options,
+    (rsaKey) => new RawRsaKeyring({ keyNamespace: namespace, keyName: name, rsaKey, oaepHash }),
+  )
+}
+
+/** What `build` makes of the RSA key in a file, which is wiped afterwards. */
+export async function readRsaKey<T>(
+  { rsaPublicKey, rsaPrivateKey }: Pick<KeyOptions, 'rsaPublicKey' | 'rsaPrivateKey'>,
+  build: (rsaKey: { publicKey?: Buffer; privateKey?: Buffer }) => T,
+): Promise<T> {
   const path = (rsaPublicKey ?? rsaPrivateKey)!
   const bytes = rsaPrivateKey === undefined ? await readKey(path) : await readSecret(path)
   const rsaKey = rsaPrivateKey === undefined ? { publicKey: bytes } : { privateKey: bytes }
   try {
-    return usable(path, () => new RawRsaKeyring({ keyNamespace: namespace, keyName: name, rsaKey, oaepHash }))
+    return usable(path, () => build(rsaKey))
   } finally {
     bytes.fill(0)
   }

@@ -10,6 +10,8 @@ import { addInfo } from './info'
 import { addInspect } from './inspect'
 import { addKeygen } from './keygen'
 import { addKms } from './kms'
+import { addRewrap } from './rewrap'
+import { abortUploads } from './s3'
 import { removeTemporaries } from './sink'
 
 const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const
@@ -36,7 +38,10 @@ async function main(argv: readonly string[]): Promise<void> {
     code = exitCodeOf(error)
     const message = interruption ? 'interrupted' : messageOf(error)
     if (message !== undefined) process.stderr.write(`sealwax: ${message}\n`)
-    if (interruption) end(interruption)
+    if (interruption) {
+      await abortUploads()
+      end(interruption)
+    }
   }
   // Standard input may still be open, and would keep the process waiting.
   process.exit(code)
@@ -60,6 +65,7 @@ function programOf(signal: AbortSignal): Command {
   addEncrypt(program, signal)
   addDecrypt(program, signal)
   addInspect(program, signal)
+  addRewrap(program, signal)
   addKms(program, signal)
   addHsm(program, signal)
   addInfo(program, version, signal)

@@ -11,6 +11,8 @@ export interface CommonOptions extends KeyOptions {
   maxEncryptedDataKeys?: number
   recursive?: true
   skipExisting?: true
+  format?: 's3' | 'message'
+  endpointUrl?: string
 }
 
 /** Where the PIN of a token comes from. */
@@ -21,7 +23,7 @@ export interface PinOptions {
 
 /** The format's limit. */
 const MAX_FRAME_LENGTH = 2 ** 32 - 1
-const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerCase().replaceAll('_', '-'))
+export const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerCase().replaceAll('_', '-'))
 
 export function addCommonOptions(command: Command, contextHelp: string): Command {
   return addPinOptions(command)
@@ -32,6 +34,13 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
     .option('-k, --key <file>', 'key file made by keygen; may be given several times', collect)
     .option('--wrapping-key <key>', 'AWS KMS key, or pkcs11: URI; may be given several times', collect)
     .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
+    .addOption(
+      new Option('--format <format>', 'of what is encrypted: s3, by default where it is at s3://, or message').choices([
+        's3',
+        'message',
+      ]),
+    )
+    .option('--endpoint-url <url>', 'where S3 answers; AWS by default')
     .option('-c, --encryption-context <key=value>', `${contextHelp}; may be given several times`, addPair)
     .addOption(
       new Option('--commitment-policy <policy>', 'which suites to write and read')
@@ -54,10 +63,13 @@ export function addPinOptions(command: Command): Command {
     .option('--pin-fd <n>', 'file descriptor to read that PIN from', parseCount(0, 1023))
 }
 
-export function clientOf({ commitmentPolicy, maxEncryptedDataKeys }: CommonOptions) {
-  const policy = commitmentPolicy.toUpperCase().replaceAll('-', '_') as keyof typeof CommitmentPolicy
+export function policyOf({ commitmentPolicy }: Pick<CommonOptions, 'commitmentPolicy'>): CommitmentPolicy {
+  return CommitmentPolicy[commitmentPolicy.toUpperCase().replaceAll('-', '_') as keyof typeof CommitmentPolicy]
+}
+
+export function clientOf({ maxEncryptedDataKeys, ...options }: CommonOptions) {
   return buildClient({
-    commitmentPolicy: CommitmentPolicy[policy],
+    commitmentPolicy: policyOf(options),
     ...(maxEncryptedDataKeys !== undefined && { maxEncryptedDataKeys }),
   })
 }

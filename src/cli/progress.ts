@@ -13,8 +13,8 @@ export interface Progress {
 
 const SILENT: Progress = { phase: () => {}, add: () => {}, stop: () => {} }
 
-/** A bar on standard error where that is a terminal, and the output does not go to it too. */
-export async function openProgress(output: Path): Promise<Progress> {
+/** A bar on standard error where that is a terminal, and the output does not go to it too. `show` words what is counted. */
+export async function openProgress(output: Path, show: (done: number) => string = mebibytes): Promise<Progress> {
   if (!isatty(2) || (output === '-' && isatty(1))) return SILENT
   const { SingleBar } = await import('cli-progress')
   let bar: InstanceType<typeof SingleBar> | undefined
@@ -31,11 +31,11 @@ export async function openProgress(output: Path): Promise<Progress> {
         // Signals are for main.ts.
         gracefulExit: false,
       })
-      bar.start(total ?? 0, 0, { label: label.padEnd(10), size: mebibytes(total ?? 0), done: mebibytes(0) })
+      bar.start(total ?? 0, 0, { label: label.padEnd(10), size: show(total ?? 0), done: show(0) })
     },
     add(bytes) {
       done += bytes
-      bar?.update(done, { done: mebibytes(done) })
+      bar?.update(done, { done: show(done) })
     },
     stop: () => bar?.stop(),
   }

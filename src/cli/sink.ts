@@ -41,7 +41,7 @@ export interface Sink {
   /** Gives the complete output its name. */
   commit(): Promise<void>
   /** Closes, and removes what was not committed. */
-  discard(): void
+  discard(): void | Promise<void>
 }
 
 /** Writes a small output. */
@@ -52,7 +52,7 @@ export async function writeOutput(target: Target, bytes: Uint8Array, signal: Abo
     signal.throwIfAborted()
     await sink.commit()
   } finally {
-    sink.discard()
+    await sink.discard()
   }
 }
 

@@ -1,0 +1,80 @@
+import { PassThrough } from 'node:stream'
+import type { S3Client } from '@aws-sdk/client-s3'
+import { UsageError } from './errors'
+import { transfer, transformFile, type Work } from './io'
+import { type CommonOptions, contextOf, policyOf } from './options'
+import { isS3Url, openS3, openS3Sink, openS3Source } from './s3'
+import { toS3Keyring } from './s3-keys'
+
+/** From where to where; one of them at least is `s3://…`. */
+export interface Route {
+  readonly input: string
+  readonly path: string
+  /** The one of the two that is, or will be, encrypted. */
+  readonly cipherSide: string
+}
+
+/** Encrypts or decrypts where an object of S3 is input or output: as the S3 client does it, or with `workOf` as a message. */
+export async function transformRemote(
+  { input, path, cipherSide }: Route,
+  options: CommonOptions & { suite?: unknown; frameLength?: unknown },
+  workOf: () => Promise<Work>,
+  signal: AbortSignal,
+): Promise<void> {
+  const format = options.format ?? (isS3Url(cipherSide) ? 's3' : 'message')
+  if (format === 's3' && !isS3Url(cipherSide)) throw new UsageError('--format s3 is for objects at s3://')
+  const encrypts = cipherSide === path
+  const clients: S3Client[] = []
+  const clientFor = (url: string, encryption?: S3Client) => {
+    const client = url === cipherSide && encryption ? encryption : openS3(options)
+    clients.push(client)
+    return client
+  }
+  try {
+    const encryption = format === 's3' ? await encryptionClient(options, encrypts) : undefined
+    const work = encryption ? passing(encrypts) : await workOf()
+    const context = encryption && contextOf(options)
+    const force = options.force === true
+    await transformFile(
+      input,
+      { path, force },
+      {
+        ...work,
+        ...(isS3Url(input) && {
+          openSource: () => openS3Source(clientFor(input, encryption), input, encrypts ? undefined : context, signal),
+        }),
+        ...(isS3Url(path) && {
+          openSink: () => {
+            const isSealed = encrypts && encryption !== undefined
+            const own = { inParts: !isSealed, encryptionContext: isSealed ? context : undefined }
+            return openS3Sink(clientFor(path, encryption), path, { force, ...own })
+          },
+        }),
+      },
+      signal,
+    )
+  } finally {
+    for (const client of clients) client.destroy()
+  }
+}
+
+async function encryptionClient(
+  options: CommonOptions & { suite?: unknown; frameLength?: unknown },
+  encrypts: boolean,
+): Promise<S3Client> {
+  const { suite, frameLength, maxEncryptedDataKeys } = options
+  if (suite !== undefined || frameLength !== undefined || maxEncryptedDataKeys !== undefined) {
+    throw new UsageError('suites, frames and numbers of data keys are of messages: use --format message')
+  }
+  const keyring = await toS3Keyring(options, encrypts ? 'encrypt' : 'decrypt')
+  return openS3(options, { keyring, commitmentPolicy: policyOf(options) })
+}
+
+/** The client encrypts and decrypts by itself. */
+function passing(encrypts: boolean): Work {
+  return {
+    label: encrypts ? 'encrypting' : 'decrypting',
+    secret: !encrypts,
+    run: (source, sink, io) => transfer(source, new PassThrough(), sink.write, io),
+  }
+}

@@ -1,0 +1,97 @@
+import type { Command } from 'commander'
+import { Option } from 'commander'
+import type { RewrapProgress } from '../s3'
+import { exitCodeOf, messageOf, orInterrupted, quote, TreeError, UsageError } from './errors'
+import type { KeyOptions } from './keys'
+import { collect, POLICIES, parseCount, policyOf } from './options'
+import { openProgress } from './progress'
+import { naming, openS3, parseS3Url, type S3Options } from './s3'
+import { toS3Keyring } from './s3-keys'
+import { print } from './sink'
+
+interface RewrapOptions extends Omit<KeyOptions, 'oaepHash'>, S3Options {
+  newKey?: string
+  newWrappingKey?: string
+  newRsaPublicKey?: string
+  journal?: string
+  concurrency?: number
+  dryRun?: true
+  enforceRotation: boolean
+  commitmentPolicy: string
+}
+
+/** `sealwax rewrap` */
+export function addRewrap(program: Command, signal: AbortSignal): void {
+  program
+    .command('rewrap')
+    .summary('give S3 objects another wrapping key')
+    .description(
+      'Wraps the data keys of all S3 objects whose keys begin with the prefix anew, in their place. Their content stays.',
+    )
+    .argument('<url>', 's3://bucket/prefix')
+    .option('-k, --key <file>', 'old key: key file made by keygen; may be given several times', collect)
+    .option('--wrapping-key <arn>', 'old key: AWS KMS key; may be given several times', collect)
+    .option('--rsa-private-key <file>', 'old key: RSA private key in PEM, without a passphrase')
+    .option('--new-key <file>', 'new key: key file made by keygen')
+    .option('--new-wrapping-key <arn>', 'new key: AWS KMS key')
+    .option('--new-rsa-public-key <file>', 'new key: RSA public key in PEM')
+    .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
+    .option('--endpoint-url <url>', 'where S3 answers; AWS by default')
+    .option('--journal <file>', 'note what is done, and go on from there where the file is there already')
+    .option('--concurrency <n>', 'objects at a time', parseCount(1, 256))
+    .option('--dry-run', 'do all but write')
+    .option('--no-enforce-rotation', 'take a new key that the old one may be')
+    .addOption(
+      new Option('--commitment-policy <policy>', 'which objects to accept')
+        .choices(POLICIES)
+        .default('require-encrypt-require-decrypt'),
+    )
+    .action((url: string, options: RewrapOptions) => orInterrupted(rewrap(url, options, signal), signal))
+}
+
+async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal): Promise<void> {
+  const { Bucket, Key: Prefix } = parseS3Url(url, { keyRequired: false })
+  const { journal, concurrency, dryRun = false, enforceRotation, kmsEndpoint } = options
+  if (journal !== undefined && dryRun) throw new UsageError('--dry-run does nothing that --journal could note')
+  const { newKey, newWrappingKey, newRsaPublicKey: rsaPublicKey } = options
+  const from = await toS3Keyring(options, 'decrypt')
+  const to = await toS3Keyring(
+    {
+      ...(newKey !== undefined && { key: [newKey] }),
+      ...(newWrappingKey !== undefined && { wrappingKey: [newWrappingKey] }),
+      ...(rsaPublicKey !== undefined && { rsaPublicKey }),
+      ...(kmsEndpoint !== undefined && { kmsEndpoint }),
+    },
+    'encrypt',
+  )
+  const { rewrapObjects } = require('../s3') as typeof import('../s3')
+  const client = openS3(options)
+  const progress = await openProgress(url, (done) => `${done} objects`)
+  const failures: string[] = []
+  let exitCode = 0
+  const onProgress = ({ Key, error }: RewrapProgress) => {
+    progress.add(1)
+    if (!error) return
+    exitCode = Math.max(exitCode, exitCodeOf(error))
+    failures.push(`sealwax: ${quote(`s3://${Bucket}/${Key}`)}: ${messageOf(error)}\n`)
+  }
+  try {
+    progress.phase(dryRun ? 'testing' : 'rewrapping', undefined)
+    const { rewrapped, current, skipped, failed, complete } = await naming(quote(url), 'rewrap', () =>
+      rewrapObjects(client, {
+        ...{ Bucket, Prefix, from, to, dryRun, enforceRotation, signal, onProgress, journal, concurrency },
+        commitmentPolicy: policyOf(options),
+      }),
+    )
+    progress.stop()
+    const what = dryRun ? 'would be rewrapped' : 'rewrapped'
+    await print(`${rewrapped} ${what}, ${current} already, ${skipped} not encrypted, ${failed} failed`, signal)
+    if (failed === 0) return
+    const stopped = complete ? '' : ', so that the rest was left'
+    throw new TreeError(`${failed} ${failed === 1 ? 'object' : 'objects'} failed${stopped}, see above`, exitCode)
+  } finally {
+    progress.stop()
+    process.stderr.write(failures.join(''))
+    client.destroy()
+  }
+}

@@ -1,0 +1,59 @@
+/** Wrapping keys for S3 objects, from the options that messages have too. */
+import type { S3Keyring } from '../s3'
+import { UsageError } from './errors'
+import { clientsAt, type KeyOptions, readRsaKey, withKeyFile } from './keys'
+import { isTokenKey } from './token'
+
+type S3KeyOptions = Omit<KeyOptions, 'oaepHash' | 'namespace' | 'name'>
+
+/** The one keyring that the options name, or for decryption one that tries all of them. */
+export async function toS3Keyring(options: S3KeyOptions, use: 'encrypt' | 'decrypt'): Promise<S3Keyring> {
+  const { S3KmsKeyring, S3RawAesKeyring, S3RawRsaKeyring } = require('../s3') as typeof import('../s3')
+  const { key = [], rsaPublicKey, rsaPrivateKey, wrappingKey = [], kmsEndpoint, discovery } = options
+  if (wrappingKey.some(isTokenKey)) throw new UsageError('keys of PKCS#11 tokens are for --format message only')
+  const { discoveryAccount: accountIDs, discoveryPartition: partition = 'aws' } = options
+  const keyrings: S3Keyring[] = []
+  for (const path of key) {
+    keyrings.push(
+      await withKeyFile(path, ({ namespace, name, key: wrappingKey }) => {
+        return new S3RawAesKeyring({ wrappingKey, materialDescription: { namespace, name } })
+      }),
+    )
+  }
+  if (rsaPublicKey ?? rsaPrivateKey)
+    keyrings.push(await readRsaKey(options, (rsaKey) => new S3RawRsaKeyring({ rsaKey })))
+  const clients = kmsEndpoint === undefined ? {} : { clientProvider: clientsAt(kmsEndpoint) }
+  const filter = accountIDs && { discoveryFilter: { accountIDs, partition } }
+  try {
+    for (const keyId of wrappingKey) keyrings.push(new S3KmsKeyring({ keyId, ...clients }))
+    if (discovery) keyrings.push(new S3KmsKeyring({ discovery, ...filter, ...clients }))
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+  const [first, ...others] = keyrings
+  if (!first) throw new UsageError('no key given: name a key file with --key, a KMS key, or an RSA key')
+  if (others.length === 0) return first
+  if (use === 'encrypt')
+    throw new UsageError('an S3 object has one wrapping key: name one only, or use --format message')
+  return firstThatOpens(keyrings)
+}
+
+/** Objects name their key in a way that is not authenticated, and KMS keys not at all. */
+function firstThatOpens(keyrings: readonly S3Keyring[]): S3Keyring {
+  return {
+    wrapDataKey: (request) => keyrings[0]!.wrapDataKey(request),
+    async unwrapDataKey(request) {
+      let failure: unknown
+      for (const keyring of keyrings) {
+        try {
+          const dataKey = await keyring.unwrapDataKey(request)
+          if (dataKey) return dataKey
+        } catch (error) {
+          failure = error
+        }
+      }
+      if (failure) throw failure
+      return undefined
+    },
+  }
+}

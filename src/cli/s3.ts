@@ -1,0 +1,194 @@
+/** Objects of S3 as input and output: `s3://bucket/key`. Region, credentials and retries are the business of the AWS SDK. */
+import { statSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
+import { SealwaxError } from '../index'
+import type { S3EncryptionSettings } from '../s3'
+import { fileError, quote, UsageError } from './errors'
+import type { Source } from './io'
+import type { Sink } from './sink'
+
+export interface S3Options {
+  endpointUrl?: string
+}
+
+/** One object, or for some commands all whose keys begin so. */
+export interface S3Url {
+  readonly Bucket: string
+  readonly Key: string
+}
+
+export function isS3Url(path: string | undefined): path is string {
+  return path?.startsWith('s3://') === true
+}
+
+export function parseS3Url(url: string, { keyRequired = true } = {}): S3Url {
+  const [, Bucket, Key = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/s.exec(url) ?? []
+  if (Bucket !== undefined && (Key !== '' || !keyRequired)) return { Bucket, Key }
+  throw new UsageError(`an object is named s3://bucket/key, not ${quote(url)}`)
+}
+
+/** A client, with encryption if there are settings for it. */
+export function openS3(options: S3Options, settings?: S3EncryptionSettings): S3Client {
+  const { endpointUrl: endpoint } = options
+  if (endpoint !== undefined && !/^https?:$/.test(URL.canParse(endpoint) ? new URL(endpoint).protocol : '')) {
+    throw new UsageError(`--endpoint-url must be a URL such as https://s3.example, not ${quote(endpoint)}`)
+  }
+  // Stores other than S3 seldom have a name for each bucket.
+  const config: S3ClientConfig = endpoint === undefined ? {} : { endpoint, forcePathStyle: true }
+  if (!settings) return new (s3Sdk().S3Client)(config)
+  s3Sdk()
+  const { S3EncryptionClient } = require('../s3') as typeof import('../s3')
+  return new S3EncryptionClient(config, settings)
+}
+
+/** Loaded for these commands only; it is installed beside this package by those who need it. */
+export function s3Sdk(): typeof import('@aws-sdk/client-s3') {
+  try {
+    return require('@aws-sdk/client-s3')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    throw new UsageError('s3:// needs the package @aws-sdk/client-s3: install it beside sealwax')
+  }
+}
+
+/** The object as it is, or as the client decrypts it. */
+export async function openS3Source(
+  client: S3Client,
+  url: string,
+  encryptionContext: Record<string, string> | undefined,
+  signal: AbortSignal,
+): Promise<Source> {
+  const name = quote(url)
+  const { GetObjectCommand } = s3Sdk()
+  const input = { ...parseS3Url(url), ...(encryptionContext && { EncryptionContext: encryptionContext }) }
+  const { Body, ContentLength } = await naming(name, 'read', () =>
+    client.send(new GetObjectCommand(input), { abortSignal: signal }),
+  )
+  const body = Body as Readable
+  return {
+    name,
+    // Of nothing that an output could be.
+    stats: statSync('/'),
+    fd: undefined,
+    length: ContentLength,
+    read: () => body,
+    checkUnchanged: () => {},
+    close: () => void body.on('error', () => {}).destroy(),
+  }
+}
+
+/** An object that is there once it is complete: in one piece, or in parts that are put together at the end. */
+export async function openS3Sink(client: S3Client, url: string, options: SinkOptions): Promise<Sink> {
+  const { force, inParts, encryptionContext } = options
+  const target = parseS3Url(url)
+  const name = quote(url)
+  if (!force && (await exists(client, target, name))) throw alreadyThere(name)
+  const condition = force ? {} : { IfNoneMatch: '*' }
+  const context = encryptionContext && { EncryptionContext: encryptionContext }
+  const sdk = s3Sdk()
+  const parts: { PartNumber: number; ETag: string | undefined }[] = []
+  let upload: { UploadId: string | undefined } | undefined
+  let held: Uint8Array[] = []
+  let length = 0
+  const abort = async () => {
+    if (!upload) return
+    const input = { ...target, ...upload }
+    upload = undefined
+    await client.send(new sdk.AbortMultipartUploadCommand(input)).catch(() => {})
+  }
+  const take = () => {
+    const Body = Buffer.concat(held)
+    held = []
+    length = 0
+    return Body
+  }
+  const sendPart = async () => {
+    if (!upload) {
+      const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand({ ...target, ...context }))
+      upload = { UploadId }
+      openUploads.add(abort)
+    }
+    const PartNumber = parts.length + 1
+    const { ETag } = await client.send(new sdk.UploadPartCommand({ ...target, ...upload, PartNumber, Body: take() }))
+    parts.push({ PartNumber, ETag })
+  }
+  const commit = async () => {
+    if (!upload) {
+      await client.send(new sdk.PutObjectCommand({ ...target, ...context, ...condition, Body: take() }))
+      return
+    }
+    if (length > 0) await sendPart()
+    const MultipartUpload = { Parts: parts }
+    await client.send(new sdk.CompleteMultipartUploadCommand({ ...target, ...upload, ...condition, MultipartUpload }))
+    upload = undefined
+  }
+  return {
+    immediate: false,
+    write: (bytes) =>
+      naming(name, 'write', async () => {
+        held.push(Uint8Array.from(bytes))
+        length += bytes.length
+        if (inParts && length >= partLength(parts.length)) await sendPart()
+      }),
+    commit: () => naming(name, 'write', commit),
+    async discard() {
+      await abort()
+      openUploads.delete(abort)
+    },
+  }
+}
+
+export interface SinkOptions {
+  /** Whether an object that is there already is replaced. */
+  readonly force: boolean
+  /** Whether the client takes parts. */
+  readonly inParts: boolean
+  readonly encryptionContext?: Record<string, string> | undefined
+}
+
+/** Aborts what is not complete: for signals. */
+export async function abortUploads(): Promise<void> {
+  await Promise.all([...openUploads].map((abort) => abort()))
+}
+
+const openUploads = new Set<() => Promise<void>>()
+
+/** Longer and longer: the 10,000 parts that S3 takes then reach beyond 64 GiB, and short objects take little memory. */
+function partLength(number: number): number {
+  return PART_LENGTH * (1 + Math.floor(number / 1000))
+}
+
+const PART_LENGTH = 8 * 2 ** 20
+
+async function exists(client: S3Client, target: S3Url, name: string): Promise<boolean> {
+  const { HeadObjectCommand } = s3Sdk()
+  return await naming(name, 'write', async () => {
+    try {
+      await client.send(new HeadObjectCommand(target))
+      return true
+    } catch (error) {
+      if ((error as Error).name === 'NotFound') return false
+      throw error
+    }
+  })
+}
+
+/** The result of `action`, or the SDK's error as one that names the object and says what was being done. */
+export async function naming<T>(name: string, doing: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    const { name: kind, message } = error as Error
+    if (error instanceof SealwaxError || error instanceof UsageError || kind === 'AbortError') throw error
+    if (kind === 'PreconditionFailed') throw alreadyThere(name)
+    // An answer without a body, as to HEAD, has no more to say.
+    const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
+    const said = message && message !== 'UnknownError' ? `: ${message.split('\n', 1)[0]}` : ''
+    throw fileError(`cannot ${doing} ${name}: ${kind}${said}${status === undefined ? '' : ` (${status})`}`, error)
+  }
+}
+
+function alreadyThere(name: string): Error {
+  return fileError(`${name} exists already: --force replaces it`)
+}

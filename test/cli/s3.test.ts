@@ -1,0 +1,147 @@
+/** `s3://bucket/key` as input and output, on an S3 server in this process. */
+import { existsSync, writeFileSync } from 'node:fs'
+import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
+import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { startLocalKms } from '../../src/local-kms'
+import { S3EncryptionClient, S3KmsKeyring, S3RawAesKeyring } from '../../src/s3'
+import { bytes } from '../support/keys'
+import { CREDENTIALS, startS3 } from '../support/s3-server'
+import { keyForms, path, printed, read, sealwax } from './cli'
+
+const PLAINTEXT = Buffer.from(bytes(100_000))
+
+async function main(): Promise<void> {
+  const s3 = await startS3()
+  const Bucket = s3.bucket
+  Object.assign(process.env, {
+    AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey,
+    AWS_REGION: 'us-east-1',
+  })
+  const at = ['--endpoint-url', s3.endpoint]
+  const key = ['-k', 'key.json']
+  const head = async (Key: string) => await s3.client.send(new HeadObjectCommand({ Bucket, Key }))
+  const ok = async (...args: string[]) => {
+    const result = await sealwax(...args)
+    assert.is(result.code, 0, result.stderr)
+    return result
+  }
+  const refused = async (code: number, message: RegExp, ...args: string[]) => {
+    const result = await sealwax(...args)
+    assert.is(result.code, code, result.stderr)
+    assert.match(result.stderr, message)
+  }
+  writeFileSync(path('plain'), PLAINTEXT)
+  await ok('keygen', 'key.json', '--name', 'one')
+  await ok('keygen', 'new.json', '--name', 'two')
+
+  test('an object of the S3 client goes there and back', async () => {
+    await ok('encrypt', 'plain', '-o', `s3://${Bucket}/dir/object`, ...key, ...at)
+    const { Metadata, ContentLength } = await head('dir/object')
+    assert.is(ContentLength, PLAINTEXT.length + 16)
+    assert.equal(JSON.parse(Metadata!['x-amz-m']!), { namespace: 'sealwax', name: 'one' })
+    await ok('decrypt', `s3://${Bucket}/dir/object`, '-o', 'back', ...key, ...at)
+    assert.equal(read('back'), PLAINTEXT)
+    const { stdout } = await ok('decrypt', `s3://${Bucket}/dir/object`, '-o', '-', '-k', 'new.json', ...key, ...at)
+    assert.equal(stdout, PLAINTEXT)
+    const { key: wrappingKey } = JSON.parse(read('key.json').toString()) as { key: string }
+    const keyring = new S3RawAesKeyring({ wrappingKey: Buffer.from(wrappingKey, 'base64') })
+    const client = new S3EncryptionClient(s3.config, { keyring })
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key: 'dir/object' }))
+    assert.equal(Buffer.from(await Body!.transformToByteArray()), PLAINTEXT)
+    client.destroy()
+  })
+
+  test('a message goes there and back, in parts where it is long', async () => {
+    const message = ['--format', 'message', '--encryption-context', 'a=b']
+    writeFileSync(path('long'), bytes(20 * 2 ** 20))
+    for (const name of ['long']) {
+      await ok('encrypt', name, '-o', `s3://${Bucket}/${name}.sealed`, ...message, ...key, ...at)
+      await ok('decrypt', `s3://${Bucket}/${name}.sealed`, '-o', 'back', '-f', ...message, ...key, ...at)
+      assert.equal(read('back'), read(name))
+    }
+    assert.match((await head('long.sealed')).ETag!, /-3"$/)
+    await s3.client.send(new PutObjectCommand({ Bucket, Key: 'in clear', Body: PLAINTEXT }))
+    const from = `s3://${Bucket}/in clear`
+    await ok('encrypt', from, '-o', 'local.sealed', ...key, ...at)
+    await ok('decrypt', 'local.sealed', '-o', 'back', '-f', ...key)
+    assert.equal(read('back'), PLAINTEXT)
+  })
+
+  test('an object that is there is kept without --force', async () => {
+    await refused(1, /exists already/, 'encrypt', 'plain', '-o', `s3://${Bucket}/dir/object`, ...key, ...at)
+    await ok('encrypt', 'plain', '-o', `s3://${Bucket}/dir/object`, '--force', ...key, ...at)
+  })
+
+  test('a changed object gives no file', async () => {
+    const { Body, Metadata = {} } = await s3.client.send(new GetObjectCommand({ Bucket, Key: 'dir/object' }))
+    const body = await Body!.transformToByteArray()
+    body[5]! ^= 1
+    await s3.client.send(new PutObjectCommand({ Bucket, Key: 'changed', Body: body, Metadata }))
+    await refused(3, /ERR_AUTHENTICATION_FAILED/, 'decrypt', `s3://${Bucket}/changed`, '-o', 'none', ...key, ...at)
+    assert.not.ok(existsSync(path('none')))
+  })
+
+  test('rewrap gives all objects below a prefix another key', async () => {
+    const kmsServer = await startLocalKms()
+    const kms = new KMS({ endpoint: kmsServer.endpoint, region: 'us-east-1', credentials: CREDENTIALS })
+    const arn = (await kms.send(new CreateKeyCommand({}))).KeyMetadata!.Arn!
+    for (const name of ['a', 'b']) await ok('encrypt', 'plain', '-o', `s3://${Bucket}/all/${name}`, ...key, ...at)
+    await ok('encrypt', 'plain', '-o', `s3://${Bucket}/all/c`, '-k', 'new.json', ...at)
+    const url = `s3://${Bucket}/all/`
+    const toKms = ['--new-wrapping-key', arn, '--kms-endpoint', kmsServer.endpoint, ...at]
+    const dry = await sealwax('rewrap', url, ...key, ...toKms, '--dry-run')
+    assert.is(dry.stdout.toString(), '2 would be rewrapped, 0 already, 0 not encrypted, 1 failed\n', dry.stderr)
+    assert.is(dry.code, 3)
+    assert.match(dry.stderr, /"s3:\/\/objects\/all\/c": .*ERR_AUTHENTICATION_FAILED/)
+    const done = await ok('rewrap', url, ...key, '-k', 'new.json', ...toKms, '--journal', 'journal')
+    assert.is(done.stdout.toString(), '3 rewrapped, 0 already, 0 not encrypted, 0 failed\n')
+    const again = await ok('rewrap', url, ...key, '-k', 'new.json', ...toKms, '--journal', 'journal')
+    assert.is(again.stdout.toString(), '0 rewrapped, 0 already, 0 not encrypted, 0 failed\n')
+    await ok(
+      'decrypt',
+      `${url}a`,
+      '-o',
+      'back',
+      '-f',
+      '--wrapping-key',
+      arn,
+      '--kms-endpoint',
+      kmsServer.endpoint,
+      ...at,
+    )
+    assert.equal(read('back'), PLAINTEXT)
+    const keyring = new S3KmsKeyring({ keyId: arn, clientProvider: () => kms })
+    const client = new S3EncryptionClient(s3.config, { keyring })
+    await client.send(new GetObjectCommand({ Bucket, Key: 'all/c' })).then(({ Body }) => Body!.transformToByteArray())
+    client.destroy()
+    const same = ['--wrapping-key', arn]
+    await refused(1, /ERR_WRAPPING_KEY/, 'rewrap', url, ...same, ...toKms)
+    kms.destroy()
+    await kmsServer.close()
+  })
+
+  test('what cannot be is refused', async () => {
+    const url = `s3://${Bucket}/x`
+    await refused(2, /s3:\/\/bucket\/key/, 'encrypt', 'plain', '-o', 's3://bucket', ...key, ...at)
+    await refused(2, /--recursive is for folders/, 'encrypt', '-r', 'plain', '-o', url, ...key, ...at)
+    await refused(2, /one wrapping key/, 'encrypt', 'plain', '-o', url, ...key, '-k', 'new.json', ...at)
+    await refused(2, /use --format message/, 'encrypt', 'plain', '-o', url, '--frame-length', '64', ...key, ...at)
+    await refused(1, /NoSuchBucket/, 'rewrap', 's3://none/', ...key, '--new-key', 'new.json', ...at)
+    await refused(2, /--dry-run does/, 'rewrap', url, ...key, '--new-key', 'new.json', '--journal', 'j', '--dry-run')
+  })
+
+  test('no key was ever printed', () => {
+    const output = Buffer.concat(printed)
+    for (const name of ['key.json', 'new.json']) for (const form of keyForms(name)) assert.not.ok(output.includes(form))
+  })
+
+  test('the server ends', async () => {
+    await s3.close()
+  })
+  test.run()
+}
+
+void main()
