@@ -11,26 +11,35 @@ const BLOCK_LENGTH = 16
 
 /** Bytes `first` to `last` of a plaintext, and what to ask S3 for. */
 export interface WantedRange {
+  /** Negative where it is counted from the end. */
   readonly first: number
   /** Infinity for all from `first` on. */
   readonly last: number
-  /** Offset of the first byte of ciphertext: a block early, which AES-CBC needs. */
+  /** Of ciphertext, and a block early, which AES-CBC needs. */
   readonly start: number
+  readonly end: number
   readonly header: string
 }
 
-/** Reads `bytes=a-b` and `bytes=a-`. Throws `RangeError` for anything else. */
+/** Reads `bytes=a-b`, `bytes=a-` and `bytes=-n`. Throws `RangeError` for anything else. */
 export function parseRange(range: string): WantedRange {
-  const [, a, b] = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(range) ?? []
-  const first = Number(a)
+  const [, a = '', b = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(range) ?? []
   const last = b === '' ? Infinity : Number(b)
-  if (a === undefined || last < first) {
-    throw new RangeError(`"Range" must be bytes=first-last or bytes=first-, got ${describe(range)}`)
+  if (a === '' && last >= 1 && last < Infinity) {
+    // The tag or the padding, a block cut short by the start, and the one before.
+    const length = last + 3 * BLOCK_LENGTH
+    return { first: -last, last: Infinity, start: -length, end: Infinity, header: `bytes=-${length}` }
+  }
+  const first = Number(a)
+  if (a === '' || last < first) {
+    throw new RangeError(`"Range" must be bytes=first-last, bytes=first- or bytes=-length, got ${describe(range)}`)
   }
   const start = Math.max(0, first - (first % BLOCK_LENGTH) - BLOCK_LENGTH)
   // Whole blocks, and one more: it may be the padding.
-  const end = last === Infinity ? '' : last + 2 * BLOCK_LENGTH - (last % BLOCK_LENGTH) - 1
-  return { first, last, start, header: `bytes=${start}-${end}` }
+  const end = last + 2 * BLOCK_LENGTH - (last % BLOCK_LENGTH) - 1
+  return last === Infinity
+    ? { first, last, start, end: Infinity, header: `bytes=${start}-` }
+    : { first, last, start, end, header: `bytes=${start}-${end}` }
 }
 
 /** Decrypts what S3 gave of a range. Nothing of it is authenticated. */
@@ -40,22 +49,30 @@ export async function openRange(
   wanted: WantedRange,
   limit: number,
 ): Promise<GetObjectCommandOutput> {
-  const { start, end, total } = parseContentRange(output.ContentRange)
-  if (start !== wanted.start) throw malformed('S3 answered with another range than it was asked for')
-  const ciphertext = await readBody(output.Body, limit + 4 * BLOCK_LENGTH)
-  if (ciphertext.length !== end - start + 1) throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the answer ends early')
+  const { start: given, end, total } = parseContentRange(output.ContentRange)
+  const asked = wanted.start < 0 ? Math.max(0, total + wanted.start) : wanted.start
+  if (given !== asked || end !== Math.min(wanted.end, total - 1)) {
+    throw malformed('S3 answered with another range than it was asked for')
+  }
+  const body = await readBody(output.Body, limit + 4 * BLOCK_LENGTH)
+  if (body.length !== end - given + 1) throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the answer ends early')
+  // Counted from the end, it may start within a block.
+  const start = Math.ceil(given / BLOCK_LENGTH) * BLOCK_LENGTH
+  const ciphertext = body.subarray(start - given)
   const isEnd = end === total - 1
   const { plaintext, length } =
     contentKey.mode === 'gcm'
       ? openGcm(contentKey, start, ciphertext, total)
       : openCbcRange(contentKey, start, ciphertext, isEnd)
-  const from = Math.min(wanted.first - start, plaintext.length)
+  const first = wanted.first < 0 ? Math.max(0, start + plaintext.length + wanted.first) : wanted.first
+  const from = Math.min(first - start, plaintext.length)
   const wantedBytes = plaintext.subarray(from, wanted.last - start + 1)
+  const { length: count } = wantedBytes
   return {
     ...output,
     Body: toSdkBody(Readable.from([wantedBytes], { objectMode: false })),
-    ContentLength: wantedBytes.length,
-    ContentRange: `bytes ${wanted.first}-${wanted.first + wantedBytes.length - 1}/${length}`,
+    ContentLength: count,
+    ContentRange: count === 0 ? `bytes */${length}` : `bytes ${first}-${first + count - 1}/${length}`,
   }
 }
 

@@ -88,11 +88,13 @@ export class ScriptedS3 {
     if (condition !== undefined && condition !== etag) return errorAnswer(412, 'PreconditionFailed')
     const metadata = Object.entries(object.metadata).map(([name, value]) => [`x-amz-meta-${name}`, value])
     const whole = { etag, ...Object.fromEntries(metadata) }
-    const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? headers.Range ?? '') ?? []
-    if (first === undefined) return { status: 200, headers: whole, body: object.body }
-    const body = object.body.subarray(Number(first), last === '' ? undefined : Number(last) + 1)
+    const [, a, b] = /^bytes=(\d*)-(\d*)$/.exec(headers.range ?? headers.Range ?? '') ?? []
+    if (a === undefined) return { status: 200, headers: whole, body: object.body }
+    const { length } = object.body
+    const first = a === '' ? Math.max(0, length - Number(b)) : Number(a)
+    const body = object.body.subarray(first, a === '' || b === '' ? undefined : Number(b) + 1)
     if (body.length === 0) return errorAnswer(416, 'InvalidRange')
-    const range = `bytes ${first}-${Number(first) + body.length - 1}/${object.body.length}`
+    const range = `bytes ${first}-${first + body.length - 1}/${length}`
     return { status: 206, headers: { ...whole, 'content-range': range }, body }
   }
 
