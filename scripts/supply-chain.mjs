@@ -23,14 +23,17 @@ const audit = npm(root, 'audit', '--omit=dev', '--audit-level=high')
 console.log(audit.stdout.trim() || audit.stderr.trim())
 process.exitCode = audit.status
 
-// From what an installation of the lock file puts there: a list from the lock file alone lacks what others share.
+// Of what an installation by the lock file puts there: a list of the lock file alone lacks what development needs too.
 const installed = mkdtempSync(join(tmpdir(), 'sealwax-sbom-'))
 try {
-  for (const name of ['package.json', 'package-lock.json']) copyFileSync(join(root, name), join(installed, name))
-  const ci = npm(installed, 'ci', '--omit=dev', '--ignore-scripts', '--no-audit', '--prefer-offline')
-  if (ci.status !== 0) throw new Error(ci.stderr)
-  const sbom = npm(installed, 'sbom', '--omit=dev', '--sbom-format=cyclonedx')
-  if (sbom.status !== 0) throw new Error(sbom.stderr)
+  // npm sbom takes development dependencies that are not installed for a fault, whatever it is told to omit.
+  const { devDependencies: _, ...manifest } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  writeFileSync(join(installed, 'package.json'), JSON.stringify(manifest))
+  copyFileSync(join(root, 'package-lock.json'), join(installed, 'package-lock.json'))
+  const install = npm(installed, 'install', '--ignore-scripts', '--no-audit', '--prefer-offline')
+  if (install.status !== 0) throw new Error(install.stderr)
+  const sbom = npm(installed, 'sbom', '--sbom-format=cyclonedx')
+  if (sbom.status !== 0) throw new Error(sbom.stderr || sbom.stdout)
   mkdirSync(join(root, 'build'), { recursive: true })
   writeFileSync(join(root, 'build/sbom.cdx.json'), sbom.stdout)
   console.log(`build/sbom.cdx.json: ${JSON.parse(sbom.stdout).components.length} components`)
