@@ -130,7 +130,8 @@ let world: KmsWorld
 test('faults of calls to KMS', async () => {
   world = await KmsWorld.start()
   const names = new Set<string>()
-  const tasks: (() => Promise<void>)[] = []
+  // Those with a deadline go first: it must not pass while others keep the machine busy.
+  const [hasty, tasks]: (() => Promise<void>)[][] = [[], []]
   let drawn = 0
   for (const seed of SEEDS) {
     const plaintext = plaintextOf(seed)
@@ -143,12 +144,14 @@ test('faults of calls to KMS', async () => {
           // The quick set takes turns.
           if (!full && [1, 2].includes(drawn++ % 4)) continue
           const attempt = () => inject(cell, operation, seed, form, plaintext, message)
-          tasks.push(() => report.inject(name, seed, n, attempt))
+          const queue = cell.givenUp ? hasty! : tasks!
+          queue.push(() => report.inject(name, seed, n, attempt))
         }
       }
     }
   }
-  await pooled(tasks)
+  await pooled(hasty!)
+  await pooled(tasks!)
   await world.close()
   report.check([...names])
 })

@@ -15,7 +15,7 @@ const { encrypt, decrypt, encryptStream, decryptStream } = buildClient()
 export const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' }
 export const JSON_TYPE = { 'content-type': 'application/x-amz-json-1.1' }
 /** For all calls of a message, in milliseconds. */
-export const DEADLINE = 1500
+export const DEADLINE = 4000
 /** What the machine may add to a deadline: other tests run beside this one. */
 export const SLACK = 5000
 export const FORMS = ['one-shot', 'stream'] as const
