@@ -1,111 +1,92 @@
 /**
- * Batches of small messages beside @aws-crypto/client-node, which takes one at a time: `npx tsx bench/batch.ts`. Contenders
- * take turns within one process, so that the load of the machine meets all alike; every message is opened before anything
- * is timed. Prints medians of the time and of the CPU time (all threads) for one record, and both in
- * ratio to client-node. On a busy machine only the CPU time tells anything.
+ * 1,000 short records by `encryptMany` and `decryptMany`: `npx tsx bench/batch.ts`, with the options of comparison.ts. Beside
+ * them the same records one call after the other, which is all that @aws-crypto/client-node has; it must open what is
+ * measured, and what it made must open, before anything is timed.
  */
 import * as peer from '@aws-crypto/client-node'
-import { getEngine } from '../src/engine/engine'
 import * as sealwax from '../src/index'
+import { compare } from './comparison'
+import { sample, showLength } from './contender'
+
+interface Case {
+  readonly length: number
+  readonly direction: 'encrypt' | 'decrypt'
+}
 
 const RECORDS = 1000
-const ROUNDS = 15
-/** client-node is slow: a part of the records tells as much. */
-const PEER_RECORDS = 100
-const suiteId = 0x0478
+const options = { suiteId: 0x0478 }
 
-async function main(): Promise<void> {
-  const { openssl, cpu, threads } = getEngine().info()
-  console.log(`Node ${process.version}, ${openssl}, ${cpu.join(' ')}, ${threads} threads`)
-  for (const length of [64, 1024]) await compare(length)
-}
-
-async function compare(length: number): Promise<void> {
-  const plaintexts = Array.from({ length: RECORDS }, (_, i) => Buffer.alloc(length, i))
-  const [ours, theirs] = [library(sealwax), library(peer)]
-  const encryptMany = async () => values(await ours.client.encryptMany(ours.keyring, plaintexts, { suiteId }))
-  const messages = (await encryptMany()).map(({ result }) => result)
-  const decryptMany = async () => values(await ours.client.decryptMany(ours.keyring, messages))
-  for (const [i, { plaintext }] of (await decryptMany()).entries()) check(plaintext, plaintexts[i]!)
-  for (const [i, message] of messages.slice(0, PEER_RECORDS).entries()) {
-    check((await theirs.client.decrypt(theirs.keyring, message)).plaintext, plaintexts[i]!)
-  }
-
-  const each = (count: number, run: (i: number) => Promise<unknown>) => async () => {
-    for (let i = 0; i < count; i++) await run(i)
-  }
-  const contenders: Contender[] = []
-  for (const [name, { client, keyring }, count] of [
-    ['sealwax', ours, RECORDS],
-    ['client-node', theirs, PEER_RECORDS],
-  ] as const) {
-    // client-node writes into the options it is given.
-    const encrypt = each(count, (i) => client.encrypt(keyring, plaintexts[i]!, { suiteId }))
-    contenders.push({ name: `${name} encrypt`, count, run: encrypt })
-    contenders.push({ name: `${name} decrypt`, count, run: each(count, (i) => client.decrypt(keyring, messages[i]!)) })
-  }
-  contenders.push({ name: 'sealwax encryptMany', count: RECORDS, run: encryptMany })
-  contenders.push({ name: 'sealwax decryptMany', count: RECORDS, run: decryptMany })
-
-  const samples = contenders.map(() => ({ time: [] as number[], cpu: [] as number[] }))
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const [i, { run, count }] of contenders.entries()) {
-      const cpuBefore = process.cpuUsage()
-      const start = performance.now()
-      await run()
-      samples[i]!.time.push(((performance.now() - start) * 1000) / count)
-      const { user, system } = process.cpuUsage(cpuBefore)
-      samples[i]!.cpu.push((user + system) / count)
-    }
-  }
-  console.log(`\n${RECORDS} records of ${length} B`)
-  for (const [i, { name }] of contenders.entries()) {
-    const { time, cpu } = samples[i]!
-    const theirs = samples[contenders.findIndex((other) => other.name === peerOf(name))]!
-    const cells = [
-      [time, theirs.time],
-      [cpu, theirs.cpu],
-    ].map(([own, other]) => `${median(own!).toFixed(2)} us, ${(median(other!) / median(own!)).toFixed(1)}x`)
-    console.log(`${name.padEnd(24)} ${cells[0]!.padEnd(24)} CPU ${cells[1]}`)
-  }
-}
+compare<Case>(__filename, {
+  title: 'Batches',
+  about: `${RECORDS} records by one call, and one by one; unsigned, under a raw AES keyring.`,
+  contenders: ['sealwax', 'sealwax, one by one', 'client-node'],
+  cases: [64, 1024].flatMap((length) => [
+    { length, direction: 'encrypt' as const },
+    { length, direction: 'decrypt' as const },
+  ]),
+  name: ({ length, direction }) => `${direction} ${RECORDS} x ${showLength(length)}`,
+  bytes: () => 0,
+  series: ({ length, direction }) => `${direction} ${RECORDS} x ${showLength(length)}`,
+  measure: async (contender, { length, direction }, budget) => {
+    const plaintexts = Array.from({ length: RECORDS }, (_, i) => Buffer.alloc(length, i))
+    const theirs = oneByOne(peer as unknown as typeof sealwax)
+    const ours = contender === 'client-node' ? theirs : contender === 'sealwax' ? many() : oneByOne(sealwax)
+    const messages = await theirs.encrypt(plaintexts)
+    check(await ours.decrypt(messages), plaintexts)
+    check(await theirs.decrypt(await ours.encrypt(plaintexts)), plaintexts)
+    return sample(direction === 'encrypt' ? () => ours.encrypt(plaintexts) : () => ours.decrypt(messages), budget)
+  },
+})
 
 interface Contender {
-  readonly name: string
-  /** Records that a run takes. */
-  readonly count: number
-  readonly run: () => Promise<unknown>
+  encrypt(plaintexts: readonly Uint8Array[]): Promise<Uint8Array[]>
+  decrypt(messages: readonly Uint8Array[]): Promise<Uint8Array[]>
 }
 
-function peerOf(name: string): string {
-  return name.includes('encrypt') ? 'client-node encrypt' : 'client-node decrypt'
+function many(): Contender {
+  const client = sealwax.buildClient()
+  const keyring = newKeyring(sealwax)
+  return {
+    encrypt: async (plaintexts) =>
+      valuesOf(await client.encryptMany(keyring, plaintexts, options)).map(({ result }) => result),
+    decrypt: async (messages) =>
+      valuesOf(await client.decryptMany(keyring, messages)).map(({ plaintext }) => plaintext),
+  }
 }
 
-function library(module: unknown) {
-  // The two libraries' types differ in what the bench does not touch.
-  const { buildClient, RawAesKeyringNode } = module as typeof sealwax
-  const keyring = new RawAesKeyringNode({
+function oneByOne(library: typeof sealwax): Contender {
+  const client = library.buildClient()
+  const keyring = newKeyring(library)
+  const each = async (inputs: readonly Uint8Array[], one: (input: Uint8Array) => Promise<Uint8Array>) => {
+    const outputs: Uint8Array[] = []
+    for (const input of inputs) outputs.push(await one(input))
+    return outputs
+  }
+  return {
+    // client-node writes into the options it is given.
+    encrypt: (plaintexts) =>
+      each(plaintexts, async (plaintext) => (await client.encrypt(keyring, plaintext, { ...options })).result),
+    decrypt: (messages) => each(messages, async (message) => (await client.decrypt(keyring, message)).plaintext),
+  }
+}
+
+function newKeyring({ RawAesKeyringNode, RawAesWrappingSuiteIdentifier }: typeof sealwax): sealwax.KeyringNode {
+  return new RawAesKeyringNode({
     keyNamespace: 'bench',
     keyName: 'key',
     unencryptedMasterKey: new Uint8Array(32).fill(7),
-    wrappingSuite: sealwax.RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
+    wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
   })
-  return { client: buildClient(), keyring }
 }
 
-function values<T>(results: readonly PromiseSettledResult<T>[]): T[] {
+function valuesOf<T>(results: readonly PromiseSettledResult<T>[]): T[] {
   return results.map((result) => {
     if (result.status === 'rejected') throw result.reason
     return result.value
   })
 }
 
-function check(actual: Uint8Array, expected: Uint8Array): void {
-  if (Buffer.compare(actual, expected) !== 0) throw new Error('wrong bytes')
+function check(actual: readonly Uint8Array[], expected: readonly Uint8Array[]): void {
+  const wrong = actual.some((bytes, i) => Buffer.compare(bytes, expected[i]!) !== 0)
+  if (wrong || actual.length !== expected.length) throw new Error('wrong bytes')
 }
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!
-}
-
-void main()

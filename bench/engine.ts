@@ -2,9 +2,7 @@
  * The engine's own speed: `npx tsx bench/engine.ts`. Both backends, one call at a time into memory that is reused; every
  * output is compared before anything is timed. Prints medians.
  */
-import { spawnSync } from 'node:child_process'
 import { createHash, generateKeyPairSync, hkdfSync, sign, verify } from 'node:crypto'
-import { join } from 'node:path'
 import { equalBytes } from '../src/bytes'
 import type { Engine, FrameRun, Hash, OpenedFrames, SegmentHash } from '../src/engine/engine'
 import { loadNative } from '../src/engine/native'
@@ -170,19 +168,6 @@ for (const namedCurve of ['prime256v1', 'secp384r1'] as const) {
     },
     holds: Boolean,
   }))
-}
-
-printLimit()
-
-/**
- * What bare EVP does in a loop without JavaScript, on this machine's OpenSSL: native/bench/limit.cc, where it is built. To be
- * compared with the table where both are the same OpenSSL.
- */
-function printLimit(): void {
-  const { status, stdout } = spawnSync(join(__dirname, '../build/native/bench_limit'), [String(threads)], {
-    encoding: 'utf8',
-  })
-  console.log(status === 0 ? `\n${stdout}` : '\nno limit: cmake -S . -B build/native && cmake --build build/native')
 }
 
 /** One line of the table. `bytes` is what a call processes; 0 where only its time matters. */

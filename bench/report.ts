@@ -1,5 +1,4 @@
-/** Results as one page that needs nothing else: `npx tsx bench/report.ts results.json page.html [chart.svg]`. */
-import { readFileSync, writeFileSync } from 'node:fs'
+/** Results as one page that needs nothing else, and as the chart of the README. */
 import { type Finding, type Findings, ratio, show, showRatio, YARDSTICKS } from './comparison'
 import type { Results, Run } from './suite'
 
@@ -94,8 +93,15 @@ async function section(findings: Findings): Promise<string> {
 <div class="scroll"><table><tr>${header.join('')}</tr>${rows.join('\n')}</table></div>`
 }
 
-/** Throughput by length, both on logarithmic scales. */
-export async function lines(cases: readonly Finding[], contenders: readonly string[], width = 560): Promise<string> {
+/** The one chart that tells most: messages in default frames, by length. Undefined where they were not measured. */
+export async function renderChart({ runs }: Results): Promise<string | undefined> {
+  const messages = runs[0]?.findings.find(({ contenders }) => contenders.includes('sealwax into'))
+  const cases = messages?.results.filter(({ series }) => series === 'encrypt, frames of 4 KiB, unsigned') ?? []
+  return cases.length > 2 ? lines(cases, ['client-node', 'node:crypto', 'sealwax'], true) : undefined
+}
+
+/** Throughput by length, both on logarithmic scales; with `named`, each line tells whose it is. */
+async function lines(cases: readonly Finding[], contenders: readonly string[], named = false): Promise<string> {
   const Plot = await import('@observablehq/plot')
   const points = cases.flatMap(({ bytes, samples }) =>
     contenders.flatMap((contender) => {
@@ -107,17 +113,27 @@ export async function lines(cases: readonly Finding[], contenders: readonly stri
     }),
   )
   const stroke = (point: { contender: string }) => color(point.contender)
+  const at = { x: 'bytes', y: 'speed', z: 'contender', text: 'contender' }
+  const label = { ...at, fill: stroke, dx: 6, textAnchor: 'start', fontWeight: 600 } as const
   return draw(
     [
       Plot.areaY(points, { x: 'bytes', y1: 'low', y2: 'high', z: 'contender', fill: stroke, fillOpacity: 0.12 }),
       Plot.lineY(points, { x: 'bytes', y: 'speed', z: 'contender', stroke, strokeWidth: 2 }),
       Plot.dot(points, { x: 'bytes', y: 'speed', fill: stroke, r: 2.5 }),
+      ...(named ? [Plot.text(points, Plot.selectLast(label))] : []),
     ],
     {
-      width,
+      width: named ? 720 : 560,
       height: 340,
       marginLeft: 60,
-      x: { type: 'log', base: 2, label: 'bytes', ticks: points.map(({ bytes }) => bytes), tickFormat: shortLength },
+      marginRight: named ? 90 : 20,
+      x: {
+        type: 'log',
+        base: 2,
+        label: 'bytes',
+        ticks: [...new Set(points.map(({ bytes }) => bytes))],
+        tickFormat: shortLength,
+      },
       y: { type: 'log', label: 'MB/s', grid: true, tickFormat: '~s' },
     },
   )
@@ -174,11 +190,4 @@ function shortLength(bytes: number): string {
 
 function escapeHtml(text: string): string {
   return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`)
-}
-
-if (require.main === module) {
-  const [from, page, chart] = process.argv.slice(2)
-  const results = JSON.parse(readFileSync(from!, 'utf8')) as Results
-  void renderPage(results).then((html) => writeFileSync(page!, html))
-  void chart
 }

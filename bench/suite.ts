@@ -12,7 +12,7 @@ import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { type Findings, option } from './comparison'
 import { buildLimit } from './limit'
-import { renderPage } from './report'
+import { renderChart, renderPage } from './report'
 
 /** What `results.json` holds. */
 export interface Results {
@@ -47,6 +47,8 @@ async function main(): Promise<void> {
   mkdirSync(out, { recursive: true })
   writeFileSync(join(out, 'results.json'), `${JSON.stringify(results)}\n`)
   writeFileSync(join(out, 'results.html'), await renderPage(results))
+  const chart = await renderChart(results)
+  if (chart) writeFileSync(join(out, 'chart.svg'), chart)
   console.log(`\n${join(out, 'results.html')} shows it, ${join(out, 'results.json')} has the figures.`)
   const old = option('--compare')
   if (old) process.exitCode = tellSlower(JSON.parse(readFileSync(old, 'utf8')) as Results, results) ? 1 : 0
