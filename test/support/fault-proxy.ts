@@ -97,6 +97,8 @@ export interface FaultProxy {
   readonly seen: readonly SeenRequest[]
   /** Connections that clients have open. */
   readonly sockets: number
+  /** Requests that have no whole answer yet. */
+  readonly pending: number
   close(): Promise<void>
 }
 
@@ -114,6 +116,7 @@ export async function startFaultProxy(options: {
   const seen: SeenRequest[] = []
   let rules: { readonly rule: FaultRule; matched: number }[] = []
   let requests = 0
+  let pending = 0
   let faults: Partial<Record<Fault, number>> = {}
   let listening: NodeJS.Timeout | undefined
   const setRules = (next: readonly FaultRule[]) => {
@@ -126,6 +129,8 @@ export async function startFaultProxy(options: {
 
   const server = createServer((incoming, answer) => {
     requests++
+    pending++
+    answer.on('close', () => pending--)
     // A side that went away is what is being tested.
     for (const end of [incoming, answer]) end.on('error', () => {})
     void serve(incoming, answer, takeRule(incoming)).catch(() => incoming.socket.destroy())
@@ -325,6 +330,9 @@ export async function startFaultProxy(options: {
     seen,
     get sockets() {
       return open
+    },
+    get pending() {
+      return pending
     },
     close: async () => {
       clearTimeout(listening)
