@@ -70,18 +70,18 @@ export class RewrapSession {
   }
 
   /** Reads what is there now. */
-  readonly read = this.#sender(() => this.#copySource)
+  readonly read: S3Client['send'] = this.#sender(() => this.#copySource)
   /** Tells what there is. */
-  readonly list = this.#sender(() => undefined)
+  readonly list: S3Client['send'] = this.#sender(() => undefined)
   /** Reads what was written. */
-  readonly readBack = this.#sender(() => this.#serverSide)
+  readonly readBack: S3Client['send'] = this.#sender(() => this.#serverSide)
   /** Writes, from what is there. */
-  readonly copy = this.#sender(
+  readonly copy: S3Client['send'] = this.#sender(
     () => this.#serverSide,
     () => this.#copySource,
   )
   /** What must be done although the signal has ended the rest. */
-  readonly cleanUp = this.#sender(
+  readonly cleanUp: S3Client['send'] = this.#sender(
     () => undefined,
     () => undefined,
     false,
