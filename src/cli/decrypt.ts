@@ -97,7 +97,7 @@ async function release(source: Source, sink: Sink, open: () => DecryptStream, io
 type DecryptStream = ReturnType<ReturnType<typeof clientOf>['decryptStream']>
 
 /** Plaintext that waits for its signature in memory, where the input cannot be read twice. */
-class HeldPlaintext {
+export class HeldPlaintext {
   readonly pieces: Uint8Array[] = []
   readonly #from: string
   #length = 0

@@ -17,7 +17,7 @@ export interface Work {
   readonly label: string
   /** Whether only the owner may read the output. */
   readonly secret: boolean
-  run(source: Source, sink: Sink, io: Io): Promise<void>
+  run(source: Source, sink: Sink, io: Io, output: Path): Promise<void>
   /** Where the input is no file. */
   openSource?: (() => Promise<Source>) | undefined
   /** Where the output is no file. */
@@ -51,7 +51,7 @@ export async function transformSource(
   let sink: Sink | undefined
   try {
     sink = await (work.openSink?.() ?? openSink({ ...target, secret: work.secret }, source.stats))
-    await work.run(source, sink, io)
+    await work.run(source, sink, io, target.path)
     source.checkUnchanged()
     io.signal.throwIfAborted()
     await sink.commit()
@@ -64,7 +64,7 @@ export async function transformSource(
 /** Sends all bytes of `source` through `transform`, and what comes out, piece by piece, to `consume`. */
 export async function transfer(
   source: Source,
-  transform: Duplex,
+  transform: Duplex | readonly Duplex[],
   consume: (piece: Uint8Array) => void | Promise<void>,
   { signal, progress }: Io,
 ): Promise<void> {
@@ -81,7 +81,9 @@ export async function transfer(
   }
   await naming(source.name, 'read', async () => {
     const input = source.read()
-    const done = pipeline(input, transform, consumeAll, { signal })
+    // What consumes is a stream to a pipeline; the types of its lists do not know.
+    const stages = [input, ...[transform].flat(), consumeAll] as unknown as Duplex[]
+    const done = pipeline(stages, { signal })
     input.on('data', (chunk: Uint8Array) => progress.add(chunk.length))
     try {
       await done
@@ -96,6 +98,8 @@ export async function transfer(
 export interface Source {
   /** For people. */
   readonly name: string
+  /** As it was given; `-` for standard input. */
+  readonly path: Path
   readonly stats: Stats
   /** Of a file that can be read anywhere and more than once; pipes, devices and standard input are streams. */
   readonly fd: number | undefined
@@ -109,14 +113,14 @@ export interface Source {
 }
 
 export async function openSource(path: Path): Promise<Source> {
-  if (path === '-') return streamSource('standard input', fstatSync(0), () => process.stdin)
+  if (path === '-') return streamSource('-', 'standard input', fstatSync(0), () => process.stdin)
   const name = nameOf(path)
   return await naming(name, 'read', () => {
     const stats = statSync(path)
     if (stats.isDirectory()) throw fileError(`cannot read ${name}: it is a directory`)
     // Pipes and devices have no length, and files of /proc say 0.
     if (stats.isFile() && stats.size > 0) return fileSource(path, openSync(path, 'r'))
-    return streamSource(name, stats, () => createReadStream(path, { highWaterMark: CHUNK_LENGTH }))
+    return streamSource(path, name, stats, () => createReadStream(path, { highWaterMark: CHUNK_LENGTH }))
   })
 }
 
@@ -133,6 +137,7 @@ function fileSource(path: Path, fd: number): Source {
   const range = { fd, fs: LEFT_OPEN, start: 0, ...(size > 0 && { end: size - 1 }), highWaterMark: CHUNK_LENGTH }
   const source: Source = {
     name,
+    path,
     stats,
     fd,
     length: size,
@@ -148,8 +153,8 @@ function fileSource(path: Path, fd: number): Source {
   throw fileError(`cannot read ${name}: it is not a regular file`)
 }
 
-function streamSource(name: string, stats: Stats, read: () => Readable): Source {
-  return { name, stats, fd: undefined, length: undefined, read, checkUnchanged: () => {}, close: () => {} }
+function streamSource(path: Path, name: string, stats: Stats, read: () => Readable): Source {
+  return { name, path, stats, fd: undefined, length: undefined, read, checkUnchanged: () => {}, close: () => {} }
 }
 
 /** What a stream reads with: a file may be read twice, and is closed by its source. */

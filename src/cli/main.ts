@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command } from 'commander'
+import { awsProgram, expandArguments, isAwsStyle } from './aws'
 import { addDecrypt } from './decrypt'
 import { addEncrypt } from './encrypt'
 import { exitCodeOf, messageOf } from './errors'
@@ -33,7 +34,9 @@ async function main(argv: readonly string[]): Promise<void> {
 
   let code = 0
   try {
-    await programOf(abort.signal).parseAsync(argv)
+    const args = argv.slice(2)
+    if (isAwsStyle(args)) await awsProgram(abort.signal).parseAsync(expandArguments(args), { from: 'user' })
+    else await programOf(abort.signal).parseAsync(args, { from: 'user' })
   } catch (error) {
     code = exitCodeOf(error)
     const message = interruption ? 'interrupted' : messageOf(error)

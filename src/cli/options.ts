@@ -67,7 +67,10 @@ export function policyOf({ commitmentPolicy }: Pick<CommonOptions, 'commitmentPo
   return CommitmentPolicy[commitmentPolicy.toUpperCase().replaceAll('-', '_') as keyof typeof CommitmentPolicy]
 }
 
-export function clientOf({ maxEncryptedDataKeys, ...options }: CommonOptions) {
+export function clientOf({
+  maxEncryptedDataKeys,
+  ...options
+}: Pick<CommonOptions, 'commitmentPolicy' | 'maxEncryptedDataKeys'>) {
   return buildClient({
     commitmentPolicy: policyOf(options),
     ...(maxEncryptedDataKeys !== undefined && { maxEncryptedDataKeys }),

@@ -68,6 +68,7 @@ export async function openS3Source(
   const body = Body as Readable
   return {
     name,
+    path: url,
     // Of nothing that an output could be.
     stats: statSync('/'),
     fd: undefined,

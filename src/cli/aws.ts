@@ -1,0 +1,325 @@
+/** The arguments of the AWS Encryption CLI (`aws-encryption-cli`), for scripts that were written for it. */
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { createInterface } from 'node:readline/promises'
+import { type Duplex, PassThrough, type TransformCallback } from 'node:stream'
+import { Command, Option } from 'commander'
+import {
+  AlgorithmSuite,
+  type EncryptionContext,
+  getLocalCryptographicMaterialsCache,
+  type MessageHeader,
+  NodeCachingMaterialsManager,
+  RequiredEncryptionContextCmm,
+  SealwaxError,
+} from '../index'
+import { type KeyGroup, parseKeyGroup, toGroupsKeyring } from './aws-keys'
+import { ALGORITHMS, MetadataWriter } from './aws-metadata'
+import { Base64Decoder, Base64Encoder } from './base64'
+import { HeldPlaintext } from './decrypt'
+import { orInterrupted, quote, UsageError } from './errors'
+import { transfer, transformFile } from './io'
+import { clientOf, POLICIES, parseCount } from './options'
+import { usage } from './token'
+import { type TreeWork, transformTree } from './tree'
+
+interface AwsOptions {
+  encrypt?: true
+  decrypt?: true
+  decryptUnsigned?: true
+  input: string
+  output: string
+  wrappingKeys?: KeyGroup[]
+  encryptionContext?: string[]
+  requiredEncryptionContextKeys?: string[]
+  algorithm?: string
+  commitmentPolicy: string
+  maxEncryptedDataKeys?: number
+  metadataOutput?: string
+  overwriteMetadata?: true
+  suppressMetadata?: true
+  buffer?: true
+  caching?: string[]
+  frameLength?: number
+  maxLength?: number
+  recursive?: true
+  interactive?: true
+  overwrite: boolean
+  suffix?: string | true
+  encode?: true
+  decode?: true
+}
+
+const ACTIONS = ['-e', '--encrypt', '-d', '--decrypt', '--decrypt-unsigned']
+
+/** Whether these are arguments of that command line, and not of ours. */
+export function isAwsStyle([first, ...rest]: readonly string[]): boolean {
+  return (
+    first !== undefined &&
+    /^[-@]/.test(first) &&
+    [first, ...rest].some((each) => ACTIONS.includes(each) || each[0] === '@')
+  )
+}
+
+export function awsProgram(signal: AbortSignal): Command {
+  return new Command('sealwax')
+    .description('Encrypts and decrypts with the arguments of the AWS Encryption CLI.')
+    .exitOverride()
+    .showHelpAfterError('(add --help for the options)')
+    .addOption(new Option('-e, --encrypt', 'encrypt').conflicts(['decrypt', 'decryptUnsigned']))
+    .addOption(new Option('-d, --decrypt', 'decrypt').conflicts('decryptUnsigned'))
+    .option('--decrypt-unsigned', 'decrypt, and refuse signed messages')
+    .requiredOption('-i, --input <path>', 'file, folder with --recursive, or - for standard input')
+    .requiredOption('-o, --output <path>', 'file, folder, or - for standard output')
+    .option('-w, --wrapping-keys <attributes>', 'key=… provider=… discovery=… region=… profile=…', parseKeyGroup)
+    .option('-c, --encryption-context <pairs...>', 'key=value; on decrypting also a key that must be there')
+    .option('--required-encryption-context-keys <keys...>', 'keys whose pairs are kept out of the message')
+    .addOption(new Option('-a, --algorithm <name>', 'algorithm suite').choices(Object.keys(ALGORITHMS)))
+    .addOption(
+      new Option('--commitment-policy <policy>', 'which suites to write and read')
+        .choices(POLICIES)
+        .default('require-encrypt-require-decrypt'),
+    )
+    .option('--max-encrypted-data-keys <n>', 'refuse a message with more', parseCount(1, 0xffff))
+    .option(
+      '--metadata-output <path>',
+      'file that a line of JSON is added to for each operation; - for standard output',
+    )
+    .option('--overwrite-metadata', 'replace that file')
+    .addOption(new Option('-S, --suppress-metadata', 'no metadata').conflicts('metadataOutput'))
+    .option('-b, --buffer', 'write nothing before all has been read')
+    .option('-C, --caching <attributes...>', 'capacity=… max_age=… max_messages_encrypted=… max_bytes_encrypted=…')
+    .option('--frame-length <bytes>', 'plaintext bytes in a frame', parseCount(1, 2 ** 32 - 1))
+    .option('--max-length <bytes>', 'refuse longer frames on decrypting', parseCount(1, Number.MAX_SAFE_INTEGER))
+    .option('-r, --recursive', 'all files of a folder')
+    .option('-R', 'the same as -r')
+    .option('--interactive', 'ask before a file is replaced')
+    .option('--no-overwrite', 'leave out what has its output already')
+    .option('--suffix [suffix]', 'what is added to names in a folder; none without a value')
+    .option('--encode', 'write base64')
+    .option('--decode', 'read base64')
+    .option('-v, --verbose', 'accepted, and without effect', () => true)
+    .option('-q, --quiet', 'accepted, and without effect')
+    .action(async (options: AwsOptions & { R?: true }) => {
+      const { R: alsoRecursive, ...rest } = options
+      await orInterrupted(run({ ...rest, ...(alsoRecursive && { recursive: true }) }, signal), signal)
+    })
+}
+
+/** `@file` stands for the arguments in that file; the attributes after one `--wrapping-keys` are put into one argument. */
+export function expandArguments(args: readonly string[]): string[] {
+  const all = args.flatMap((each) => (each.startsWith('@') ? argumentsIn(each.slice(1), []) : [each]))
+  const expanded: string[] = []
+  for (let i = 0; i < all.length; i++) {
+    expanded.push(all[i]!)
+    if (all[i] !== '-w' && all[i] !== '--wrapping-keys') continue
+    const start = i + 1
+    while (i + 1 < all.length && !all[i + 1]!.startsWith('-')) i++
+    if (i >= start) expanded.push(JSON.stringify(all.slice(start, i + 1)))
+  }
+  return expanded
+}
+
+function argumentsIn(path: string, within: readonly string[]): string[] {
+  if (within.includes(path)) throw new UsageError(`the file ${quote(path)} names itself`)
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new UsageError(`cannot read the arguments in ${quote(path)}: ${(error as NodeJS.ErrnoException).code}`)
+  }
+  const words = text.split('\n').flatMap((line) =>
+    line
+      .replace(/(^|\s)#.*$/, '')
+      .split(/\s+/)
+      .filter(Boolean),
+  )
+  return words.flatMap((each) => (each.startsWith('@') ? argumentsIn(each.slice(1), [...within, path]) : [each]))
+}
+
+async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
+  const { input, output, recursive, interactive, overwrite, metadataOutput, overwriteMetadata } = options
+  if (!(options.encrypt || options.decrypt || options.decryptUnsigned))
+    throw new UsageError('either --encrypt or --decrypt')
+  if (metadataOutput === undefined && !options.suppressMetadata)
+    throw new UsageError('say where metadata go: --metadata-output, or --suppress-metadata')
+  if (metadataOutput === '-' && output === '-')
+    throw new UsageError('output and metadata cannot both go to standard output')
+  if (interactive && !overwrite) throw new UsageError('--interactive and --no-overwrite exclude each other')
+  const metadata = await MetadataWriter.open(metadataOutput, overwriteMetadata === true)
+  try {
+    const work = await workOf(options, metadata, signal)
+    if (input !== '-' && isFolder(input)) {
+      if (!recursive) throw new UsageError(`${quote(input)} is a folder: --recursive takes all of it`)
+      if (interactive) throw new UsageError('--interactive is for one file')
+      const existing = overwrite ? 'replace' : 'skip'
+      return await transformTree(input, { folder: output, existing }, work, signal)
+    }
+    if (input === '-' && isFolder(output)) throw new UsageError('standard input does not go to a folder: name a file')
+    const path = isFolder(output) ? join(output, work.rename(Buffer.from(basename(input)))!.toString()) : output
+    if (path !== '-' && existsSync(path) && statSync(path).isFile()) {
+      if (!overwrite) return void process.stderr.write(`sealwax: ${quote(path)} exists already, and is left as it is\n`)
+      if (interactive && !(await isYes(`Overwrite existing target file ${quote(path)} with new contents? [y/N]: `)))
+        return
+    }
+    await transformFile(input, { path, force: true }, work, signal)
+  } finally {
+    metadata.close()
+  }
+}
+
+async function workOf(options: AwsOptions, metadata: MetadataWriter, signal: AbortSignal): Promise<TreeWork> {
+  const { encrypt, decryptUnsigned, suffix } = options
+  const added = suffix === true ? '' : (suffix ?? (encrypt ? '.encrypted' : '.decrypted'))
+  const context = contextOf(options)
+  const materials = await materialsOf(options)
+  const client = clientOf(options)
+  const mode = encrypt ? 'encrypt' : decryptUnsigned ? 'decrypt-unsigned' : 'decrypt'
+  const decryptStream = decryptUnsigned ? client.decryptUnsignedMessageStream : client.decryptStream
+  const { algorithm, frameLength, maxLength, caching, decode, requiredEncryptionContextKeys: secret = [] } = options
+
+  const encryptFile: TreeWork['run'] = async (source, sink, io, output) => {
+    const plaintextLength = caching && !decode ? source.length : undefined
+    const stream = client.encryptStream(materials, {
+      encryptionContext: Object.fromEntries(context.pairs),
+      signal,
+      ...(algorithm && { suiteId: ALGORITHMS[algorithm]! }),
+      ...(frameLength && { frameLength }),
+      ...(plaintextLength !== undefined && { plaintextLength }),
+    })
+    stream.once('MessageHeader', (header: MessageHeader) =>
+      metadata.write({ mode, input: source.path, output, header }),
+    )
+    await transfer(source, stagesOf(options, [stream]), sink.write, io)
+  }
+
+  const decryptFile: TreeWork['run'] = async (source, sink, io, output) => {
+    const known = context.pairs.filter(([key]) => secret.includes(key))
+    const encryptionContext = Object.fromEntries(known)
+    const stream = decryptStream(materials, { encryptionContext, signal, ...(maxLength && { maxBodySize: maxLength }) })
+    const start = new Start()
+    const held = new HeldPlaintext(source.name)
+    let holds = sink.immediate && options.buffer === true
+    // Comes before any plaintext does.
+    stream.once('MessageHeader', (header: MessageHeader) => {
+      holds ||= sink.immediate && new AlgorithmSuite(header.suiteId).signatureCurve !== undefined
+      const missing = missingIn(header.encryptionContext, context, secret)
+      metadata.write({ mode, input: source.path, output, header, message: start.bytes(), ...(missing && { missing }) })
+      if (missing)
+        stream.destroy(new SealwaxError('ERR_ENCRYPTION_CONTEXT', 'the message lacks a required key or pair'))
+    })
+    try {
+      const consume = (piece: Uint8Array) => (holds ? held.add(piece) : sink.write(piece))
+      await transfer(source, stagesOf(options, [start, stream]), consume, io)
+      for (const piece of held.pieces) await sink.write(piece)
+    } finally {
+      held.wipe()
+    }
+  }
+
+  return {
+    label: encrypt ? 'encrypting' : 'decrypting',
+    secret: !encrypt,
+    rename: (name) => Buffer.concat([name, Buffer.from(added)]),
+    run: encrypt ? encryptFile : decryptFile,
+  }
+}
+
+async function materialsOf({ encrypt, wrappingKeys, caching, requiredEncryptionContextKeys }: AwsOptions) {
+  const keyring = await toGroupsKeyring(wrappingKeys, !encrypt)
+  const backingMaterials = requiredEncryptionContextKeys
+    ? usage(() => new RequiredEncryptionContextCmm({ backingMaterials: keyring, requiredEncryptionContextKeys }))
+    : keyring
+  if (!caching) return backingMaterials
+  const limits = cachingLimits(caching)
+  return usage(() => {
+    const cache = getLocalCryptographicMaterialsCache(limits.capacity!)
+    const {
+      max_age: maxAge,
+      max_messages_encrypted: maxMessagesEncrypted,
+      max_bytes_encrypted: maxBytesEncrypted,
+    } = limits
+    return new NodeCachingMaterialsManager({
+      backingMaterials,
+      cache,
+      maxAge: maxAge! * 1000,
+      ...(maxMessagesEncrypted !== undefined && { maxMessagesEncrypted }),
+      ...(maxBytesEncrypted !== undefined && { maxBytesEncrypted }),
+    })
+  })
+}
+
+function cachingLimits(attributes: readonly string[]): Record<string, number> {
+  const names = ['capacity', 'max_age', 'max_messages_encrypted', 'max_bytes_encrypted']
+  const limits: Record<string, number> = {}
+  for (const attribute of attributes) {
+    const [, name = '', value = ''] = /^(\w+)=(\d+(?:\.\d+)?)$/.exec(attribute) ?? []
+    if (!names.includes(name)) throw new UsageError(`--caching takes numbers for ${names.join(', ')}`)
+    limits[name] = Number(value)
+  }
+  if (limits.capacity === undefined || limits.max_age === undefined)
+    throw new UsageError('--caching needs capacity=… and max_age=…, in seconds')
+  return limits
+}
+
+interface Context {
+  readonly pairs: readonly [key: string, value: string][]
+  /** Keys that must be there, with whatever value. */
+  readonly keys: readonly string[]
+}
+
+function contextOf({ encryptionContext = [], encrypt }: AwsOptions): Context {
+  const pairs: [string, string][] = []
+  const keys: string[] = []
+  for (const text of encryptionContext) {
+    const at = text.indexOf('=')
+    const key = at < 0 ? text : text.slice(0, at)
+    if (key === '' || (at < 0 && encrypt)) throw new UsageError('--encryption-context takes key=value')
+    if (key === 'aws-crypto-public-key' && encrypt)
+      throw new UsageError('signed messages set aws-crypto-public-key themselves')
+    if (keys.includes(key) || pairs.some(([other]) => other === key))
+      throw new UsageError('--encryption-context has a key twice')
+    if (at < 0) keys.push(key)
+    else pairs.push([key, text.slice(at + 1)])
+  }
+  return { pairs, keys }
+}
+
+function missingIn(found: Readonly<EncryptionContext>, wanted: Context, secret: readonly string[]) {
+  const keys = wanted.keys.filter((key) => !Object.hasOwn(found, key))
+  const pairs = wanted.pairs.filter(([key, value]) => !secret.includes(key) && found[key] !== value)
+  return keys.length + pairs.length === 0 ? undefined : { keys, pairs }
+}
+
+function stagesOf({ decode, encode }: AwsOptions, stages: readonly Duplex[]): Duplex[] {
+  return [...(decode ? [new Base64Decoder()] : []), ...stages, ...(encode ? [new Base64Encoder()] : [])]
+}
+
+/** Keeps the start of what passes, for as long as its header has not been seen. */
+class Start extends PassThrough {
+  #chunks: Buffer[] | undefined = []
+
+  override _transform(chunk: Buffer, encoding: BufferEncoding, done: TransformCallback): void {
+    this.#chunks?.push(chunk)
+    super._transform(chunk, encoding, done)
+  }
+
+  bytes(): Uint8Array {
+    const bytes = Buffer.concat(this.#chunks ?? [])
+    this.#chunks = undefined
+    return bytes
+  }
+}
+
+function isFolder(path: string): boolean {
+  return path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
+async function isYes(question: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y/i.test(await lines.question(question))
+  } finally {
+    lines.close()
+  }
+}

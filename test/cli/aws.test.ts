@@ -1,0 +1,264 @@
+/** The arguments of the AWS Encryption CLI. */
+import type { ChildProcess } from 'node:child_process'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import * as peer from '@aws-crypto/client-node'
+import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { awsProgram, expandArguments } from '../../src/cli/aws'
+import { exitCodeOf } from '../../src/cli/errors'
+import { rejectionOf } from '../support/expect'
+import { folder, path, type Result, read, sealwax, sealwaxWith, shell, start } from './cli'
+
+const KEYS = ['--wrapping-keys', 'provider=sealwax', 'key=key.json']
+const QUIET = ['-S']
+let kms: ChildProcess
+let arn: string
+let endpoint: string
+
+test.before(async () => {
+  Object.assign(process.env, {
+    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
+    AWS_ACCESS_KEY_ID: 'local',
+    AWS_SECRET_ACCESS_KEY: 'local',
+    AWS_REGION: 'us-east-1',
+  })
+  writeFileSync(path('plain'), 'plaintext')
+  assert.is((await sealwax('keygen', 'key.json')).code, 0)
+  const { child } = start(['kms', 'serve'])
+  kms = child
+  endpoint = await new Promise((resolve) => child.stdout!.once('data', (line) => resolve(String(line).trim())))
+  process.env.AWS_ENDPOINT_URL_KMS = endpoint
+  const client = new KMSClient({ endpoint, region: 'us-east-1' })
+  arn = (await client.send(new CreateKeyCommand({}))).KeyMetadata!.Arn!
+})
+test.after(() => {
+  kms.kill()
+})
+
+async function good(...args: string[]): Promise<Result> {
+  const result = await sealwax(...args)
+  assert.is(result.code, 0, result.stderr)
+  return result
+}
+
+function metadataIn(name: string): Record<string, never>[] {
+  return read(name)
+    .toString()
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+}
+
+test('KMS keys: encrypt, decrypt by key and by discovery, with metadata in the shape of that program', async () => {
+  const context = ['-c', 'purpose=test', 'b=2']
+  await good('-e', '-i', 'plain', '-o', 'kms.out', '-w', `key=${arn}`, ...context, '--metadata-output', 'metadata')
+  const which = [[`key=${arn}`], ['discovery=true', 'discovery-account=111122223333', 'discovery-partition=aws']]
+  for (const [i, attributes] of which.entries()) {
+    const names = ['-d', '-i', 'kms.out', '-o', `kms.${i}`, '--metadata-output', 'metadata']
+    await good(...names, '-w', ...attributes, '-c', 'purpose=test', 'b')
+    assert.is(read(`kms.${i}`).toString(), 'plaintext')
+  }
+  const [encrypted, decrypted, third, ...more] = metadataIn('metadata')
+  assert.equal([more.length, third !== undefined], [0, true])
+  const { header, ...about } = encrypted!
+  assert.equal(about, { mode: 'encrypt', input: path('plain'), output: path('kms.out') })
+  const fields = `algorithm commitment_key content_type encrypted_data_keys encryption_context frame_length
+    header_iv_length message_id type version`
+  assert.equal(Object.keys(header!), fields.split(/\s+/))
+  const { algorithm, version, content_type, frame_length, type, encrypted_data_keys } = header as never
+  const expected = ['AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384', '2.0', 2, 4096, null]
+  assert.equal([algorithm, version, content_type, frame_length, type], expected)
+  const { provider_id, key_info } = (encrypted_data_keys[0] as { key_provider: Record<string, string> }).key_provider
+  assert.equal(
+    [provider_id, key_info].map((text) => Buffer.from(text!, 'base64').toString()),
+    ['aws-kms', arn],
+  )
+  const message = read('kms.out')
+  const { header_auth } = decrypted as never as { header_auth: { iv: string; tag: string } }
+  assert.is(header_auth.iv, 'AAAAAAAAAAAAAAAA')
+  const tag = Buffer.from(header_auth.tag, 'base64')
+  assert.is(tag.length, 16)
+  // The header ends with its tag; the first frame begins with its number.
+  const at = message.indexOf(tag)
+  assert.ok(at > 0 && message.readUInt32BE(at + 16) === 0xffffffff)
+})
+
+test('header authentication of version 1 has its IV', async () => {
+  const policy = ['--commitment-policy', 'forbid-encrypt-allow-decrypt']
+  const args = ['-i', 'plain', '-o', 'v1', ...KEYS, ...QUIET, '-a', 'AES_256_GCM_IV12_TAG16_HKDF_SHA256']
+  await good('-e', ...args, ...policy, '-c', 'ä=ö')
+  await good('-d', '-i', 'v1', '-o', 'v1.plain', ...KEYS, ...policy, '--metadata-output', 'v1.json')
+  const [{ header, header_auth: auth }] = metadataIn('v1.json') as never as [Record<string, Record<string, unknown>>]
+  assert.equal(
+    [header!.version, header!.type, header!.header_iv_length, header!.commitment_key],
+    ['1.0', 128, 12, null],
+  )
+  const bytes = Buffer.concat([auth!.iv, auth!.tag].map((text) => Buffer.from(String(text), 'base64')))
+  assert.ok(read('v1').includes(bytes))
+})
+
+test('what it writes the peer reads, with the frame length asked for', async () => {
+  await good('-e', '-i', 'plain', '-o', 'framed', ...KEYS, ...QUIET, '--frame-length', '4', '-c', 'a=b')
+  const { namespace, name, key } = JSON.parse(read('key.json').toString())
+  const bytes = Buffer.from(key, 'base64')
+  const own = {
+    keyNamespace: namespace,
+    keyName: name,
+    unencryptedMasterKey: Uint8Array.from(bytes),
+    wrappingSuite: 0x78,
+  }
+  const { plaintext, messageHeader } = await peer
+    .buildClient()
+    .decrypt(new peer.RawAesKeyringNode(own as never), read('framed'))
+  assert.equal([plaintext.toString(), messageHeader.frameLength], ['plaintext', 4])
+  assert.is((await sealwax('-d', '-i', 'framed', '-o', 'x', ...KEYS, ...QUIET, '--max-length', '3')).code, 1)
+  await good('-d', '-i', 'framed', '-o', 'x', ...KEYS, ...QUIET, '--max-length', '4', '--max-encrypted-data-keys', '1')
+})
+
+test('standard input and output, base64 on either side, buffered or not', async () => {
+  const signed = await sealwaxWith('plaintext', '-e', '-i', '-', '-o', '-', ...KEYS, ...QUIET, '--encode')
+  assert.match(signed.stdout.toString(), /^[A-Za-z0-9+/]+=*$/)
+  const folded = signed.stdout.toString().replace(/.{76}/g, '$&\n')
+  for (const more of [[], ['--buffer']]) {
+    const args = ['-d', '-i', '-', '-o', '-', ...KEYS, ...QUIET, '--decode', ...more]
+    assert.is((await sealwaxWith(folded, ...args)).stdout.toString(), 'plaintext')
+    const changed = folded.replace(/.(?=.{20}$)/s, (letter) => (letter === 'A' ? 'B' : 'A'))
+    const refused = await sealwaxWith(changed, ...args)
+    assert.equal([refused.code, refused.stdout.length], [3, 0])
+    assert.match((await sealwaxWith(`${folded}!`, ...args)).stderr, /not base64/)
+  }
+  const both = await sealwaxWith('cGxhaW50ZXh0', '-e', '-i', '-', '-o', 'decoded', ...KEYS, ...QUIET, '--decode')
+  assert.is(both.code, 0, both.stderr)
+  const { stdout } = await good('-d', '-i', 'decoded', '-o', '-', ...KEYS, ...QUIET, '--encode')
+  assert.is(stdout.toString(), 'cGxhaW50ZXh0')
+})
+
+test('folders, suffixes, and files into folders', async () => {
+  for (const name of ['in', 'in/sub', 'out', 'back', 'plainout']) mkdirSync(path(name))
+  for (const name of ['in/a', 'in/sub/b']) writeFileSync(path(name), name)
+  await good(
+    '-e',
+    '-r',
+    '-i',
+    'in',
+    '-o',
+    'out',
+    ...KEYS,
+    '--metadata-output',
+    'tree.json',
+    '--caching',
+    'capacity=5',
+    'max_age=60',
+  )
+  assert.equal(readdirSync(path('out')).sort(), ['a.encrypted', 'sub'])
+  assert.is(metadataIn('tree.json').length, 2)
+  await good('-d', '-R', '-i', 'out', '-o', 'back', ...KEYS, ...QUIET)
+  assert.is(read('back/sub/b.encrypted.decrypted').toString(), 'in/sub/b')
+  await good('-d', '-r', '-i', 'out', '-o', 'plainout', ...KEYS, ...QUIET, '--suffix')
+  assert.is(read('plainout/a.encrypted').toString(), 'in/a')
+  await good('-e', '-i', 'plain', '-o', 'out', ...KEYS, ...QUIET, '--suffix', '.mine')
+  assert.ok(readdirSync(path('out')).includes('plain.mine'))
+  assert.match((await sealwax('-e', '-i', 'in', '-o', 'out', ...KEYS, ...QUIET)).stderr, /is a folder: --recursive/)
+})
+
+test('what is there already is replaced, left alone, or asked about', async () => {
+  writeFileSync(path('there'), 'old')
+  const args = ['-e', '-i', 'plain', '-o', 'there', ...KEYS, ...QUIET]
+  assert.match((await good(...args, '--no-overwrite')).stderr, /is left as it is/)
+  assert.is((await sealwaxWith('n\n', ...args, '--interactive')).code, 0)
+  assert.is(read('there').toString(), 'old')
+  assert.is((await sealwaxWith('y\n', ...args, '--interactive')).code, 0)
+  assert.is.not(read('there').toString(), 'old')
+  writeFileSync(path('there'), 'old')
+  await good(...args)
+  assert.is.not(read('there').toString(), 'old')
+})
+
+test('a message without the required context is refused, and the metadata say why', async () => {
+  await good('-e', '-i', 'plain', '-o', 'context', ...KEYS, ...QUIET, '-c', 'a=1')
+  const args = [
+    '-d',
+    '-i',
+    'context',
+    '-o',
+    'none',
+    ...KEYS,
+    '--metadata-output',
+    'skipped.json',
+    '--overwrite-metadata',
+  ]
+  assert.is((await sealwax(...args, '-c', 'a=2', 'b')).code, 3)
+  const [{ skipped, reason, ...rest }] = metadataIn('skipped.json') as never as [Record<string, unknown>]
+  assert.equal([skipped, reason], [true, 'Missing encryption context key or value'])
+  assert.equal(rest.missing_encryption_context_keys, ['b'])
+  assert.equal(rest.missing_encryption_context_pairs, [['a', '2']])
+  assert.not.ok(readdirSync(folder).includes('none'))
+})
+
+test('required keys are kept out of the message, and needed to open it', async () => {
+  const secret = ['--required-encryption-context-keys', 'tenant']
+  await good('-e', '-i', 'plain', '-o', 'tenant', ...KEYS, ...QUIET, '-c', 'tenant=acme', 'a=1', ...secret)
+  assert.not.ok(read('tenant').includes('acme'))
+  await good('-d', '-i', 'tenant', '-o', 'tenant.plain', ...KEYS, ...QUIET, '-c', 'tenant=acme', ...secret)
+  assert.is((await sealwax('-d', '-i', 'tenant', '-o', 'x', ...KEYS, ...QUIET)).code, 3)
+})
+
+test('--decrypt-unsigned takes no signed messages', async () => {
+  const unsigned = ['-a', 'AES_256_GCM_HKDF_SHA512_COMMIT_KEY']
+  await good('-e', '-i', 'plain', '-o', 'unsigned', ...KEYS, ...QUIET, ...unsigned)
+  await good('--decrypt-unsigned', '-i', 'unsigned', '-o', 'x', ...KEYS, ...QUIET)
+  assert.is.not((await sealwax('--decrypt-unsigned', '-i', 'framed', '-o', 'y', ...KEYS, ...QUIET)).code, 0)
+})
+
+test('arguments come from files too, with comments', async () => {
+  writeFileSync(path('keys.conf'), '--wrapping-keys provider=sealwax # a comment\n key=key.json\n# another\n')
+  writeFileSync(path('all.conf'), '--encrypt\n@keys.conf\n-S')
+  await good('@all.conf', '-i', 'plain', '-o', 'from-file')
+  writeFileSync(path('loop.conf'), '@loop.conf')
+  assert.match((await sealwax('@loop.conf')).stderr, /names itself/)
+  assert.match((await sealwax('@missing.conf')).stderr, /cannot read the arguments in "missing.conf": ENOENT/)
+})
+
+const IO = ['-i', 'plain', '-o', 'refused']
+for (const [args, message] of [
+  [['-e', '-d', ...IO, ...KEYS, ...QUIET], /cannot be used with/],
+  [['-e', '-o', 'x', ...KEYS, ...QUIET], /required option '-i, --input/],
+  [['-e', ...IO, ...KEYS], /say where metadata go/],
+  [['-e', ...IO, ...KEYS, ...QUIET, '--metadata-output', 'm'], /cannot be used with/],
+  [['-e', '-i', 'plain', '-o', '-', ...KEYS, '--metadata-output', '-'], /cannot both/],
+  [['-e', ...IO, ...QUIET], /no key given/],
+  [['-e', ...IO, ...QUIET, '-w', 'provider=aws-kms'], /needs key=/],
+  [['-e', ...IO, ...QUIET, '-w', 'provider=other', 'key=x'], /provider= must be aws-kms/],
+  [['-e', ...IO, ...QUIET, '-w', 'colour=x'], /It takes key=/],
+  [['-e', ...IO, ...QUIET, '-w', 'key=x', 'region=a', 'region=b'], /region= stands twice/],
+  [['-e', ...IO, ...QUIET, '-w', 'discovery=true'], /discovery= is for decrypting/],
+  [['-d', ...IO, ...QUIET, '-w', 'discovery=true', 'key=x'], /no particular key/],
+  [['-d', ...IO, ...QUIET, '-w', 'discovery=maybe'], /true or false/],
+  [['-d', ...IO, ...QUIET, '-w', 'discovery=true', 'discovery-account=1'], /go together/],
+  [['-d', ...IO, ...QUIET, '-w', 'key=alias/a'], /ARN|arn/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '-c', 'bare'], /takes key=value/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '-c', 'a=1', 'a=2'], /a key twice/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '-a', 'ROT13'], /Allowed choices/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '--commitment-policy', 'x'], /Allowed choices/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '--frame-length', '0'], /from 1 to/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '--max-encrypted-data-keys', '0'], /from 1 to/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '--caching', 'capacity=1'], /needs capacity=… and max_age/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '--caching', 'capacity=x', 'max_age=1'], /takes numbers/],
+  [['-e', ...IO, ...QUIET, ...KEYS, '--interactive', '--no-overwrite'], /exclude each other/],
+] as [string[], RegExp][]) {
+  test(`refuses ${args.join(' ')}`, async () => {
+    process.chdir(folder)
+    const program = awsProgram(new AbortController().signal).configureOutput({ writeErr: () => {} })
+    const error = await rejectionOf(program.parseAsync(expandArguments(args), { from: 'user' }))
+    assert.is(exitCodeOf(error), 2, String(error))
+    assert.match((error as Error).message, message)
+  })
+}
+
+test('our own commands are as they were', async () => {
+  assert.match((await sealwax('--help')).stdout.toString(), /Usage: sealwax \[options\] \[command\]/)
+  assert.match((await shell('"$@" --version')).stdout.toString(), /^\d+\.\d+\.\d+/)
+})
+
+test.run()
