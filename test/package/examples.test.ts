@@ -27,7 +27,7 @@ for (const name of [PEER, '@aws-sdk/client-s3', 'pkcs11js']) {
   symlinkSync(join(ROOT, 'node_modules', name), place)
 }
 const sealwax: typeof Sealwax = require(join(project, 'node_modules/sealwax'))
-const { S3KmsKeyring }: typeof SealwaxS3 = require(join(project, 'node_modules/sealwax/dist/s3'))
+const { S3KmsKeyring, sealObject }: typeof SealwaxS3 = require(join(project, 'node_modules/sealwax/dist/s3'))
 
 const OUTPUTS: Record<string, string> = {
   'message.mjs': 'attack at dawn\n',
@@ -36,7 +36,7 @@ const OUTPUTS: Record<string, string> = {
   'migrate.mjs': 'old messages, new reader\nnew messages, old reader\n',
 }
 
-const IMPORTED = ['lambda.mjs', 'middleware.mjs', 's3.mjs', 'ses-mail.mjs']
+const IMPORTED = ['lambda.mjs', 'middleware.mjs', 's3-download.mjs', 's3.mjs', 'ses-mail.mjs']
 
 for (const [name, output] of Object.entries(OUTPUTS)) {
   test(name, () => {
@@ -96,6 +96,25 @@ test('s3.mjs brings back what it uploaded, which S3 has encrypted', async () => 
     assert.is(text, 'figures')
     const { Body } = await s3.client.send(new GetObjectCommand({ Bucket: s3.bucket, Key: 'reports/2026.txt' }))
     assert.not.match(await Body!.transformToString('latin1'), 'figures')
+  } finally {
+    await s3.close()
+  }
+})
+
+test('s3-download.mjs writes a file, and says how it was protected', async () => {
+  const { download } = await load<Record<string, (...args: unknown[]) => Promise<void>>>('s3-download.mjs')
+  const s3 = await startS3()
+  try {
+    const { clientProvider } = new FakeKms()
+    const keyring = new S3KmsKeyring({ keyId: keyArn('1'), clientProvider })
+    const { metadata, body } = await sealObject(Buffer.alloc(1_500_000, 'figures'), keyring)
+    const object = { Bucket: s3.bucket, Key: 'large' }
+    await s3.client.send(new PutObjectCommand({ ...object, Body: body, Metadata: metadata }))
+    const file = join(project, 'large')
+    const shown: string[] = []
+    await download!(s3.config, keyring, object, file, undefined, (text: string) => shown.push(text))
+    assert.equal(readFileSync(file), Buffer.alloc(1_500_000, 'figures'))
+    assert.equal(shown.slice(-2), ['100 %', 'format 3, kms+context; in the store: none'])
   } finally {
     await s3.close()
   }
