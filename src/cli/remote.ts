@@ -47,7 +47,7 @@ export async function transformRemote(
           openSink: () => {
             const isSealed = encrypts && encryption !== undefined
             const own = { inParts: !isSealed, encryptionContext: isSealed ? context : undefined }
-            return openS3Sink(clientFor(path, encryption), path, { force, ...own })
+            return openS3Sink(clientFor(path, encryption), path, { force, signal, ...own })
           },
         }),
       },

@@ -81,7 +81,7 @@ export async function openS3Source(
 
 /** An object that is there once it is complete: in one piece, or in parts that are put together at the end. */
 export async function openS3Sink(client: S3Client, url: string, options: SinkOptions): Promise<Sink> {
-  const { force, inParts, encryptionContext } = options
+  const { force, inParts, encryptionContext, signal: abortSignal } = options
   const target = parseS3Url(url)
   const name = quote(url)
   if (!force && (await exists(client, target, name))) throw alreadyThere(name)
@@ -89,14 +89,22 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
   const context = encryptionContext && { EncryptionContext: encryptionContext }
   const sdk = s3Sdk()
   const parts: { PartNumber: number; ETag: string | undefined }[] = []
-  let upload: { UploadId: string | undefined } | undefined
+  let upload: Promise<{ UploadId?: string | undefined }> | undefined
   let held: Uint8Array[] = []
   let length = 0
+  let aborting: Promise<void> | undefined
+  const abortOnce = async (begun: NonNullable<typeof upload>) => {
+    try {
+      const { UploadId } = await begun
+      await client.send(new sdk.AbortMultipartUploadCommand({ ...target, UploadId }))
+    } catch {
+      // It never began, or the store is gone: what failed before is what is told.
+    }
+  }
+  // A signal and the failure that it leads to both come here, and both wait.
   const abort = async () => {
-    if (!upload) return
-    const input = { ...target, ...upload }
-    upload = undefined
-    await client.send(new sdk.AbortMultipartUploadCommand(input)).catch(() => {})
+    if (upload) aborting ??= abortOnce(upload)
+    await aborting
   }
   const take = () => {
     const Body = Buffer.concat(held)
@@ -106,22 +114,27 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
   }
   const sendPart = async () => {
     if (!upload) {
-      const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand({ ...target, ...context }))
-      upload = { UploadId }
+      // Not to be aborted on its way: the upload would be there, and nobody would know its name.
+      upload = client.send(new sdk.CreateMultipartUploadCommand({ ...target, ...context }))
       openUploads.add(abort)
     }
+    const { UploadId } = await upload
     const PartNumber = parts.length + 1
-    const { ETag } = await client.send(new sdk.UploadPartCommand({ ...target, ...upload, PartNumber, Body: take() }))
+    const part = new sdk.UploadPartCommand({ ...target, UploadId, PartNumber, Body: take() })
+    const { ETag } = await client.send(part, { abortSignal })
     parts.push({ PartNumber, ETag })
   }
   const commit = async () => {
     if (!upload) {
-      await client.send(new sdk.PutObjectCommand({ ...target, ...context, ...condition, Body: take() }))
+      await client.send(new sdk.PutObjectCommand({ ...target, ...context, ...condition, Body: take() }), {
+        abortSignal,
+      })
       return
     }
     if (length > 0) await sendPart()
-    const MultipartUpload = { Parts: parts }
-    await client.send(new sdk.CompleteMultipartUploadCommand({ ...target, ...upload, ...condition, MultipartUpload }))
+    const { UploadId } = await upload
+    const input = { ...target, UploadId, ...condition, MultipartUpload: { Parts: parts } }
+    await client.send(new sdk.CompleteMultipartUploadCommand(input))
     upload = undefined
   }
   return {
@@ -146,6 +159,7 @@ export interface SinkOptions {
   /** Whether the client takes parts. */
   readonly inParts: boolean
   readonly encryptionContext?: Record<string, string> | undefined
+  readonly signal: AbortSignal
 }
 
 /** Aborts what is not complete: for signals. */

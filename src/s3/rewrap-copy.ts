@@ -3,6 +3,7 @@ import type {
   CopyObjectCommandInput,
   CreateMultipartUploadCommandInput,
   HeadObjectCommandOutput,
+  Tag,
 } from '@aws-sdk/client-s3'
 import { SealwaxError } from '../errors'
 import type { S3Metadata } from '../format/s3-metadata'
@@ -18,21 +19,26 @@ const CONCURRENCY = 4
 
 /**
  * Copies an object onto itself with other metadata; its content does not leave the store. Everything that CopyObject would
- * forget and HeadObject tells is stated again. Throws `ERR_OBJECT_CHANGED` where it is no longer what `head` was about.
+ * forget and HeadObject tells is stated again. Gives the tags that it had. Throws `ERR_OBJECT_CHANGED` where it is no longer what `head` was about.
  */
 export async function copyOntoItself(
   session: RewrapSession,
   head: HeadObjectCommandOutput,
   metadata: S3Metadata,
-): Promise<void> {
+): Promise<Tag[]> {
   const { partSize, sourcePath } = session
-  const { ETag, ContentLength = 0 } = head
+  const { ETag, ContentLength = 0, TagCount = 0 } = head
   const condition = { CopySource: sourcePath, CopySourceIfMatch: ETag, ...session.sourceOwner }
+  const tags = TagCount > 0 ? await tagsOf(session) : []
   const kept = { ...session.target, ...keptFields(head), Metadata: { ...metadata } }
-  if (ContentLength > partSize) return await copyInParts(session, head, kept, condition)
+  if (ContentLength > partSize) {
+    await copyInParts(session, head, { ...kept, ...(TagCount > 0 && { Tagging: toText(tags) }) }, condition)
+    return tags
+  }
   const { CopyObjectCommand } = s3Sdk()
   const input = { ...kept, ...condition, ...ifMatch(ETag), MetadataDirective: 'REPLACE' } as const
   await session.copy(new CopyObjectCommand(input))
+  return tags
 }
 
 /** Some stores take the tag without its quotes only, and S3 takes it either way. */
@@ -40,7 +46,7 @@ export function ifMatch(tag: string | undefined): { IfMatch?: string } {
   return tag === undefined ? {} : { IfMatch: tag.replaceAll('"', '') }
 }
 
-/** What HeadObject tells and a copy forgets. Tags are copied, and the list of those who have access cannot be. */
+/** What HeadObject tells and a copy forgets. The list of those who have access is not among it. */
 function keptFields(head: HeadObjectCommandOutput): Partial<CopyObjectCommandInput> {
   if (head.MissingMeta || (head.ExpiresString !== undefined && head.Expires === undefined)) {
     throw new SealwaxError(
@@ -72,13 +78,12 @@ const KEPT = [
 
 async function copyInParts(
   session: RewrapSession,
-  { ETag, ContentLength = 0, TagCount = 0 }: HeadObjectCommandOutput,
+  { ETag, ContentLength = 0 }: HeadObjectCommandOutput,
   kept: CreateMultipartUploadCommandInput,
   condition: { CopySource: string; CopySourceIfMatch: string | undefined },
 ): Promise<void> {
   const { AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand } = s3Sdk()
-  const Tagging = TagCount > 0 ? await tagsOf(session) : undefined
-  const { UploadId } = await session.copy(new CreateMultipartUploadCommand({ ...kept, Tagging }))
+  const { UploadId } = await session.copy(new CreateMultipartUploadCommand(kept))
   const upload = { ...session.target, UploadId }
   try {
     const Parts = await copyParts(session, ContentLength, { ...upload, ...condition })
@@ -122,9 +127,18 @@ async function copyParts(
   return parts
 }
 
-/** An upload in parts begins without any. */
-async function tagsOf(session: RewrapSession): Promise<string> {
+/** Some stores forget the tags of what is copied with new metadata. */
+export async function restoreTags(session: RewrapSession, TagSet: Tag[]): Promise<void> {
+  const { PutObjectTaggingCommand } = s3Sdk()
+  await session.readBack(new PutObjectTaggingCommand({ ...session.target, Tagging: { TagSet } }))
+}
+
+async function tagsOf(session: RewrapSession): Promise<Tag[]> {
   const { GetObjectTaggingCommand } = s3Sdk()
   const { TagSet = [] } = await session.read(new GetObjectTaggingCommand(session.target))
-  return new URLSearchParams(TagSet.map(({ Key = '', Value = '' }) => [Key, Value] as [string, string])).toString()
+  return TagSet
+}
+
+function toText(tags: readonly Tag[]): string {
+  return new URLSearchParams(tags.map(({ Key = '', Value = '' }) => [Key, Value] as [string, string])).toString()
 }

@@ -19,7 +19,7 @@ import { checkBoolean, checkOptions, checkString } from '../options'
 import { readBody } from './body'
 import { s3Sdk } from './call'
 import type { S3Sender } from './plugin'
-import { copyOntoItself, ifMatch } from './rewrap-copy'
+import { copyOntoItself, ifMatch, restoreTags } from './rewrap-copy'
 import { type CheckedRewrapKeys, checkRewrapKeys, REWRAP_KEYS, type RewrapKeys, rewrapEnvelope } from './rewrap-key'
 import { changed, REWRAP_TARGET, RewrapSession, type RewrapTarget } from './rewrap-session'
 
@@ -87,9 +87,10 @@ export async function rewrapStored(
   const own = Object.entries(head.Metadata ?? {}).filter(([name]) => !isReplaced(name))
   const metadata = { ...Object.fromEntries(own), ...serializeS3Metadata(envelope) }
   checkMetadataLength(metadata)
-  await copyOntoItself(session, head, metadata)
+  const tags = await copyOntoItself(session, head, metadata)
   const after = await headObject(session, session.readBack)
   checkWritten(after, head, envelope)
+  if ((after.TagCount ?? 0) !== tags.length) await restoreTags(session, tags)
   return resultOf(envelope, 'metadata', after)
 }
 
