@@ -1,17 +1,7 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { Command } from 'commander'
 import { awsProgram, expandArguments, isAwsStyle } from './aws'
-import { addDecrypt } from './decrypt'
-import { addEncrypt } from './encrypt'
 import { exitCodeOf, messageOf } from './errors'
-import { addHsm } from './hsm'
-import { addInfo } from './info'
-import { addInspect } from './inspect'
-import { addKeygen } from './keygen'
-import { addKms } from './kms'
-import { addRewrap } from './rewrap'
+import { programOf } from './program'
 import { abortUploads } from './s3'
 import { removeTemporaries } from './sink'
 
@@ -55,22 +45,4 @@ function end(signal: NodeJS.Signals): void {
   removeTemporaries()
   process.removeAllListeners(signal)
   process.kill(process.pid, signal)
-}
-
-function programOf(signal: AbortSignal): Command {
-  const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
-  const program = new Command('sealwax')
-    .description('Client-side encryption of files, in the message format of the AWS Encryption SDK.')
-    .version(version)
-    .showHelpAfterError('(add --help for the options)')
-    .exitOverride()
-  addKeygen(program, signal)
-  addEncrypt(program, signal)
-  addDecrypt(program, signal)
-  addInspect(program, signal)
-  addRewrap(program, signal)
-  addKms(program, signal)
-  addHsm(program, signal)
-  addInfo(program, version, signal)
-  return program
 }

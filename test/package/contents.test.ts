@@ -26,6 +26,7 @@ const MEANT = [
   /^native\/[a-z0-9-]+\.(cc|h)$/,
   /^native\/exports\.map$/,
   /^binding\.gyp$/,
+  /^man\/sealwax\.1$/,
   /^scripts\/build-native\.mjs$/,
 ]
 

@@ -1,0 +1,85 @@
+/** Writes `man/sealwax.1` from what the command line says of itself: `npx tsx scripts/man.ts`. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command, Option } from 'commander'
+import { programOf } from '../src/cli/program'
+
+export function manPage(): string {
+  const program = programOf(new AbortController().signal)
+  const lines = [
+    `.TH SEALWAX 1 "" "sealwax ${program.version()}" "User Commands"`,
+    '.SH NAME',
+    'sealwax \\- client-side encryption of files',
+    '.SH SYNOPSIS',
+    ...synopses(program).flatMap((each) => [text(each), '.br']),
+    '.SH DESCRIPTION',
+    text(program.description()),
+    '.SH COMMANDS',
+    ...sections(program, []),
+    '.SH EXIT STATUS',
+    ...item('0', 'done, all of it'),
+    ...item('1', 'failed: a file, a key, a policy, a limit'),
+    ...item('2', 'the command line is wrong'),
+    ...item('3', 'the message is refused: changed, cut, not for these keys, or without a required pair'),
+    '.SH SEE ALSO',
+    text('The page docs/cli.md of the package, with all that the command line promises.'),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+function sections(parent: Command, path: readonly string[]): string[] {
+  return visible(parent).flatMap((command) => {
+    const names = [...path, command.name()]
+    const own =
+      visible(command).length > 0
+        ? []
+        : [`.SS "${escaped(['sealwax', ...names].join(' '))}"`, text(command.description())]
+    const options =
+      visible(command).length > 0
+        ? []
+        : command
+            .createHelp()
+            .visibleOptions(command)
+            .filter(({ long }) => long !== '--help')
+    return [...own, ...options.flatMap((option) => item(option.flags, describe(option))), ...sections(command, names)]
+  })
+}
+
+function synopses(parent: Command, path: readonly string[] = ['sealwax']): string[] {
+  return visible(parent).flatMap((command) => {
+    const name = [...path, command.name()]
+    return visible(command).length > 0 ? synopses(command, name) : [`${name.join(' ')} ${command.usage()}`]
+  })
+}
+
+function visible(command: Command): Command[] {
+  return command
+    .createHelp()
+    .visibleCommands(command)
+    .filter((each) => each.name() !== 'help')
+}
+
+function describe({ description, argChoices, defaultValue }: Option): string {
+  const choices = argChoices ? `; one of ${argChoices.join(', ')}` : ''
+  const preset = defaultValue === undefined || typeof defaultValue === 'boolean' ? '' : ` (default: ${defaultValue})`
+  return `${description}${choices}${preset}`
+}
+
+function item(tag: string, what: string): string[] {
+  return ['.TP', `.B ${escaped(tag)}`, text(what)]
+}
+
+/** No line may begin with a dot or an apostrophe, which would be a request. */
+function text(line: string): string {
+  return escaped(line).replace(/^(?=[.'])/, '\\&')
+}
+
+function escaped(line: string): string {
+  return line.replaceAll('\\', '\\e').replaceAll('-', '\\-')
+}
+
+if (require.main === module) {
+  const folder = join(__dirname, '../man')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'sealwax.1'), manPage())
+}

@@ -1,0 +1,32 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { addCompletion } from './completion'
+import { addDecrypt } from './decrypt'
+import { addEncrypt } from './encrypt'
+import { addHsm } from './hsm'
+import { addInfo } from './info'
+import { addInspect } from './inspect'
+import { addKeygen } from './keygen'
+import { addKms } from './kms'
+import { addRewrap } from './rewrap'
+
+/** All commands and options. */
+export function programOf(signal: AbortSignal): Command {
+  const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
+  const program = new Command('sealwax')
+    .description('Client-side encryption of files, in the message format of the AWS Encryption SDK.')
+    .version(version)
+    .showHelpAfterError('(add --help for the options)')
+    .exitOverride()
+  addKeygen(program, signal)
+  addEncrypt(program, signal)
+  addDecrypt(program, signal)
+  addInspect(program, signal)
+  addRewrap(program, signal)
+  addKms(program, signal)
+  addHsm(program, signal)
+  addInfo(program, version, signal)
+  addCompletion(program, signal)
+  return program
+}
