@@ -26,10 +26,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
-import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
+import { CreateKeyCommand, KMS, KMSClient } from '@aws-sdk/client-kms'
+import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { getEngine } from '../src/engine'
 import { AlgorithmSuiteIdentifier, buildClient, RawAesKeyring } from '../src/index'
 import { startLocalKms } from '../src/local-kms'
+import { S3EncryptionClient, S3KmsKeyring } from '../src/s3'
+import { startS3 } from '../test/support/s3-server'
 
 const LENGTH = 256 * 2 ** 20
 const FRAME_LENGTH = 4096
@@ -52,6 +55,8 @@ async function main(): Promise<void> {
   await throughCommandLine()
   console.log()
   await throughLibrary()
+  console.log()
+  await throughS3()
 }
 
 async function throughCommandLine(): Promise<void> {
@@ -116,6 +121,31 @@ function* incompressible(): Generator<Buffer> {
   const keystream = createCipheriv('aes-128-ctr', getEngine().randomBytes(16), Buffer.alloc(16))
   const zeros = Buffer.alloc(2 ** 24)
   for (let done = 0; done < LENGTH; done += zeros.length) yield keystream.update(zeros)
+}
+
+/** An object under a key of a local KMS, to an S3 server in this process and back. */
+async function throughS3(): Promise<void> {
+  // As much as that server takes in one piece.
+  const plaintext = getEngine().randomBytes(10 * 2 ** 20)
+  const digest = createHash('sha256').update(plaintext).digest('hex')
+  console.log(`An object of ${plaintext.length / 2 ** 20} MiB through S3, under a key of a local KMS`)
+  await using kms = await startLocalKms()
+  const s3 = await startS3()
+  const kmsClient = new KMS({ endpoint: kms.endpoint, region: 'us-east-1', credentials: CREDENTIALS })
+  const keyring = new S3KmsKeyring({ keyId: await createKey(kms.endpoint), clientProvider: () => kmsClient })
+  const client = new S3EncryptionClient(s3.config, { keyring })
+  try {
+    const object = { Bucket: s3.bucket, Key: 'quickstart', EncryptionContext: { purpose: 'quickstart' } }
+    await client.send(new PutObjectCommand({ ...object, Body: plaintext }))
+    const { Body } = await client.send(new GetObjectCommand(object))
+    const back = createHash('sha256').update(await Body!.transformToByteArray())
+    if (back.digest('hex') !== digest) throw new Error('the object that came back differs from the original')
+    console.log(`  same SHA-256  ${digest}`)
+  } finally {
+    client.destroy()
+    kmsClient.destroy()
+    await s3.close()
+  }
 }
 
 /** One way to do the job; `decrypt` gets what `encrypt` gave. */
