@@ -9,12 +9,14 @@ import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { Upload } from '@aws-sdk/lib-storage'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { startLocalKms } from '../../src/local-kms'
 import {
   needsInstructionFile,
   openObject,
+  S3EncryptionClient,
   type S3Keyring,
   S3KmsKeyring,
   S3RawAesKeyring,
@@ -147,6 +149,21 @@ async function main(): Promise<void> {
         })
       }
     }
+
+    test('an upload in parts, each sealed on its own: Ruby opens it', async () => {
+      const MiB = 2 ** 20
+      for (const [length, kind] of [
+        [11 * MiB + 5, 'aes'],
+        [10 * MiB, 'kms'],
+      ] as const) {
+        const client = new S3EncryptionClient(s3.config, { keyring: keyrings[kind], ...WRITE_V2 })
+        const plaintext = Buffer.alloc(length, 'one of many parts')
+        await new Upload({ client, params: { Bucket: s3.bucket, Key: 'parts', Body: plaintext } }).done()
+        client.destroy()
+        const { body } = await ruby.ok({ version: 2, key: kind, name: 'parts' })
+        assert.ok(Buffer.from(body, 'base64').equals(plaintext))
+      }
+    })
 
     test('encryption contexts that are not ASCII: Ruby reads ours', async () => {
       const plaintext = Buffer.from(bytes(100))
