@@ -26,13 +26,17 @@ async function main(): Promise<void> {
   const report = new FaultReport()
   const cells = new Set<string>()
   const [Bucket, Key] = [s3.bucket, 'object']
-  const clientOf = () =>
+  /** Only what hangs needs to be given up soon: a busy machine is slow too. */
+  const clientOf = (rules: readonly FaultRule[]) =>
     new S3EncryptionClient(
       {
         ...s3.config,
         endpoint: proxy.endpoint,
         maxAttempts: 3,
-        requestHandler: { requestTimeout: 400, throwOnRequestTimeout: true },
+        requestHandler: {
+          requestTimeout: rules.some(({ fault }) => fault === 'stall') ? 1500 : 60_000,
+          throwOnRequestTimeout: true,
+        },
       },
       { keyring },
     )
@@ -48,7 +52,7 @@ async function main(): Promise<void> {
     s3.objects.clear()
     s3.uploads.clear()
     proxy.setRules(rules)
-    const client = clientOf()
+    const client = clientOf(rules)
     let outcome: Attempt['outcome'] = 'right'
     try {
       await work(client)
