@@ -46,7 +46,7 @@ export async function transformRemote(
         ...(isS3Url(path) && {
           openSink: () => {
             const isSealed = encrypts && encryption !== undefined
-            const own = { inParts: !isSealed, encryptionContext: isSealed ? context : undefined }
+            const own = { equalParts: isSealed, encryptionContext: isSealed ? context : undefined }
             return openS3Sink(clientFor(path, encryption), path, { force, signal, ...own })
           },
         }),

@@ -81,7 +81,7 @@ export async function openS3Source(
 
 /** An object that is there once it is complete: in one piece, or in parts that are put together at the end. */
 export async function openS3Sink(client: S3Client, url: string, options: SinkOptions): Promise<Sink> {
-  const { force, inParts, encryptionContext, signal: abortSignal } = options
+  const { force, equalParts, encryptionContext, signal: abortSignal } = options
   const target = parseS3Url(url)
   const name = quote(url)
   if (!force && (await exists(client, target, name))) throw alreadyThere(name)
@@ -107,9 +107,11 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
     await aborting
   }
   const take = () => {
-    const Body = Buffer.concat(held)
-    held = []
-    length = 0
+    const all = Buffer.concat(held)
+    const Body = equalParts ? all.subarray(0, PART_LENGTH) : all
+    const rest = all.subarray(Body.length)
+    held = rest.length > 0 ? [rest] : []
+    length = rest.length
     return Body
   }
   const sendPart = async () => {
@@ -131,7 +133,7 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
       })
       return
     }
-    if (length > 0) await sendPart()
+    while (length > 0) await sendPart()
     const { UploadId } = await upload
     const input = { ...target, UploadId, ...condition, MultipartUpload: { Parts: parts } }
     await client.send(new sdk.CompleteMultipartUploadCommand(input))
@@ -143,7 +145,7 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
       naming(name, 'write', async () => {
         held.push(Uint8Array.from(bytes))
         length += bytes.length
-        if (inParts && length >= partLength(parts.length)) await sendPart()
+        while (length >= (equalParts ? PART_LENGTH : partLength(parts.length))) await sendPart()
       }),
     commit: () => naming(name, 'write', commit),
     async discard() {
@@ -156,8 +158,8 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
 export interface SinkOptions {
   /** Whether an object that is there already is replaced. */
   readonly force: boolean
-  /** Whether the client takes parts. */
-  readonly inParts: boolean
+  /** Whether all parts but the last must have one length, as those of encrypted objects. */
+  readonly equalParts: boolean
   readonly encryptionContext?: Record<string, string> | undefined
   readonly signal: AbortSignal
 }

@@ -70,6 +70,13 @@ async function main(): Promise<void> {
     assert.equal(read('back'), PLAINTEXT)
   })
 
+  test('a long object of the S3 client goes up in parts', async () => {
+    await ok('encrypt', 'long', '-o', `s3://${Bucket}/long`, ...key, ...at)
+    assert.match((await head('long')).ETag!, /-3"$/)
+    await ok('decrypt', `s3://${Bucket}/long`, '-o', 'back', '-f', ...key, ...at)
+    assert.equal(read('back'), read('long'))
+  })
+
   test('an object that is there is kept without --force', async () => {
     await refused(1, /exists already/, 'encrypt', 'plain', '-o', `s3://${Bucket}/dir/object`, ...key, ...at)
     await ok('encrypt', 'plain', '-o', `s3://${Bucket}/dir/object`, '--force', ...key, ...at)
