@@ -112,9 +112,11 @@ async function main(): Promise<void> {
       store.objects.set(Key, { metadata, body })
       if (file) store.objects.set(FILE, { metadata: {}, body: file })
       unwraps = 0
-      const start = performance.now()
+      const start = process.cpuUsage()
       const outcome = await outcomeOf(keyring)
-      assert.ok(performance.now() - start < 1000)
+      // Of work, not by the clock: the machine may be busy.
+      const { user, system } = process.cpuUsage(start)
+      assert.ok(user + system < 1_000_000)
       return { outcome, injected: 1, requests: 1 }
     })
   }
