@@ -21,7 +21,7 @@ asm(".symver " SEALWAX_WAIT ", " SEALWAX_WAIT "@GLIBCXX_3.4.11");
 
 namespace std {
 // What containers call since GCC 11.
-[[noreturn, gnu::weak]] void __throw_bad_array_new_length() {
+__attribute__((noreturn, weak)) void __throw_bad_array_new_length() {
   throw bad_array_new_length();
 }
 }  // namespace std
