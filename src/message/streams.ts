@@ -8,9 +8,9 @@ import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
 import { MessageOpener } from './opener'
-import { Slab } from './output'
+import { type Allocate, Slab } from './output'
 import { MessageSealer } from './sealer'
-import { aborted, checkAborted, nextTurn, slices } from './slices'
+import { aborted, checkAborted } from './slices'
 
 /** Options of `encryptStream`. */
 export type EncryptStreamInput = Omit<EncryptInput, 'encoding'>
@@ -23,6 +23,12 @@ const HIGH_WATER_MARK = 256 * 1024
 /** Handling a chunk takes as long as this many bytes, however short it is. */
 const CHUNK_COST = 1024
 
+/** What seals or opens the body of a message. */
+interface Machine {
+  update(chunk: Uint8Array, allocate: Allocate): Uint8Array[]
+  dispose(): void
+}
+
 /**
  * What both directions share. Every chunk is consumed before its write callback, so its memory is the writer's again;
  * output waits for the reader between batches. Nothing happens after `destroy`: no data, no event, no second error.
@@ -31,12 +37,21 @@ abstract class MessageStream extends Duplex {
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = () => void this.destroy(aborted(this.#signal!))
   readonly #end = new AbortController()
+  /** There once the keyring has answered. It holds every secret. */
+  protected machine: Machine | undefined
+  protected readonly allocate = new Slab().allocate
   /** The callback of the write or final under way. */
   #answer: ((error?: Error | null) => void) | undefined
-  #continue: (() => void) | undefined
+  /** The chunk of that write: `#length` bytes, of which `#offset` are done. */
+  #chunk: Uint8Array = EMPTY
+  #length = 0
+  #offset = 0
+  /** What the reader has yet to take. */
+  #pieces: Uint8Array[] = []
+  #ending = false
+  #waitsForReader = false
   /** How much has been done since other events had their turn. */
   #sinceTurn = 0
-  protected readonly allocate = new Slab().allocate
 
   constructor(signal: AbortSignal | undefined) {
     super({ readableHighWaterMark: HIGH_WATER_MARK, writableHighWaterMark: HIGH_WATER_MARK })
@@ -50,46 +65,10 @@ abstract class MessageStream extends Duplex {
     return this.#end.signal
   }
 
-  /** Takes all of `chunk` in. */
-  protected abstract consume(chunk: Uint8Array): Promise<void>
+  /** Takes in what comes before the body; gives how many bytes of `chunk` that is. Called until there is a machine. */
+  protected abstract begin(chunk: Uint8Array): Promise<number>
   /** The input has ended: gives the rest. */
-  protected abstract complete(): Promise<void>
-  /** Wipes every secret. */
-  protected abstract release(): void
-
-  /** Hands pieces to the reader, at its pace. */
-  protected async send(pieces: readonly Uint8Array[]): Promise<void> {
-    for (const piece of pieces) {
-      if (this.destroyed) return
-      if (piece.length === 0 || this.push(piece) || this.destroyed) continue
-      await new Promise<void>((resolve) => {
-        this.#continue = resolve
-      })
-    }
-  }
-
-  /**
-   * Runs `step` over a chunk of `length` bytes in batches. Other events have their turn after each batch's worth, also
-   * where a source and a reader that never wait would keep the event loop for themselves.
-   */
-  protected async inBatches(
-    chunk: Uint8Array,
-    length: number,
-    step: (batch: Uint8Array) => readonly Uint8Array[],
-  ): Promise<void> {
-    // Another thread could change shared memory between what is checked and what is used.
-    const bytes = chunk.buffer instanceof ArrayBuffer ? chunk : Uint8Array.from(chunk)
-    for (const [start, end] of slices(length, 1, BATCH_LENGTH)) {
-      if (this.#sinceTurn >= BATCH_LENGTH) {
-        this.#sinceTurn = 0
-        await nextTurn()
-      }
-      if (this.destroyed) return
-      if (bytes.length !== length) throw new TypeError('a chunk was resized or transferred before its write callback')
-      this.#sinceTurn += Math.max(end - start, CHUNK_COST)
-      await this.send(step(bytes.subarray(start, end)))
-    }
-  }
+  protected abstract complete(): Promise<Uint8Array[]>
 
   /** Node would go on giving what is buffered until the tick after `destroy`. */
   override read(size?: number): unknown {
@@ -97,38 +76,96 @@ abstract class MessageStream extends Duplex {
   }
 
   override _read(): void {
-    const resume = this.#continue
-    this.#continue = undefined
-    resume?.()
+    if (!this.#waitsForReader) return
+    this.#waitsForReader = false
+    void SOON.then(this.#work)
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#answer = callback
-    this.consume(chunk).then(
-      () => this.#settle(),
-      (error) => this.#settle(toError(error)),
-    )
+    this.#chunk = chunk
+    this.#length = chunk.length
+    // Not at once: a file that gives a chunk asks for its next one when this tick ends, and reads it during the work.
+    const begun = this.machine ? SOON : this.begin(chunk)
+    void begun.then(this.#work, this.#fail)
   }
 
   override _final(callback: (error?: Error | null) => void): void {
     this.#answer = callback
-    this.complete().then(
-      () => {
-        if (!this.destroyed) this.push(null)
-        this.#settle()
-      },
-      (error) => this.#settle(toError(error)),
-    )
+    this.complete().then((last) => {
+      this.#pieces = last
+      this.#ending = true
+      this.#work()
+    }, this.#fail)
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     this.#end.abort(error)
-    this.release()
+    this.machine?.dispose()
     callback(error)
     // Node leaves it to the stream to answer the writer that still waits, and with it those in the queue.
     this.#settle(error)
   }
+
+  /**
+   * Works in batches until the chunk is done or the reader has enough. Other events have their turn after each batch's
+   * worth, also where a source and a reader that never wait would keep the event loop for themselves.
+   */
+  readonly #work = (used = 0): void => {
+    this.#offset += used
+    try {
+      while (this.#deliver() && this.#offset < this.#length) {
+        if (this.#sinceTurn >= BATCH_LENGTH) {
+          this.#sinceTurn = 0
+          setImmediate(this.#work)
+          return
+        }
+        const batch = this.#nextBatch()
+        this.#sinceTurn += Math.max(batch.length, CHUNK_COST)
+        this.#pieces = this.machine!.update(batch, this.allocate)
+      }
+    } catch (error) {
+      this.#fail(error)
+      return
+    }
+    // Not in the `try`: what a write callback throws is not the stream's.
+    if (!this.#waitsForReader && !this.destroyed) this.#finish()
+  }
+
+  /** Hands pieces to the reader, at its pace; whether it is time for more. */
+  #deliver(): boolean {
+    while (!this.destroyed) {
+      const piece = this.#pieces.shift()
+      if (!piece) return true
+      if (piece.length > 0 && !this.push(piece)) {
+        this.#waitsForReader = true
+        return false
+      }
+    }
+    return false
+  }
+
+  #nextBatch(): Uint8Array {
+    if (this.#chunk.length !== this.#length) {
+      throw new TypeError('a chunk was resized or transferred before its write callback')
+    }
+    const start = this.#offset
+    this.#offset = Math.min(start + BATCH_LENGTH, this.#length)
+    const batch = this.#chunk.subarray(start, this.#offset)
+    // Another thread could change shared memory between what is checked and what is used.
+    return batch.buffer instanceof ArrayBuffer ? batch : Uint8Array.from(batch)
+  }
+
+  #finish(): void {
+    this.#chunk = EMPTY
+    this.#length = 0
+    this.#offset = 0
+    if (this.#ending) this.push(null)
+    this.#settle()
+  }
+
+  readonly #fail = (error: unknown): void => this.#settle(toError(error))
 
   #settle(error?: Error | null): void {
     const answer = this.#answer
@@ -139,7 +176,6 @@ abstract class MessageStream extends Duplex {
 
 class EncryptStream extends MessageStream {
   readonly #sealer: Promise<MessageSealer | undefined>
-  #open: MessageSealer | undefined
 
   constructor(client: Readonly<ClientOptions>, cmm: NodeMaterialsManager, op: EncryptStreamInput | undefined) {
     const options = checkEncryptOptions(client, op)
@@ -161,31 +197,27 @@ class EncryptStream extends MessageStream {
     const material = await requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
     try {
       if (this.destroyed) return undefined
-      this.#open = new MessageSealer(material, { frameLength, ...limit })
-      this.emit('MessageHeader', this.#open.messageHeader)
-      if (!this.destroyed) this.push(this.#open.header)
-      return this.#open
+      const sealer = new MessageSealer(material, { frameLength, ...limit })
+      this.machine = sealer
+      this.emit('MessageHeader', sealer.messageHeader)
+      if (!this.destroyed) this.push(sealer.header)
+      return sealer
     } finally {
       material.zeroUnencryptedDataKey()
     }
   }
 
-  protected override async consume(chunk: Uint8Array): Promise<void> {
-    const { length } = chunk
-    const sealer = await this.#sealer
-    if (sealer) await this.inBatches(chunk, length, (batch) => sealer.update(batch, this.allocate))
+  protected override async begin(): Promise<number> {
+    await this.#sealer
+    return 0
   }
 
-  protected override async complete(): Promise<void> {
+  protected override async complete(): Promise<Uint8Array[]> {
     const sealer = await this.#sealer
-    if (!sealer || this.destroyed) return
+    if (!sealer || this.destroyed) return []
     const last = sealer.final(EMPTY, this.allocate)
-    this.release()
-    await this.send(last)
-  }
-
-  protected override release(): void {
-    this.#open?.dispose()
+    sealer.dispose()
+    return last
   }
 }
 
@@ -213,25 +245,21 @@ class DecryptStream extends MessageStream {
     this.#parser = new HeaderParser(maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {})
   }
 
-  protected override async consume(chunk: Uint8Array): Promise<void> {
+  protected override async begin(chunk: Uint8Array): Promise<number> {
     const used = this.#parser.push(chunk)
-    if (!this.#parser.header) return
-    const length = chunk.length - used
-    const body = chunk.subarray(used)
-    if (!this.#opener) await this.#begin(this.#parser.header)
-    const opener = this.#opener
-    if (opener) await this.inBatches(body, length, (batch) => opener.update(batch, this.allocate))
+    if (this.#parser.header) await this.#open(this.#parser.header)
+    return used
   }
 
-  protected override async complete(): Promise<void> {
+  protected override async complete(): Promise<Uint8Array[]> {
     if (!this.#parser.header) throw this.#parser.truncated()
-    if (!this.#opener || this.destroyed) return
+    if (!this.#opener || this.destroyed) return []
     const last = this.#opener.final()
-    this.release()
-    await this.send(last)
+    this.#opener.dispose()
+    return last
   }
 
-  async #begin(header: ParsedHeader): Promise<void> {
+  async #open(header: ParsedHeader): Promise<void> {
     const { messageHeader, suite } = header
     const messageId = Buffer.from(messageHeader.messageId).toString('hex')
     SignaturePolicySuites.isDecryptEnabled(this.#signaturePolicy, suite, messageId)
@@ -241,14 +269,11 @@ class DecryptStream extends MessageStream {
     try {
       if (this.destroyed) return
       this.#opener = new MessageOpener(header, material, maxBodySize)
+      this.machine = this.#opener
       this.emit('MessageHeader', messageHeader)
     } finally {
       material.zeroUnencryptedDataKey()
     }
-  }
-
-  protected override release(): void {
-    this.#opener?.dispose()
   }
 }
 
@@ -278,3 +303,4 @@ export function decryptStream(
 }
 
 const EMPTY = new Uint8Array(0)
+const SOON = Promise.resolve(0)

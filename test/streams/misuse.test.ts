@@ -200,6 +200,21 @@ const scenarios: Record<string, Scenario> = {
     assert.equal(await subject.plaintext(), PLAINTEXT)
   },
 
+  'what a write callback throws is not lost': async (kind) => {
+    const subject = (await Subject.create(kind)).read()
+    const uncaught = new Promise((resolve) => {
+      for (const event of ['unhandledRejection', 'uncaughtException']) {
+        process.removeAllListeners(event).once(event, resolve)
+      }
+    })
+    subject.stream.write(subject.input, () => {
+      throw broken
+    })
+    assert.is(await uncaught, broken)
+    subject.stream.destroy()
+    await subject.checkEnded(null)
+  },
+
   'a chunk in shared memory': async (kind) => {
     const subject = (await Subject.create(kind)).read()
     const shared = Buffer.from(new SharedArrayBuffer(subject.input.length))
