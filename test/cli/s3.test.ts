@@ -77,6 +77,24 @@ async function main(): Promise<void> {
     assert.equal(read('back'), read('long'))
   })
 
+  test('inspect tells what protects an object', async () => {
+    const inspect = async (name: string, ...more: string[]) =>
+      (await ok('inspect', `s3://${Bucket}/${name}`, ...at, ...more)).stdout.toString()
+    const object = JSON.parse(await inspect('dir/object', '--json'))
+    assert.is(object.clientSide.formatVersion, 3)
+    assert.is(object.clientSide.wrapAlgorithm, 'AES/GCM')
+    assert.is(object.message, undefined)
+    assert.match(await inspect('dir/object'), /client side {1,}version 3[\s\S]*"name" = "one"[\s\S]*Protected when/)
+    const message = JSON.parse(await inspect('long.sealed', '--json'))
+    assert.is(message.clientSide, undefined)
+    assert.is(message.message.plaintextLength, 20 * 2 ** 20)
+    assert.equal(message.message.encryptionContext.a, 'b')
+    const clear = JSON.parse(await inspect('in clear', '--json'))
+    assert.is(clear.clientSide ?? clear.message, undefined)
+    assert.is(clear.threats[0].answer, 'no')
+    await refused(1, /NotFound|not there|no such/i, 'inspect', `s3://${Bucket}/missing`, ...at)
+  })
+
   test('an object that is there is kept without --force', async () => {
     await refused(1, /exists already/, 'encrypt', 'plain', '-o', `s3://${Bucket}/dir/object`, ...key, ...at)
     await ok('encrypt', 'plain', '-o', `s3://${Bucket}/dir/object`, '--force', ...key, ...at)
