@@ -1,0 +1,214 @@
+// What is behind the words "tested" and "safe", as figures: `npm run assure [-- area …]` runs the areas of docs/assurance.md one
+// after the other, the slow ones too, and ends with a table. Ends with 1 where a target was missed; what cannot run here
+// is said to be NOT RUN, and counts as missed.
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const scratch = mkdtempSync(join(tmpdir(), 'sealwax-assure-'))
+const fuzzSeconds = Number(process.env.FUZZ_SECONDS ?? 60)
+
+/** Each gives its figure, the target, and whether it was met. */
+const AREAS = {
+  sanitizers: () => nativeChecks('address,undefined'),
+  threads: () => nativeChecks('thread'),
+  valgrind,
+  symbols,
+  'fuzz-native': fuzzNative,
+  fuzz,
+  mutation,
+  vectors,
+  faults,
+  'supply-chain': supplyChain,
+  coverage,
+}
+
+const wanted = process.argv.slice(2)
+const unknown = wanted.find((name) => !Object.hasOwn(AREAS, name))
+if (unknown !== undefined) throw new RangeError(`no area ${unknown}: there are ${Object.keys(AREAS).join(', ')}`)
+
+class NotRun extends Error {}
+const rows = []
+try {
+  for (const name of wanted.length > 0 ? wanted : Object.keys(AREAS)) rows.push(await assess(name))
+} finally {
+  rmSync(scratch, { recursive: true, force: true })
+}
+const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column].length)))
+console.log()
+for (const row of rows) console.log(row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '))
+process.exitCode = rows.every((row) => row[3] === 'pass') ? 0 : 1
+
+async function assess(name) {
+  console.log(`\n=== ${name}`)
+  const started = performance.now()
+  try {
+    const { figure, target, met } = await AREAS[name]()
+    console.log(`=== ${name}: ${figure}, ${Math.round((performance.now() - started) / 1000)} s`)
+    return [name, figure, target, met ? 'pass' : 'FAIL']
+  } catch (error) {
+    console.error(error instanceof NotRun ? `NOT RUN: ${error.message}` : error)
+    return error instanceof NotRun ? [name, error.message, '', 'NOT RUN'] : [name, 'see above', '', 'FAIL']
+  }
+}
+
+async function nativeChecks(sanitize) {
+  need('cmake')
+  const build = join(scratch, `native-${sanitize}`)
+  await buildNative(build, `-DSANITIZE=${sanitize}`)
+  return ctest(build)
+}
+
+/** The checks as built for use: CMakeLists.txt adds those that valgrind runs with secrets undefined. */
+async function valgrind() {
+  need('cmake')
+  need('valgrind')
+  const build = join(scratch, 'native')
+  await buildNative(build)
+  return ctest(build, '-R', 'constant_time')
+}
+
+async function symbols() {
+  need('nm')
+  const addon = join(root, 'build/Release/sealwax.node')
+  if (!existsSync(addon)) throw new NotRun('no addon: npm run build')
+  const { output } = await run('nm', ['-D', '--defined-only', addon])
+  const exported = output
+    .split('\n')
+    .map((line) => line.trim().split(' ').at(-1))
+    .filter(Boolean)
+  const allowed = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
+  const met = exported.includes(allowed[0]) && exported.every((name) => allowed.includes(name))
+  return { figure: `${exported.length} exported: ${exported.join(' ')}`, target: 'those of Node-API', met }
+}
+
+async function fuzzNative() {
+  need('cmake')
+  need('clang++')
+  const build = join(scratch, 'fuzz')
+  await buildNative(build, '-DFUZZ=ON', '-DCMAKE_CXX_COMPILER=clang++')
+  const targets = readdirSync(build).filter((name) => name.startsWith('fuzz_'))
+  let crashed = 0
+  for (const name of targets) {
+    const options = [`-max_total_time=${fuzzSeconds}`, '-print_final_stats=0', `-artifact_prefix=${root}build/`]
+    const { code, output } = await run(join(build, name), options, { quiet: true })
+    console.log(`${name}: ${code === 0 ? (/Done .*/.exec(output)?.[0] ?? 'done') : output.slice(-4000)}`)
+    if (code !== 0) crashed++
+  }
+  return {
+    figure: `${targets.length} targets, ${fuzzSeconds} s each, ${crashed} crashed`,
+    target: '6, 60 s, 0',
+    met: targets.length >= 6 && fuzzSeconds >= 60 && crashed === 0,
+  }
+}
+
+async function fuzz() {
+  const { code, output } = await testFile('test/fuzz/fuzz.test.ts', { FUZZ_SECONDS: String(fuzzSeconds) })
+  const targets = output.match(/: \d+ cases, .* seed \d+/g)?.length ?? 0
+  return {
+    figure: `${targets} targets, ${fuzzSeconds} s each, ${code === 0 ? 'none' : 'some'} crashed`,
+    target: '12, 60 s, none',
+    met: code === 0 && targets >= 12 && fuzzSeconds >= 60,
+  }
+}
+
+async function mutation() {
+  const runs = Number(process.env.PROPERTY_RUNS ?? 20_000)
+  const { code, output } = await testFile('test/message/properties.test.ts', { PROPERTY_RUNS: String(runs) })
+  const passed = Number(/Passed: +(\d+)/.exec(output)?.[1] ?? 0)
+  return {
+    figure: `${passed} properties, ${runs} cases each`,
+    target: 'all, 20000',
+    met: code === 0 && passed > 0 && runs >= 20_000,
+  }
+}
+
+/** Those of the message and object formats, whose expectations are the repository's own. */
+function vectors() {
+  const files = ['messages', 's3'].flatMap((folder) => {
+    const path = join(root, 'test/vectors', folder)
+    return readdirSync(path)
+      .filter((name) => name.endsWith('.json') && name !== 'keyrings.json')
+      .map((name) => join(path, name))
+  })
+  const all = files.flatMap((file) => JSON.parse(readFileSync(file, 'utf8')))
+  const failures = all.filter(({ expect }) => 'error' in expect).length
+  return {
+    figure: `${all.length}, ${failures} of them refusals`,
+    target: '300, 200',
+    met: all.length >= 300 && failures >= 200,
+  }
+}
+
+async function faults() {
+  const { code, output } = await run(process.execPath, ['scripts/faults.mjs'])
+  const figure = /\d+ faults in \d+ cells, \d+ bad/.exec(output)?.[0] ?? 'no report'
+  return { figure, target: '0 bad, no empty cell', met: code === 0 }
+}
+
+async function supplyChain() {
+  const { code, output } = await run(process.execPath, ['scripts/supply-chain.mjs'])
+  if (/ENOTFOUND|ECONNREFUSED|ENOAUDIT|audit endpoint/.test(output)) throw new NotRun('the registry cannot be asked')
+  const [components = 'no bill of materials'] = /\d+ components/.exec(output) ?? []
+  return {
+    figure: code === 0 ? `none high; ${components}` : 'see above',
+    target: 'none high',
+    met: code === 0 && /\d+ components/.test(output),
+  }
+}
+
+async function coverage() {
+  const options = ['--include=src/**', '--all', '--merge-async', '--reporter=text', '--reporter=json-summary']
+  const folders = [`--temp-directory=${join(scratch, 'v8')}`, '--reports-dir=coverage']
+  const c8 = join(root, 'node_modules/c8/bin/c8.js')
+  const { code } = await run(process.execPath, [c8, ...options, ...folders, process.execPath, 'scripts/test.mjs'])
+  const { lines, branches } = JSON.parse(readFileSync(join(root, 'coverage/coverage-summary.json'), 'utf8')).total
+  return {
+    figure: `${lines.pct} % of lines, ${branches.pct} % of branches`,
+    target: '95 %, 90 %',
+    met: code === 0 && lines.pct >= 95 && branches.pct >= 90,
+  }
+}
+
+async function buildNative(build, ...options) {
+  const configured = await run('cmake', ['-S', '.', '-B', build, ...options], { quiet: true })
+  if (configured.output.includes('No OpenSSL 3 headers')) throw new NotRun('no headers of OpenSSL 3 (libssl-dev)')
+  const built = await run('cmake', ['--build', build, '--parallel', '2'], { quiet: true })
+  if (configured.code !== 0 || built.code !== 0) throw new Error(configured.output + built.output)
+}
+
+async function ctest(build, ...options) {
+  const { code, output } = await run('ctest', ['--test-dir', build, '--output-on-failure', ...options])
+  const [, failed, count] = /(\d+) tests failed out of (\d+)/.exec(output) ?? []
+  return {
+    figure: `${count ?? 0} checks, ${failed ?? 'all'} failed`,
+    target: '0 failed',
+    met: code === 0 && Number(count) > 0,
+  }
+}
+
+function testFile(file, variables) {
+  return run(process.execPath, ['--expose-gc', '--import', 'tsx', file], { variables })
+}
+
+function need(tool) {
+  if (spawnSync(tool, ['--version']).error) throw new NotRun(`no ${tool} here`)
+}
+
+function run(command, args, { variables = {}, quiet = false } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, env: { ...process.env, ...variables } })
+    let output = ''
+    const take = (chunk) => {
+      output += chunk
+      if (!quiet) process.stdout.write(chunk)
+    }
+    child.stdout.on('data', take)
+    child.stderr.on('data', take)
+    child.once('error', reject)
+    child.once('close', (code) => resolve({ code, output }))
+  })
+}
