@@ -164,6 +164,7 @@ async function coverage() {
   const options = ['--include=src/**', '--all', '--merge-async', '--reporter=text', '--reporter=json-summary']
   const folders = [`--temp-directory=${join(scratch, 'v8')}`, '--reports-dir=coverage']
   const c8 = join(root, 'node_modules/c8/bin/c8.js')
+  rmSync(join(root, 'coverage'), { recursive: true, force: true })
   const { code } = await run(process.execPath, [c8, ...options, ...folders, process.execPath, 'scripts/test.mjs'])
   const { lines, branches } = JSON.parse(readFileSync(join(root, 'coverage/coverage-summary.json'), 'utf8')).total
   return {
