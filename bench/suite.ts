@@ -31,7 +31,7 @@ export interface Run {
   readonly findings: readonly Findings[]
 }
 
-const COMPARISONS = ['gcm', 'keyrings', 'materials', 'start'] as const
+const COMPARISONS = ['gcm', 'message', 'batch', 'materials', 'keyrings', 'stream', 'start'] as const
 const NODES = join(__dirname, '../node_modules/.cache/sealwax-bench')
 
 async function main(): Promise<void> {
