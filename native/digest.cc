@@ -7,10 +7,8 @@ size_t hashLengthOf(Hash hash) {
 }
 
 const EVP_MD* digestFor(Hash hash) {
-  static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  static const EVP_MD* const sha384 = EVP_MD_fetch(nullptr, "SHA384", nullptr);
-  static const EVP_MD* const sha512 = EVP_MD_fetch(nullptr, "SHA512", nullptr);
-  return hash == Hash::sha256 ? sha256 : hash == Hash::sha384 ? sha384 : sha512;
+  static Hashing sha256("SHA256"), sha384("SHA384"), sha512("SHA512");
+  return (hash == Hash::sha256 ? sha256 : hash == Hash::sha384 ? sha384 : sha512).get();
 }
 
 Digest::Digest(Hash hash) : hash_(hash), context_(EVP_MD_CTX_new()) {

@@ -35,6 +35,11 @@ EvpOwner<EVP_PKEY> keyFrom(Curve curve, const OSSL_PARAM& number, int selection)
   return made ? std::move(owner) : nullptr;
 }
 
+// What a failure means that is the data's, if not memory's.
+Status failure(Status otherwise) {
+  return ranOutOfMemory() ? Status::failed : otherwise;
+}
+
 }  // namespace
 
 Status signDigest(Curve curve, Span scalar, Span digest, MutableSpan signature, size_t& length) {
@@ -51,11 +56,11 @@ Status signDigest(Curve curve, Span scalar, Span digest, MutableSpan signature, 
   }
   const EvpOwner<EVP_PKEY> key =
       keyFrom(curve, OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_PRIV_KEY, native.data(), scalar.length), EVP_PKEY_KEYPAIR);
-  if (!key) return Status::invalid;
+  if (!key) return failure(Status::invalid);
   const EvpOwner<EVP_PKEY_CTX> context(EVP_PKEY_CTX_new_from_pkey(nullptr, key.get(), nullptr));
   if (!context) return Status::failed;
   // 1 to the order less 1, which reading it does not check.
-  if (EVP_PKEY_private_check(context.get()) != 1) return Status::invalid;
+  if (EVP_PKEY_private_check(context.get()) != 1) return failure(Status::invalid);
   length = signature.length;
   const bool made = EVP_PKEY_sign_init(context.get()) == 1 &&
                     EVP_PKEY_sign(context.get(), signature.data, &length, digest.data, digest.length) == 1;
@@ -70,11 +75,11 @@ Status verifyDigest(Curve curve, Span point, Span digest, Span signature) {
   void* const bytes = const_cast<uint8_t*>(point.data);
   const EvpOwner<EVP_PKEY> key = keyFrom(
       curve, OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, bytes, point.length), EVP_PKEY_PUBLIC_KEY);
-  if (!key) return Status::invalid;
+  if (!key) return failure(Status::invalid);
   const EvpOwner<EVP_PKEY_CTX> context(EVP_PKEY_CTX_new_from_pkey(nullptr, key.get(), nullptr));
   if (!context || EVP_PKEY_verify_init(context.get()) != 1) return Status::failed;
   const int verified = EVP_PKEY_verify(context.get(), signature.data, signature.length, digest.data, digest.length);
-  return verified == 1 ? Status::ok : Status::unauthentic;
+  return verified == 1 ? Status::ok : failure(Status::unauthentic);
 }
 
 }  // namespace sealwax

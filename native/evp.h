@@ -2,6 +2,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -12,6 +13,8 @@ struct EvpFree {
   void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
   void operator()(EVP_PKEY_CTX* context) const noexcept { EVP_PKEY_CTX_free(context); }
   void operator()(EVP_PKEY* key) const noexcept { EVP_PKEY_free(key); }
+  void operator()(EVP_CIPHER* cipher) const noexcept { EVP_CIPHER_free(cipher); }
+  void operator()(EVP_MD* digest) const noexcept { EVP_MD_free(digest); }
 };
 template <class Context>
 using EvpOwner = std::unique_ptr<Context, EvpFree>;
@@ -26,6 +29,36 @@ class ErrorScope {
     if (ERR_peek_error() != 0) ERR_clear_error();
   }
 };
+
+// Whether what went wrong in OpenSSL on this thread was for want of memory. Empties the error queue.
+inline bool ranOutOfMemory() {
+  for (unsigned long error; (error = ERR_get_error()) != 0;) {
+    if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE) return true;
+  }
+  return false;
+}
+
+// An algorithm, fetched when it is first needed, as that costs more than a small message, and again where that failed.
+// It lives as long as the process: freed at exit, it would race with OpenSSL's own cleanup.
+template <class Method, Method* (*fetch)(OSSL_LIB_CTX*, const char*, const char*)>
+class Fetched {
+ public:
+  explicit constexpr Fetched(const char* name) : name_(name) {}
+
+  // Null where OpenSSL has none, or memory ran out.
+  const Method* get() {
+    Method* method = method_.load(std::memory_order_acquire);
+    if (method != nullptr) return method;
+    EvpOwner<Method> fetched(fetch(nullptr, name_, nullptr));
+    return method_.compare_exchange_strong(method, fetched.get()) ? fetched.release() : method;
+  }
+
+ private:
+  const char* const name_;
+  std::atomic<Method*> method_{nullptr};
+};
+using Cipher = Fetched<EVP_CIPHER, EVP_CIPHER_fetch>;
+using Hashing = Fetched<EVP_MD, EVP_MD_fetch>;
 
 inline void reset(EVP_CIPHER_CTX* context) {
   EVP_CIPHER_CTX_reset(context);

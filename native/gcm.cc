@@ -10,19 +10,15 @@ namespace {
 // EVP takes lengths as int. A multiple of the block, so that a cut never falls inside one.
 constexpr size_t kMaxUpdate = size_t{1} << 30;
 
-// Fetching costs more than a small message. The three live as long as the process: freed at exit, they would race
-// with OpenSSL's own cleanup.
 const EVP_CIPHER* cipherFor(size_t keyLength) {
-  static const EVP_CIPHER* const aes128 = EVP_CIPHER_fetch(nullptr, "AES-128-GCM", nullptr);
-  static const EVP_CIPHER* const aes192 = EVP_CIPHER_fetch(nullptr, "AES-192-GCM", nullptr);
-  static const EVP_CIPHER* const aes256 = EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr);
+  static Cipher aes128("AES-128-GCM"), aes192("AES-192-GCM"), aes256("AES-256-GCM");
   switch (keyLength) {
     case 16:
-      return aes128;
+      return aes128.get();
     case 24:
-      return aes192;
+      return aes192.get();
     case 32:
-      return aes256;
+      return aes256.get();
     default:
       return nullptr;
   }

@@ -69,8 +69,12 @@ void MemoryPool::give(Block block) {
   if (block.length > kMaxKept) return unmap(block);
   while (keptLength_ + block.length > kMaxKept) unmap(drop(kept_.begin()));
   if (!trimming_ && !(trimming_ = startThread([this] { trim(); }))) return unmap(block);
-  kept_.push_back({block, Clock::now()});
-  keptLength_ += block.length;
+  try {
+    kept_.push_back({block, Clock::now()});
+    keptLength_ += block.length;
+  } catch (const std::bad_alloc&) {
+    unmap(block);
+  }
 }
 
 size_t MemoryPool::kept() {

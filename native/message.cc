@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "frames.h"
@@ -72,19 +74,22 @@ bool deriveKey(const MessageRun& run, Span suite, Span messageId, MutableSpan ke
   return hkdf(*run.kdf, run.dataKey, commits ? messageId : Span{}, outputs, commits ? 2 : 1) == Status::ok;
 }
 
-// What the tag of a header is over, in one piece.
+// What the tag of a header is over, in one piece. No exception may leave a thread of the pool.
 class HeaderAad {
  public:
   HeaderAad(Span body, Span unstored) : span_(body) {
     if (unstored.length == 0) return;
-    both_.assign(body.data, body.data + body.length);
-    both_.insert(both_.end(), unstored.data, unstored.data + unstored.length);
-    span_ = {both_.data(), both_.size()};
+    const size_t length = body.length + unstored.length;
+    both_.reset(new (std::nothrow) uint8_t[length]);
+    if (both_) std::copy_n(unstored.data, unstored.length, std::copy_n(body.data, body.length, both_.get()));
+    span_ = {both_.get(), length};
   }
+  // False where memory ran out.
+  explicit operator bool() const { return span_.data != nullptr; }
   operator Span() const { return span_; }
 
  private:
-  std::vector<uint8_t> both_;
+  std::unique_ptr<uint8_t[]> both_;
   Span span_;
 };
 
@@ -105,7 +110,8 @@ bool sealOne(const MessageRun& run, const Layout& layout, Span messageId, Span p
   std::memset(out.data + headerLength, 0, layout.ivLength);
   const MutableSpan tag = out.sub(headerLength + layout.ivLength, kTagLength);
   const size_t start = headerLength + layout.authLength();
-  return gcm.seal({iv, kIvLength}, HeaderAad(header, run.unstored), {}, tag) == Status::ok &&
+  const HeaderAad aad(header, run.unstored);
+  return aad && gcm.seal({iv, kIvLength}, aad, {}, tag) == Status::ok &&
          sealBody(gcm, messageId, run.frameLength, plaintext, out.sub(start, out.length - start));
 }
 
@@ -132,7 +138,8 @@ bool openOne(const MessageRun& run, const Layout& layout, Span message, MutableS
   const uint8_t zeros[kIvLength] = {};
   const uint8_t* const iv = layout.ivLength == 0 ? zeros : message.data + header.length;
   const Span tag = message.sub(header.length + layout.ivLength, kTagLength);
-  if (gcm.open({iv, kIvLength}, HeaderAad(header, run.unstored), tag, {}) != Status::ok) return false;
+  const HeaderAad aad(header, run.unstored);
+  if (!aad || gcm.open({iv, kIvLength}, aad, tag, {}) != Status::ok) return false;
 
   const size_t start = header.length + layout.authLength();
   const OpenedBody body = openBody(gcm, messageId, run.frameLength, message.sub(start, message.length - start), out);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
 #include <vector>
 
 #include "pool.h"
@@ -21,10 +22,8 @@ constexpr size_t kPiece = 512 << 10;
 constexpr size_t kCutOver = 2 << 20;
 
 const EVP_CIPHER* blockCipherFor(size_t keyLength) {
-  static const EVP_CIPHER* const aes128 = EVP_CIPHER_fetch(nullptr, "AES-128-ECB", nullptr);
-  static const EVP_CIPHER* const aes192 = EVP_CIPHER_fetch(nullptr, "AES-192-ECB", nullptr);
-  static const EVP_CIPHER* const aes256 = EVP_CIPHER_fetch(nullptr, "AES-256-ECB", nullptr);
-  return keyLength == 16 ? aes128 : keyLength == 24 ? aes192 : aes256;
+  static Cipher aes128("AES-128-ECB"), aes192("AES-192-ECB"), aes256("AES-256-ECB");
+  return (keyLength == 16 ? aes128 : keyLength == 24 ? aes192 : aes256).get();
 }
 
 // AES(K, block)
@@ -116,7 +115,7 @@ class SegmentedGcm::Worker {
   SecretBytes<kBlockLength> iv_;
 };
 
-Status SegmentedGcm::run(SegmentWork work, uint64_t firstBlock, Span input, uint8_t* out, Element& hash) const {
+Status SegmentedGcm::run(SegmentWork work, uint64_t firstBlock, Span input, uint8_t* out, Element& hash) const try {
   if (!ready_) return Status::failed;
   const size_t step = pieceLength();
   const size_t count = (input.length + step - 1) / step;
@@ -145,6 +144,8 @@ Status SegmentedGcm::run(SegmentWork work, uint64_t firstBlock, Span input, uint
     hash = hash * (length == step ? whole : power(h_, blocksOf(length))) ^ hashes[index];
   }
   return Status::ok;
+} catch (const std::bad_alloc&) {  // the callers have outputs to wipe
+  return Status::failed;
 }
 
 void SegmentedGcm::append(Element& hash, const Element& segment, uint64_t length) const {
@@ -154,9 +155,10 @@ void SegmentedGcm::append(Element& hash, const Element& segment, uint64_t length
 Status SegmentedGcm::tag(Span aad, const Element& hash, uint64_t length, uint8_t* tag) const {
   Element all;
   const Status status = run(SegmentWork::hash, 0, aad, nullptr, all);
+  if (status != Status::ok) return status;
   append(all, hash, length);
   (((all ^ lengths(aad.length, length)) * h_) ^ mask_).serialize(tag);
-  return status;
+  return Status::ok;
 }
 
 Element SegmentedGcm::counter(uint64_t block) const {

@@ -1,6 +1,6 @@
 #include "thread.h"
 
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -69,7 +69,7 @@ bool startThread(std::function<void()> work) {
   try {
     std::thread(std::move(work)).detach();
     return true;
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {  // no threads, or no memory
     return false;
   }
 }

@@ -93,8 +93,20 @@ export async function startSmallS3(): Promise<SmallS3> {
     } else if (method === 'GET' || method === 'HEAD') {
       const { body, etag, metadata } = objects.get(key) ?? refuse(404, 'NoSuchKey')
       const named = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value])
-      response.writeHead(200, { etag, 'content-length': body.length, ...Object.fromEntries(named) })
-      response.end(method === 'GET' ? body : undefined)
+      if (headers['if-match'] !== undefined && headers['if-match'] !== etag)
+        throw new Refusal(412, 'PreconditionFailed')
+      const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '') ?? []
+      const start = Number(from ?? 0)
+      const part = body.subarray(start, to ? Number(to) + 1 : undefined)
+      if (from !== undefined && part.length === 0) throw new Refusal(416, 'InvalidRange')
+      const range = `bytes ${start}-${start + part.length - 1}/${body.length}`
+      response.writeHead(from === undefined ? 200 : 206, {
+        etag,
+        'content-length': part.length,
+        ...(from !== undefined && { 'content-range': range }),
+        ...Object.fromEntries(named),
+      })
+      response.end(method === 'GET' ? part : undefined)
     } else if (method === 'DELETE') {
       objects.delete(key)
       response.writeHead(204).end()
