@@ -265,6 +265,10 @@ Status advise(Arguments& from) {
   return from.status;
 }
 
+Status noCoreDumps(Arguments&) {
+  return forbidCoreDumps() ? Status::ok : Status::failed;
+}
+
 // For tests: threads and bytes of work at a time, 0 for what the machine has and what pays.
 Status force(Arguments& from) {
   const uint64_t threads = from.integer(), grain = from.integer();
@@ -362,6 +366,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define(env, exports, "randomBytes", call<random>);
   define(env, exports, "allocate", allocate);
   define(env, exports, "preferHugePages", call<advise>);
+  define(env, exports, "forbidCoreDumps", call<noCoreDumps>);
   define(env, exports, "force", call<force>);
   define(env, exports, "threads", call<threads>);
   define(env, exports, "cpuGenerators", call<cpuGenerators>);

@@ -8,6 +8,7 @@
 
 #ifndef _WIN32
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #endif
 
@@ -103,6 +104,16 @@ MemoryPool::Block MemoryPool::drop(std::vector<Kept>::iterator which) {
   keptLength_ -= block.length;
   kept_.erase(which);
   return block;
+}
+
+bool forbidCoreDumps() {
+#ifdef _WIN32
+  return false;
+#else
+  // Not 0: Linux gives a program that collects dumps one all the same, unless the limit is 1 (core(5)).
+  const rlimit one = {1, 1};
+  return setrlimit(RLIMIT_CORE, &one) == 0;
+#endif
 }
 
 void preferHugePages(MutableSpan memory) {

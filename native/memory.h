@@ -52,6 +52,10 @@ class MemoryPool {
   bool trimming_ = false;
 };
 
+// From now on the process leaves no core file, and none goes to a program that collects them. False where the system
+// has no such setting, or refuses.
+bool forbidCoreDumps();
+
 // Asks the system to back memory that nothing was written to yet by huge pages. Does nothing where there are none.
 void preferHugePages(MutableSpan memory);
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { forbidCoreDumps } from '../engine/core-dumps'
 import { awsProgram, expandArguments, isAwsStyle } from './aws'
 import { exitCodeOf, messageOf } from './errors'
 import { programOf } from './program'
@@ -10,6 +11,7 @@ const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const
 void main(process.argv)
 
 async function main(argv: readonly string[]): Promise<void> {
+  forbidCoreDumps()
   const abort = new AbortController()
   let interruption: NodeJS.Signals | undefined
   for (const signal of SIGNALS) {

@@ -71,6 +71,8 @@ export interface Binding {
   /** Memory that may hold what earlier results left; undefined where there is none of this kind to be had. */
   allocate(length: number): ArrayBuffer | undefined
   preferHugePages(memory: Uint8Array): number
+  /** Not 0 where the system refuses. */
+  forbidCoreDumps(): number
   /** For tests: how many threads share a run, in pieces of how many bytes; 0 for what the machine has and what pays. */
   force(threads: number, grain: number): number
 }

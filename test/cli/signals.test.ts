@@ -1,4 +1,4 @@
-import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -39,6 +39,15 @@ for (const signal of SIGNALS) {
     await shell('rm -f back')
   })
 }
+
+test('no core dump, as keys would be in it', async () => {
+  const { child, done } = start(['encrypt', '-', '-k', 'key.json', '-o', 'out'])
+  child.stdin!.write('the end never comes')
+  await until(() => temporaries().length === 1)
+  assert.match(readFileSync(`/proc/${child.pid}/limits`, 'latin1'), /^Max core file size +1 +1 /m)
+  child.kill('SIGTERM')
+  await done
+})
 
 test('a signal while the reader of standard output sleeps', async () => {
   const { stderr } = await shell(`
