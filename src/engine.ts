@@ -1,5 +1,6 @@
 /** The public list of `sealwax/engine`: AES-GCM, HKDF and random bytes at the speed of the machine. */
 
+export { forbidCoreDumps } from './engine/core-dumps'
 export type {
   Backend,
   Engine,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { forbidCoreDumps } from '../engine/core-dumps'
+import { forbidCoreDumps } from '../engine'
 import { awsProgram, expandArguments, isAwsStyle } from './aws'
 import { exitCodeOf, messageOf } from './errors'
 import { programOf } from './program'
