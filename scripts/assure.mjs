@@ -16,6 +16,9 @@ const AREAS = {
   sanitizers: () => nativeChecks('address,undefined'),
   threads: () => nativeChecks('thread'),
   valgrind,
+  allocations,
+  randomness,
+  memory,
   symbols,
   'fuzz-native': fuzzNative,
   fuzz,
@@ -24,7 +27,10 @@ const AREAS = {
   faults,
   'supply-chain': supplyChain,
   coverage,
+  soak,
 }
+/** Takes an hour of its own: only where it is asked for by name. */
+const LONG = 'soak'
 
 const wanted = process.argv.slice(2)
 const unknown = wanted.find((name) => !Object.hasOwn(AREAS, name))
@@ -33,7 +39,8 @@ if (unknown !== undefined) throw new RangeError(`no area ${unknown}: there are $
 class NotRun extends Error {}
 const rows = []
 try {
-  for (const name of wanted.length > 0 ? wanted : Object.keys(AREAS)) rows.push(await assess(name))
+  for (const name of wanted.length > 0 ? wanted : Object.keys(AREAS).filter((area) => area !== LONG))
+    rows.push(await assess(name))
 } finally {
   rmSync(scratch, { recursive: true, force: true })
 }
@@ -56,10 +63,19 @@ async function assess(name) {
 }
 
 async function nativeChecks(sanitize) {
+  return ctest(await sanitized(sanitize))
+}
+
+/** One of them, under the address sanitizer, with what it prints. */
+async function nativeCheck(name) {
+  return run(join(await sanitized('address,undefined'), name), [])
+}
+
+async function sanitized(sanitize) {
   need('cmake')
   const build = join(scratch, `native-${sanitize}`)
   await buildNative(build, `-DSANITIZE=${sanitize}`)
-  return ctest(build)
+  return build
 }
 
 /** The checks as built for use, and those that run with secrets undefined. */
@@ -69,6 +85,43 @@ async function valgrind() {
   const build = join(scratch, 'native')
   await buildNative(build, '-DMEMCHECK=ON')
   return ctest(build, '-R', 'constant_time|memcheck')
+}
+
+/** The sum is told by the check itself, which fails where a kind of call had nothing to fail. */
+async function allocations() {
+  const { code, output } = await nativeCheck('test_allocation')
+  const failed = [...output.matchAll(/: (\d+) allocations failed/g)].reduce((sum, [, count]) => sum + Number(count), 0)
+  return {
+    figure: `${failed} failed in turn, ${code === 0 ? 'all' : 'not all'} refused`,
+    target: '1000, all',
+    met: code === 0 && failed >= 1000,
+  }
+}
+
+async function randomness() {
+  const native = await nativeCheck('test_random')
+  const { code, output } = await testFile('test/engine/random.test.ts')
+  const met = native.code === 0 && code === 0 && /Passed: +1/.test(output)
+  return { figure: met ? '10^8 bytes, no repetition' : 'see above', target: '10^8 bytes, no repetition', met }
+}
+
+/** What another process finds of keys, and what programs could print. */
+async function memory() {
+  const results = [await testFile('test/message/memory.test.ts'), await testFile('test/message/secrets.test.ts')]
+  const passed = results.map(({ output }) => Number(/Passed: +(\d+)/.exec(output)?.[1] ?? 0))
+  return {
+    figure: `${passed[0]} ways of use searched, ${passed[1]} of printing`,
+    target: '6, 5',
+    met: results.every(({ code }) => code === 0) && passed[0] >= 6 && passed[1] >= 5,
+  }
+}
+
+async function soak() {
+  const minutes = Number(process.env.SOAK_MINUTES ?? 60)
+  const args = ['--expose-gc', '--import', 'tsx', 'test/faults/soak.ts', String(minutes)]
+  const { code, output } = await run(process.execPath, args)
+  const figure = /\d+ operations in .* bad/.exec(output)?.[0] ?? 'no report'
+  return { figure, target: '60 minutes, below 1 MiB per 100000, 0 bad', met: code === 0 && minutes >= 60 }
 }
 
 async function symbols() {
@@ -191,7 +244,7 @@ async function ctest(build, ...options) {
   }
 }
 
-function testFile(file, variables) {
+function testFile(file, variables = {}) {
   return run(process.execPath, ['--expose-gc', '--import', 'tsx', file], { variables })
 }
 
