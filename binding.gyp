@@ -18,7 +18,6 @@
         "native/thread.cc"
       ],
       # OpenSSL is the running Node's own: its headers lie beside Node's, its symbols are Node's. Nothing is linked.
-      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8"],
       "cflags": ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"],
       "cflags!": ["-Wno-unused-parameter"],

@@ -1,8 +1,8 @@
 // The addon: JavaScript values to spans and back. Only typed arrays and numbers cross, no property is read and no
-// JavaScript runs, so nothing can change a buffer between its check and its use. The hot entries use plain Node-API:
-// node-addon-api's wrappers would cost more than sealing a small message.
-#define NAPI_DISABLE_CPP_EXCEPTIONS
-#include <napi.h>
+// JavaScript runs, so nothing can change a buffer between its check and its use. Plain Node-API: node-addon-api's
+// wrappers would cost more than sealing a small message, and end the process where a thread is terminated while it
+// loads the addon.
+#include <node_api.h>
 #include <openssl/crypto.h>
 
 #include <algorithm>
@@ -339,14 +339,22 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-void define(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
+// In a thread that is being terminated nothing succeeds, and nobody will look at the exports.
+void define(napi_env env, napi_value exports, const char* name, napi_callback callback) {
   napi_value function;
   if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok) {
-    exports.Set(name, function);
+    napi_set_named_property(env, exports, name, function);
   }
 }
 
-Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+void define(napi_env env, napi_value exports, const char* name, const char* text) {
+  napi_value string;
+  if (napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &string) == napi_ok) {
+    napi_set_named_property(env, exports, name, string);
+  }
+}
+
+void initialize(napi_env env, napi_value exports) {
   define(env, exports, "seal", call<seal>);
   define(env, exports, "open", call<open>);
   define(env, exports, "sealSegment", call<segment<SegmentWork::seal>>);
@@ -370,16 +378,15 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define(env, exports, "force", call<force>);
   define(env, exports, "threads", call<threads>);
   define(env, exports, "cpuGenerators", call<cpuGenerators>);
-  exports.Set("openssl", OpenSSL_version(OPENSSL_VERSION));
+  define(env, exports, "openssl", OpenSSL_version(OPENSSL_VERSION));
   const char* const settings = OPENSSL_info(OPENSSL_INFO_CPU_SETTINGS);
-  exports.Set("cpuSettings", settings == nullptr ? "" : settings);
-  return exports;
+  define(env, exports, "cpuSettings", settings == nullptr ? "" : settings);
 }
 
 }  // namespace
 }  // namespace sealwax
 
-static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
-  return sealwax::initialize(env, exports);
+NAPI_MODULE_INIT() {
+  sealwax::initialize(env, exports);
+  return exports;
 }
-NODE_API_MODULE(sealwax, Initialize)

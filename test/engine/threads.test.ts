@@ -5,9 +5,10 @@ import * as assert from 'uvu/assert'
 
 // Processes of their own, as they end JavaScript threads, and themselves, while the addon is at work. Each prints what
 // it came to and ends by itself with status 0: a crash, a hang or a wrong byte fails the call.
+const ADDON = join(__dirname, '../../build/Release/sealwax.node')
 const SETUP = `
   const { Worker, parentPort } = require('node:worker_threads')
-  const addon = require(${JSON.stringify(join(__dirname, '../../build/Release/sealwax.node'))})
+  const addon = require(${JSON.stringify(ADDON)})
   const key = new Uint8Array(32).fill(1)
   const plaintext = new Uint8Array(1 << 20).fill(3)
   const sealed = new Uint8Array(plaintext.length + 256 * 32)
@@ -45,6 +46,24 @@ const CASES: [name: string, code: string][] = [
         await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))))
         work()
         await Promise.all(workers.map((worker) => worker.terminate()))
+      }
+      work()
+      console.log('done')
+    }
+    main()
+    `,
+  ],
+  [
+    'JavaScript threads are terminated while they load the addon',
+    `
+    async function main() {
+      const file = ${JSON.stringify(ADDON)}
+      for (let round = 0; round < 100; round++) {
+        const worker = new Worker(\`
+          require('node:worker_threads').parentPort.postMessage('started')
+          for (;;) { require('\${file}'); delete require.cache['\${file}'] }\`, { eval: true })
+        await new Promise((resolve) => worker.once('message', resolve))
+        await worker.terminate()
       }
       work()
       console.log('done')
