@@ -81,14 +81,18 @@ export async function openS3Source(
 
 /** An object that is there once it is complete: in one piece, or in parts that are put together at the end. */
 export async function openS3Sink(client: S3Client, url: string, options: SinkOptions): Promise<Sink> {
-  const { force, equalParts, encryptionContext, signal: abortSignal } = options
+  const { force, equalParts, encryptionContext } = options
   const target = parseS3Url(url)
   const name = quote(url)
   if (!force && (await exists(client, target, name))) throw alreadyThere(name)
   const condition = force ? {} : { IfNoneMatch: '*' }
   const context = encryptionContext && { EncryptionContext: encryptionContext }
   const sdk = s3Sdk()
+  const stop = new AbortController()
+  const abortSignal = AbortSignal.any([options.signal, stop.signal])
   const parts: { PartNumber: number; ETag: string | undefined }[] = []
+  // Those that failed stay, and fail whoever waits next.
+  const underWay = new Set<Promise<void>>()
   let upload: Promise<{ UploadId?: string | undefined }> | undefined
   let held: Uint8Array[] = []
   let length = 0
@@ -96,6 +100,9 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
   const abortOnce = async (begun: NonNullable<typeof upload>) => {
     try {
       const { UploadId } = await begun
+      // A part that arrives later would stay.
+      stop.abort()
+      await Promise.allSettled(underWay)
       await client.send(new sdk.AbortMultipartUploadCommand({ ...target, UploadId }))
     } catch {
       // It never began, or the store is gone: what failed before is what is told.
@@ -122,9 +129,16 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
     }
     const { UploadId } = await upload
     const PartNumber = parts.length + 1
+    const listed: (typeof parts)[number] = { PartNumber, ETag: undefined }
+    parts.push(listed)
     const part = new sdk.UploadPartCommand({ ...target, UploadId, PartNumber, Body: take() })
-    const { ETag } = await client.send(part, { abortSignal })
-    parts.push({ PartNumber, ETag })
+    const sent = client.send(part, { abortSignal }).then(({ ETag }) => {
+      listed.ETag = ETag
+      underWay.delete(sent)
+    })
+    sent.catch(() => {})
+    underWay.add(sent)
+    if (underWay.size === CONCURRENCY) await Promise.race(underWay)
   }
   const commit = async () => {
     if (!upload) {
@@ -134,6 +148,7 @@ export async function openS3Sink(client: S3Client, url: string, options: SinkOpt
       return
     }
     while (length > 0) await sendPart()
+    await Promise.all(underWay)
     const { UploadId } = await upload
     const input = { ...target, UploadId, ...condition, MultipartUpload: { Parts: parts } }
     await client.send(new sdk.CompleteMultipartUploadCommand(input))
@@ -177,6 +192,8 @@ function partLength(number: number): number {
 }
 
 const PART_LENGTH = 8 * 2 ** 20
+/** Parts under way. */
+const CONCURRENCY = 4
 
 async function exists(client: S3Client, target: S3Url, name: string): Promise<boolean> {
   const { HeadObjectCommand } = s3Sdk()

@@ -1,5 +1,5 @@
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
-import { type EncryptionInput, encryptionOf, s3Sdk } from './call'
+import { type EncryptionInput, s3Sdk } from './call'
 import type { GetObjectInput } from './get'
 import type { UploadPartInput } from './multipart'
 import { s3Encryption } from './plugin'
@@ -39,11 +39,6 @@ function theClass(): S3EncryptionClientConstructor {
     constructor(config: S3ClientConfig, settings: S3EncryptionSettings) {
       super(config)
       this.middlewareStack.use(s3Encryption(this, settings))
-    }
-
-    override destroy(): void {
-      encryptionOf(this).uploads.endAll('ended with its client')
-      super.destroy()
     }
   }
   return made

@@ -17,7 +17,7 @@ import { putObject } from './put'
 import { checkSettings, type S3EncryptionSettings } from './settings'
 
 /** Sends the requests for instruction files: the client that the plugin is for, or another. */
-export type S3Sender = Pick<S3Client, 'send'>
+export type S3Sender = Pick<S3Client, 'send'> & Partial<Pick<S3Client, 'destroy'>>
 export type S3Plugin = Parameters<S3Client['middlewareStack']['use']>[0]
 
 type Stack = Parameters<S3Plugin['applyToStack']>[0]
@@ -33,7 +33,8 @@ type Operation = (call: Call<object, object>) => Promise<object>
 /**
  * Makes a client of the AWS SDK encrypt what it puts and decrypt what it gets. `client` is the client it is used on.
  * `PutObject`, `GetObject`, `HeadObject`, `DeleteObject`, `DeleteObjects` and multipart uploads are changed; all else passes
- * as it is. Throws `TypeError` and `RangeError` for wrong settings.
+ * as it is. `client.destroy()` then also wipes the keys of uploads that are open. Throws `TypeError` and `RangeError` for wrong
+ * settings.
  *
  * @example
  * const client = new S3Client({ region: 'us-east-1' })
@@ -52,6 +53,13 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
   }) as S3Client['send']
   const encryption = { settings: checked, send, uploads }
   rememberEncryption(client, encryption)
+  const { destroy } = client
+  if (typeof destroy === 'function') {
+    client.destroy = () => {
+      uploads.endAll('ended with its client')
+      destroy.call(client)
+    }
+  }
 
   const middleware = (next: (args: Args) => Promise<Result>, { commandName = '' }: { commandName?: string }) => {
     const operation = OPERATIONS.get(commandName)

@@ -394,10 +394,13 @@ async function main(): Promise<void> {
     await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId: other.UploadId }))
     const copy = { Bucket, Key, UploadId: 'x', PartNumber: 1, CopySource: 'a/b' }
     await rejects(client.send(new UploadPartCopyCommand(copy)), 'ERR_MULTIPART_UPLOAD', /sealed as a whole/)
-    const ended = clientOf()
-    const last = await begin(ended)
-    ended.destroy()
-    await rejects(last.part(1, 'x'), 'ERR_MULTIPART_UPLOAD')
+    const plugged = new S3Client(s3.config)
+    plugged.middlewareStack.use(s3Encryption(plugged, { keyring }))
+    for (const ended of [clientOf(), plugged]) {
+      const last = await begin(ended)
+      ended.destroy()
+      await rejects(last.part(1, 'x'), 'ERR_MULTIPART_UPLOAD')
+    }
     s3.uploads.clear()
   })
 
