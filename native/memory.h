@@ -15,9 +15,9 @@ namespace sealwax {
 // A block holds what its last owner left there. Whoever takes one overwrites all of it that anyone is to see.
 class MemoryPool {
  public:
-  static constexpr size_t kMaxKept = size_t{128} << 20;
+  static constexpr size_t kMaxKept = size_t{256} << 20;
   // What is in use has a bound too: results of a caller that never lets other events have their turn do not come back.
-  static constexpr size_t kMaxUsed = size_t{256} << 20;
+  static constexpr size_t kMaxUsed = size_t{512} << 20;
 
   struct Block {
     uint8_t* data;

@@ -11,15 +11,15 @@ import { SignatureKey, VerificationKey } from './signature'
 /** What a client asks of a materials manager to encrypt one message. */
 export interface NodeEncryptionRequest {
   /** Default: the policy's default suite. */
-  readonly suite?: NodeAlgorithmSuite
+  readonly suite?: NodeAlgorithmSuite | undefined
   readonly encryptionContext: EncryptionContext
   readonly commitmentPolicy: CommitmentPolicy
   /** Bytes of plaintext to come, at most; absent when unknown. */
-  readonly plaintextLength?: number
+  readonly plaintextLength?: number | undefined
   /** Keys of pairs to authenticate, but not to store in the message. Default: none. */
   readonly requiredEncryptionContextKeys?: readonly string[]
   /** Fires when the message is given up: nobody waits for its materials any more. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What a client asks of a materials manager to decrypt one message. */
@@ -28,9 +28,9 @@ export interface NodeDecryptionRequest {
   readonly encryptionContext: EncryptionContext
   readonly encryptedDataKeys: readonly EncryptedDataKey[]
   /** Pairs that the caller says the message was encrypted with. Those that it does not store are authenticated with it. */
-  readonly reproducedEncryptionContext?: Readonly<EncryptionContext>
+  readonly reproducedEncryptionContext?: Readonly<EncryptionContext> | undefined
   /** Fires when the message is given up: nobody waits for its materials any more. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Cryptographic materials manager (CMM): where the materials of a message come from. Any object with both methods. */

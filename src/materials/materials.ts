@@ -1,7 +1,7 @@
 import { createSecretKey, KeyObject } from 'node:crypto'
 import { copySecret, wipe } from '../bytes'
 import { EncryptedDataKey } from '../encrypted-data-key'
-import { type EncryptionContext, emptyContext, PUBLIC_KEY_FIELD } from '../encryption-context'
+import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD } from '../encryption-context'
 import { SealwaxError } from '../errors'
 import { describe } from '../options'
 import { NodeAlgorithmSuite } from '../suites'
@@ -97,7 +97,7 @@ abstract class CryptographicMaterial {
       throw new TypeError(`Encryption context must be set, got ${describe(encryptionContext)}`)
     }
     this.suite = suite
-    this.encryptionContext = Object.freeze(Object.assign(emptyContext(), encryptionContext))
+    this.encryptionContext = copyContext(encryptionContext)
     for (const key of requiredEncryptionContextKeys) {
       if (key in this.encryptionContext && key !== PUBLIC_KEY_FIELD) continue
       throw invalid(`the encryption context has no required pair ${JSON.stringify(key)}`)

@@ -178,8 +178,8 @@ export async function requestMaterialsFor(
     suite,
     encryptionContext,
     encryptedDataKeys,
-    ...(required.length > 0 && { reproducedEncryptionContext: requiredContext }),
-    ...(signal && { signal }),
+    reproducedEncryptionContext: required.length > 0 ? requiredContext : undefined,
+    signal,
   })
   return await (signal ? orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey()) : asked)
 }

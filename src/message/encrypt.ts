@@ -80,11 +80,11 @@ async function seal(
   const length = bytes.length
 
   const request = {
-    ...(options.suite && { suite: options.suite }),
+    suite: options.suite,
     encryptionContext: options.encryptionContext,
     commitmentPolicy: client.commitmentPolicy,
     plaintextLength: length,
-    ...(options.signal && { signal: options.signal }),
+    signal: options.signal,
   }
   const asked = requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
   const material = await (options.signal

@@ -25,8 +25,8 @@ export function newHeader(
   const fields = { suiteId, messageId, encryptionContext, encryptedDataKeys, contentType, frameLength }
   return Object.freeze<MessageHeader>(
     messageFormat === 2
-      ? { version: 2, ...fields, suiteData: commitment }
-      : { version: 1, type: 0x80, ...fields, headerIvLength: IV_LENGTH },
+      ? { ...fields, version: 2, suiteData: commitment }
+      : { ...fields, version: 1, type: 0x80, headerIvLength: IV_LENGTH },
   )
 }
 

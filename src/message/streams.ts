@@ -193,7 +193,7 @@ class EncryptStream extends MessageStream {
     checkAborted(signal)
     const limit = plaintextLength === undefined ? {} : { plaintextLength }
     const { commitmentPolicy } = client
-    const request = { ...(suite && { suite }), encryptionContext, commitmentPolicy, ...limit, signal: this.ended }
+    const request = { suite, encryptionContext, commitmentPolicy, plaintextLength, signal: this.ended }
     const material = await requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
     try {
       if (this.destroyed) return undefined
