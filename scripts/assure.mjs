@@ -24,6 +24,7 @@ const AREAS = {
   fuzz,
   mutation,
   vectors,
+  specification,
   faults,
   'supply-chain': supplyChain,
   coverage,
@@ -194,6 +195,12 @@ function vectors() {
     target: '300, 200',
     met: all.length >= 300 && failures >= 200,
   }
+}
+
+async function specification() {
+  const { code, output } = await testFile('test/package/specification.test.ts')
+  const [figure = 'no table', demands = 0] = /(\d+) demands, .*/.exec(output) ?? []
+  return { figure, target: '150, none without either', met: code === 0 && Number(demands) >= 150 }
 }
 
 async function faults() {

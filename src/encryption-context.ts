@@ -14,6 +14,8 @@ export type EncryptionContext = { [key: string]: string }
 /** Where signed messages carry their public key; callers may not set it. */
 export const PUBLIC_KEY_FIELD = 'aws-crypto-public-key'
 
+/** client-apis/encrypt.md "Encryption Context": keys that begin so are the format's own. */
+const RESERVED_PREFIX = 'aws-crypto-'
 const MAX_LENGTH = 0xffff
 /** One for all: to freeze a new one takes as long as to encrypt some hundred bytes. */
 const NO_PAIRS: Readonly<EncryptionContext> = Object.freeze(emptyContext())
@@ -37,6 +39,17 @@ export function checkEncryptionContext(value: unknown): Readonly<EncryptionConte
     )
   }
   return Object.freeze(context)
+}
+
+/** Checks what a caller wants in a message: as {@link checkEncryptionContext}, and no key of the reserved prefix. */
+export function checkNewEncryptionContext(value: unknown): Readonly<EncryptionContext> {
+  const context = checkEncryptionContext(value)
+  const reserved = Object.keys(context).find((key) => key.startsWith(RESERVED_PREFIX))
+  if (reserved === undefined) return context
+  throw new SealwaxError(
+    'ERR_ENCRYPTION_CONTEXT',
+    `Reserved encryptionContext value ${JSON.stringify(reserved)} not allowed: keys must not begin with "${RESERVED_PREFIX}"`,
+  )
 }
 
 /** An object that has no inherited keys, so that any string is safe as a key. */

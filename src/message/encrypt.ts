@@ -1,4 +1,4 @@
-import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
+import { checkNewEncryptionContext, type EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { MAX_UINT32 } from '../format/frame'
 import type { MessageHeader } from '../format/message-header'
@@ -161,7 +161,7 @@ export function checkEncryptOptions(client: Readonly<ClientOptions>, op: Encrypt
   if (plaintextLength !== undefined) checkInteger(plaintextLength, 'plaintextLength', 0, Number.MAX_SAFE_INTEGER)
   return {
     suite: suiteId === undefined ? undefined : getSuite(suiteId),
-    encryptionContext: checkEncryptionContext(encryptionContext),
+    encryptionContext: checkNewEncryptionContext(encryptionContext),
     frameLength: checkInteger(frameLength, 'frameLength', 1, MAX_UINT32),
     plaintextLength,
     encoding: checkEncoding(encoding),

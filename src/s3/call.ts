@@ -37,7 +37,9 @@ export type Encryption = Pick<Call<unknown, unknown>, 'settings' | 'send' | 'upl
 
 const encryptions = new WeakMap<object, Encryption>()
 
+/** Throws `TypeError` for a client that encrypts already (s3-encryption/client.md "Wrapped S3 Client(s)"). */
 export function rememberEncryption(client: object, encryption: Encryption): void {
+  if (encryptions.has(client)) throw new TypeError('"client" encrypts already: objects would be encrypted twice')
   encryptions.set(client, encryption)
 }
 

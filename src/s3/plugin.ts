@@ -34,7 +34,7 @@ type Operation = (call: Call<object, object>) => Promise<object>
  * Makes a client of the AWS SDK encrypt what it puts and decrypt what it gets. `client` is the client it is used on.
  * `PutObject`, `GetObject`, `HeadObject`, `DeleteObject`, `DeleteObjects` and multipart uploads are changed; all else passes
  * as it is. `client.destroy()` then also wipes the keys of uploads that are open. Throws `TypeError` and `RangeError` for wrong
- * settings.
+ * settings, and `TypeError` for a client that encrypts already.
  *
  * @example
  * const client = new S3Client({ region: 'us-east-1' })

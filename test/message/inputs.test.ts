@@ -1,3 +1,4 @@
+import * as peer from '@aws-crypto/client-node'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { buildClient, type KeyringNode, MultiKeyringNode, type SealwaxError } from '../../src/index'
@@ -32,6 +33,42 @@ test('the plaintext, the message, the options and the context of a caller stay a
   const broken = Uint8Array.from(message)
   await rejects(decrypt(keyring, message), 'ERR_AUTHENTICATION_FAILED')
   assert.equal(message, broken)
+})
+
+test('keys that begin with aws-crypto- are not written, and are read', async () => {
+  for (const name of ['aws-crypto-', 'aws-crypto-x', 'aws-crypto-public-key']) {
+    await rejects(
+      encrypt(keyring, 'x', { encryptionContext: { [name]: '1' } }),
+      'ERR_ENCRYPTION_CONTEXT',
+      /not allowed/,
+    )
+  }
+  const encryptionContext = { 'aws-crypto-x': '1', 'AWS-CRYPTO-': '2' }
+  await encrypt(keyring, 'x', { encryptionContext: { 'AWS-CRYPTO-': '2' } })
+  const theirs = new peer.RawAesKeyringNode({
+    keyNamespace: keyring.keyNamespace,
+    keyName: keyring.keyName,
+    unencryptedMasterKey: bytes(32),
+    wrappingSuite: peer.RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
+  })
+  const { result } = await peer.buildClient().encrypt(theirs, 'x', { encryptionContext })
+  const { messageHeader } = await decrypt(keyring, result, { encryptionContext: { 'AWS-CRYPTO-': '2' } })
+  assert.is(messageHeader.encryptionContext['aws-crypto-x'], '1')
+})
+
+test('without options: frames of 4096 bytes, and what the header says is what was asked for', async () => {
+  const { result, messageHeader } = await encrypt(keyring, bytes(5000))
+  assert.is(messageHeader.frameLength, 4096)
+  assert.is(messageHeader.contentType, 2)
+  assert.is(messageHeader.suiteId, 0x0578)
+  assert.equal(Object.keys(messageHeader.encryptionContext), ['aws-crypto-public-key'])
+  assert.equal(result.readUInt16BE(1), 0x0578)
+
+  const asked = { encryptionContext: { a: '1' }, frameLength: 77, suiteId: 0x0478 as const }
+  const { messageHeader: header } = await encrypt(keyring, bytes(5000), asked)
+  assert.is(header.frameLength, 77)
+  assert.is(header.suiteId, 0x0478)
+  assert.equal({ ...header.encryptionContext }, { a: '1' })
 })
 
 test('frozen options and a frozen context do', async () => {

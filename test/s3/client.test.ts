@@ -379,6 +379,10 @@ async function main(): Promise<void> {
     assert.instance(own, S3Client)
   })
 
+  test('a client that encrypts already is refused', () => {
+    throws(() => s3Encryption(clientOf(), { keyring }), TypeError, /encrypts already/)
+  })
+
   test('wrong settings are refused', () => {
     const of = (settings: object) => () => clientOf(settings as never)
     throws(of({ keyring: undefined }), TypeError, /"keyring" must have/)
