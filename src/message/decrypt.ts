@@ -174,12 +174,9 @@ export async function requestMaterialsFor(
       `the message's encryption context ${stored ? 'has another value for' : 'lacks'} the required key ${JSON.stringify(key)}`,
     )
   }
-  const asked = requestDecryptionMaterials(cmm, {
-    suite,
-    encryptionContext,
-    encryptedDataKeys,
-    reproducedEncryptionContext: required.length > 0 ? requiredContext : undefined,
-    signal,
-  })
+  const request = { suite, encryptionContext, encryptedDataKeys }
+  const more = { ...(required.length > 0 && { reproducedEncryptionContext: requiredContext }), ...(signal && { signal }) }
+  const whole = required.length > 0 || signal ? { ...request, ...more } : request
+  const asked = requestDecryptionMaterials(cmm, whole)
   return await (signal ? orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey()) : asked)
 }

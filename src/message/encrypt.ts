@@ -84,9 +84,10 @@ async function seal(
     encryptionContext: options.encryptionContext,
     commitmentPolicy: client.commitmentPolicy,
     plaintextLength: length,
-    signal: options.signal,
   }
-  const asked = requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
+  // Managers made for client-node see what that passes, and a signal only where there is one.
+  const whole = options.signal ? { ...request, signal: options.signal } : request
+  const asked = requestEncryptionMaterials(cmm, whole, client.maxEncryptedDataKeys || undefined)
   const material = await (options.signal
     ? orAborted(asked, options.signal, (late) => late.zeroUnencryptedDataKey())
     : asked)

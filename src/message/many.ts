@@ -49,7 +49,7 @@ export async function encryptMany(
   checkAborted(signal)
   const results = new Results<EncryptOutput>(plaintexts, 'plaintexts', options.encoding)
   const suite = options.suite ?? getSuite(CommitmentPolicySuites[client.commitmentPolicy].defaultAlgorithmSuite)
-  const request = { suite, encryptionContext, commitmentPolicy: client.commitmentPolicy, signal }
+  const request = { suite, encryptionContext, commitmentPolicy: client.commitmentPolicy, ...(signal && { signal }) }
   // Without key derivation a data key is for one message only; and a manager that counts uses is asked for each.
   const shares = suite.cacheSafe && cmm instanceof NodeDefaultCryptographicMaterialsManager
   const turn = turns(signal)

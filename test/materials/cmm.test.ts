@@ -209,8 +209,8 @@ test('a manager is asked with what the message is about', async () => {
   await strict.encrypt(cmm, '', { suiteId: 0x0478 })
   const commitmentPolicy = REQUIRE_ENCRYPT_REQUIRE_DECRYPT
   assert.equal(asked, [
-    { suite: undefined, encryptionContext: { a: '1' }, commitmentPolicy, plaintextLength: 4, signal: undefined },
-    { suite: getSuite(0x0478), encryptionContext: {}, commitmentPolicy, plaintextLength: 0, signal: undefined },
+    { suite: undefined, encryptionContext: { a: '1' }, commitmentPolicy, plaintextLength: 4 },
+    { suite: getSuite(0x0478), encryptionContext: {}, commitmentPolicy, plaintextLength: 0 },
   ])
 })
 
