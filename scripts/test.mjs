@@ -30,7 +30,7 @@ process.exitCode = failed > 0 || passed === 0 ? 1 : 0
 
 async function worker() {
   for (let file = files.shift(); file; file = files.shift()) {
-    const { code, output } = await run('--expose-gc', '--import', 'tsx', `test/${file}`)
+    const { code, output } = await run(['--expose-gc', '--import', 'tsx', `test/${file}`], measures)
     const total = Number(/Total: +(\d+)/.exec(output)?.[1] ?? 0)
     const good = Number(/Passed: +(\d+)/.exec(output)?.[1] ?? 0)
     // A file that ends badly, or without having run a test, counts as one failure at least.
@@ -48,7 +48,7 @@ async function worker() {
 /** What all tests together ran of src/, of the code as tests compile it and of the command as it is built. */
 async function checkSources(folder) {
   const options = ['--include=src/**', '--all', '--merge-async', '--reporter=json-summary', '--reporter=html']
-  const { output } = await run('node_modules/c8/bin/c8.js', 'report', ...options, `--temp-directory=${folder}`)
+  const { output } = await run(['node_modules/c8/bin/c8.js', 'report', ...options, `--temp-directory=${folder}`])
   try {
     const { lines, branches } = JSON.parse(readFileSync(`${root}coverage/coverage-summary.json`, 'utf8')).total
     const figures = `coverage: ${lines.pct} % of lines (at least ${LINES}), ${branches.pct} % of branches (at least ${BRANCHES})`
@@ -59,7 +59,7 @@ async function checkSources(folder) {
 }
 
 async function checkNative() {
-  const { code, output } = await run('scripts/native-coverage.mjs', '--lines')
+  const { code, output } = await run(['scripts/native-coverage.mjs', '--lines'])
   count(code === 0, code === 0 ? output.trim().split('\n').at(-1) : output)
 }
 
@@ -69,9 +69,9 @@ function count(good, what) {
   console.log(`${good ? 'ok  ' : 'FAIL'} ${what}`)
 }
 
-function run(...args) {
+function run(args, coverage) {
   return new Promise((resolve) => {
-    const env = { ...process.env, ...(measures && { NODE_V8_COVERAGE: measures }) }
+    const env = { ...process.env, ...(coverage && { NODE_V8_COVERAGE: coverage }) }
     const child = spawn(process.execPath, args, { cwd: root, env })
     let output = ''
     child.stdout.on('data', (chunk) => (output += chunk))

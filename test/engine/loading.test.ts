@@ -9,10 +9,6 @@ import { NativeEngine } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
 import { selfTest } from '../../src/engine/self-test'
 
-const folder = mkdtempSync(join(tmpdir(), 'sealwax-'))
-const broken = join(folder, 'broken.node')
-writeFileSync(broken, 'not an addon')
-
 if (process.argv[2] === 'child') {
   const files = JSON.parse(process.argv[3]!) as string[]
   const warnings: string[] = []
@@ -20,6 +16,10 @@ if (process.argv[2] === 'child') {
   const engine = chooseEngine(files)
   setImmediate(() => console.log(JSON.stringify({ info: engine.info(), warnings, problem: selfTest(engine) })))
 } else {
+  const folder = mkdtempSync(join(tmpdir(), 'sealwax-'))
+  const broken = join(folder, 'broken.node')
+  writeFileSync(broken, 'not an addon')
+
   test('the addon is chosen where it loads, once', () => {
     assert.is(getEngine().info().backend, 'native')
     assert.is(getEngine(), getEngine())

@@ -25,7 +25,11 @@ for (const page of pages) {
     test(`${page}: program ${index + 1} runs`, () => {
       const file = join(scratch, `${page.replace(/\W/g, '-')}-${index}.mjs`)
       writeFileSync(file, block[1]!)
-      const { status, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8', timeout: 60_000 })
+      const { status, stderr } = spawnSync(process.execPath, [file], {
+        cwd: scratch,
+        encoding: 'utf8',
+        timeout: 60_000,
+      })
       assert.is(status, 0, stderr)
     })
   }
