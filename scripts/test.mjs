@@ -71,7 +71,9 @@ function count(good, what) {
 
 function run(args, coverage) {
   return new Promise((resolve) => {
-    const env = { ...process.env, ...(coverage && { NODE_V8_COVERAGE: coverage }) }
+    // Else sources would be compiled by the settings of the folder that a test works in: two codes under one name.
+    const env = { ...process.env, TSX_TSCONFIG_PATH: `${root}tsconfig.json` }
+    if (coverage) env.NODE_V8_COVERAGE = coverage
     const child = spawn(process.execPath, args, { cwd: root, env })
     let output = ''
     child.stdout.on('data', (chunk) => (output += chunk))

@@ -2,7 +2,7 @@
  * ECDSA keys of signed messages. Each message has a key pair of its own; the public key travels in the encryption
  * context as base64 of the compressed point (02 or 03 || x).
  */
-import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPublicKey, generateKeyPair, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SealwaxError } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
 
@@ -28,16 +28,61 @@ export class SignatureKey {
     Object.freeze(this)
   }
 
+  /** A fresh key, which nobody else gets. */
   static generate(signCurve: Curve): SignatureKey {
-    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: signCurve })
+    return KEYS_AHEAD[signCurve].take()
+  }
+}
+
+/**
+ * Key pairs of one curve. To make one takes as long as to sign: from the second message on, the next ones are made
+ * ahead, one at a time, on a thread of Node's pool.
+ */
+class KeysAhead {
+  readonly #curve: Curve
+  readonly #ready: SignatureKey[] = []
+  #taken = 0
+  #making = false
+
+  constructor(curve: Curve) {
+    this.#curve = curve
+  }
+
+  take(): SignatureKey {
+    const key = this.#ready.pop() ?? this.#keyOf(generateKeyPairSync('ec', { namedCurve: this.#curve }))
+    this.#taken++
+    if (this.#taken > 1) this.#makeMore()
+    return key
+  }
+
+  #makeMore(): void {
+    if (this.#making || this.#ready.length >= KEPT_AHEAD) return
+    this.#making = true
+    generateKeyPair('ec', { namedCurve: this.#curve }, (error, publicKey, privateKey) => {
+      this.#making = false
+      // Whoever needs a key then makes it, and is told what is wrong.
+      if (error) return
+      this.#ready.push(this.#keyOf({ publicKey, privateKey }))
+      this.#makeMore()
+    })
+  }
+
+  #keyOf({ publicKey, privateKey }: { publicKey: KeyObject; privateKey: KeyObject }): SignatureKey {
     // Not as JWK: on Node.js 20 that export of a fresh key can deadlock with the garbage collector.
     const der = publicKey.export({ type: 'spki', format: 'der' })
     // It ends in the uncompressed point: 04 || x || y.
-    const coordinateLength = CURVES[signCurve].pointLength - 1
+    const coordinateLength = CURVES[this.#curve].pointLength - 1
     const x = der.subarray(der.length - 2 * coordinateLength, der.length - coordinateLength)
     const sign = 0x02 | (der[der.length - 1]! & 1)
-    return new SignatureKey(signCurve, privateKey, Buffer.concat([Uint8Array.of(sign), x]))
+    return new SignatureKey(this.#curve, privateKey, Buffer.concat([Uint8Array.of(sign), x]))
   }
+}
+
+/** Enough for the messages that come while one is made. */
+const KEPT_AHEAD = 4
+const KEYS_AHEAD: Readonly<Record<Curve, KeysAhead>> = {
+  prime256v1: new KeysAhead('prime256v1'),
+  secp384r1: new KeysAhead('secp384r1'),
 }
 
 export class VerificationKey {

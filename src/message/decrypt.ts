@@ -87,7 +87,7 @@ async function open(
   try {
     checkUnchanged(bytes, length, 'ciphertext')
     const short = memory === undefined && isShort(header, length, options.maxBodySize)
-    const [plaintext] = short ? openShort(header, material, [bytes]) : []
+    const [plaintext] = short ? await openShort(header, material, [bytes]) : []
     return {
       plaintext: plaintext ?? (await openInSlices(header, material, bytes, options, memory)),
       messageHeader: header.messageHeader,
@@ -175,7 +175,10 @@ export async function requestMaterialsFor(
     )
   }
   const request = { suite, encryptionContext, encryptedDataKeys }
-  const more = { ...(required.length > 0 && { reproducedEncryptionContext: requiredContext }), ...(signal && { signal }) }
+  const more = {
+    ...(required.length > 0 && { reproducedEncryptionContext: requiredContext }),
+    ...(signal && { signal }),
+  }
   const whole = required.length > 0 || signal ? { ...request, ...more } : request
   const asked = requestDecryptionMaterials(cmm, whole)
   return await (signal ? orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey()) : asked)

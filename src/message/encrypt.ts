@@ -94,7 +94,7 @@ async function seal(
   try {
     checkUnchanged(bytes, length, 'plaintext')
     const short = memory === undefined && length <= SHORT_LENGTH
-    if (short) return sealShort(material, options.frameLength, [bytes])[0]!
+    if (short) return (await sealShort(material, options.frameLength, [bytes]))[0]!
     return await sealInSlices(material, bytes, options, memory)
   } finally {
     material.zeroUnencryptedDataKey()

@@ -110,10 +110,13 @@ export async function decryptMany(
           await turn()
           const batch = results.unchanged(piece)
           const whole = batch.every(({ length }) => isShort(header, length, maxBodySize))
-          const plaintexts = whole ? openShort(header, used, batch.map(bytesOf)) : []
+          const opening = whole ? openShort(header, used, batch.map(bytesOf)) : []
+          // What is opened is opened now: later the memory may hold something else.
+          const headers = whole ? batch.map(({ bytes }) => ownHeader(header, bytes)) : []
+          const plaintexts = await opening
           for (const [i, record] of batch.entries()) {
-            const plaintext = plaintexts[i]
-            if (plaintext) results.fulfil(record, { plaintext, messageHeader: ownHeader(header, record.bytes) })
+            const [plaintext, messageHeader] = [plaintexts[i], headers[i]]
+            if (plaintext && messageHeader) results.fulfil(record, { plaintext, messageHeader })
           }
           // Too long for a batch, or not what they must be: this opens them, or says why not.
           for (const record of batch.filter((_, i) => !plaintexts[i])) {
@@ -298,9 +301,10 @@ function bytesOf({ bytes }: Item): Uint8Array {
   return bytes
 }
 
-/** How many messages one native call takes: a millisecond's worth, also where each has a signature. */
+/** How many messages one native call takes: a millisecond's worth. */
 const AT_ONCE = 256
-const SIGNED_AT_ONCE = 2
+/** How many signatures wait for Node's threads at a time: others, who read files, have their turn between. */
+const SIGNED_AT_ONCE = 16
 const BATCH_LENGTH = 1024 * 1024
 const PARSED_AT_ONCE = 128
 /** Milliseconds until other events have their turn. */

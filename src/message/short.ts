@@ -3,6 +3,7 @@
  * {@link MessageSealer} and {@link MessageOpener} do the same in steps, for what is long or comes piece by piece.
  */
 import { readU16, wipe } from '../bytes'
+import { signBytes, verifyBytes } from '../engine/ecdsa'
 import { getEngine, type MessageRun } from '../engine/engine'
 import { COMMITMENT_LENGTH, maxMessagePlaintext, messageLength } from '../format/header-layout'
 import { FOOTER_HEADER_LENGTH, serializeFooter } from '../format/message-footer'
@@ -17,11 +18,11 @@ export const SHORT_LENGTH = 64 * 1024
 const SMALL = 4096
 
 /** Seals each plaintext as a message of its own. They share the materials, which stay their owner's, and memory. */
-export function sealShort(
+export async function sealShort(
   material: NodeEncryptionMaterial,
   frameLength: number,
   plaintexts: readonly Uint8Array[],
-): EncryptOutput[] {
+): Promise<EncryptOutput[]> {
   const { suite, signatureKey } = material
   const engine = getEngine()
   const count = plaintexts.length
@@ -47,18 +48,22 @@ export function sealShort(
   engine.sealMessages(run, messageIds, plaintexts, out)
 
   let start = 0
-  return headers.map((messageHeader, i) => {
+  const outputs = headers.map((messageHeader, i) => {
     const end = start + messageLength(run, plaintexts[i]!.length)
     const message = out.subarray(start, end)
     start = end
     if (messageHeader.version === 2) {
       messageHeader.suiteData.set(message.subarray(header.length - COMMITMENT_LENGTH, header.length))
     }
-    if (!signatureKey) return { result: message, messageHeader }
-    const signer = engine.createSigner(suite.signatureHash!, signatureKey.privateKey)
-    signer.update(message)
-    return { result: Buffer.concat([message, serializeFooter(signer.sign())]), messageHeader }
+    return { result: message, messageHeader }
   })
+  if (!signatureKey) return outputs
+  return await Promise.all(
+    outputs.map(async ({ result, messageHeader }) => {
+      const signature = await signBytes(suite.signatureHash!, signatureKey.privateKey, result)
+      return { result: Buffer.concat([result, serializeFooter(signature)]), messageHeader }
+    }),
+  )
 }
 
 /** Whether {@link openShort} takes messages with this header. */
@@ -71,11 +76,11 @@ export function isShort({ messageHeader }: ParsedHeader, length: number, maxBody
  * The plaintexts of whole messages whose headers differ from `header` in message ID and commitment at most, in memory
  * that they share. Undefined for those that are not authentic, whole and nothing more: {@link MessageOpener} says why.
  */
-export function openShort(
+export async function openShort(
   header: ParsedHeader,
   material: NodeDecryptionMaterial,
   messages: readonly Uint8Array[],
-): (Buffer | undefined)[] {
+): Promise<(Buffer | undefined)[]> {
   const { suite, body, messageHeader } = header
   const { frameLength } = messageHeader
   const run = { suite, dataKey: dataKeyOf(material), header: body, unstored: unstoredContext(material), frameLength }
@@ -83,15 +88,16 @@ export function openShort(
   for (const message of messages) length += maxMessagePlaintext(run, message.length)
   // Memory of its own: plaintext does not belong in the pool that other buffers share.
   const out = getEngine().allocate(length)
-  return getEngine()
-    .openMessages(run, messages, out)
-    .map((opened, i) => {
-      if (!opened) return undefined
-      const { buffer, byteOffset, length } = opened.plaintext
-      if (endsWell(run, material, messages[i]!, opened.used)) return Buffer.from(buffer, byteOffset, length)
-      wipe(opened.plaintext)
-      return undefined
-    })
+  const opened = getEngine().openMessages(run, messages, out)
+  const ends = opened.map((one, i) => one !== undefined && endsWell(run, material, messages[i]!, one.used))
+  const good = material.verificationKey ? await Promise.all(ends) : ends
+  return opened.map((one, i) => {
+    if (!one) return undefined
+    const { buffer, byteOffset, length } = one.plaintext
+    if (good[i]) return Buffer.from(buffer, byteOffset, length)
+    wipe(one.plaintext)
+    return undefined
+  })
 }
 
 /** Nothing follows the frames but, in signed suites, one signature that is theirs. */
@@ -100,11 +106,10 @@ function endsWell(
   { verificationKey }: NodeDecryptionMaterial,
   message: Uint8Array,
   used: number,
-): boolean {
+): boolean | Promise<boolean> {
   if (!verificationKey) return used === message.length
   const start = used + FOOTER_HEADER_LENGTH
   if (message.length < start || message.length !== start + readU16(message, used)) return false
-  const verifier = getEngine().createVerifier(suite.signatureHash!, verificationKey.publicKey)
-  verifier.update(message.subarray(0, used))
-  return verifier.verify(message.subarray(start))
+  const signature = message.subarray(start)
+  return verifyBytes(suite.signatureHash!, verificationKey.publicKey, message.subarray(0, used), signature)
 }

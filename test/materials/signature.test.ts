@@ -1,6 +1,7 @@
 import { createECDH, createPublicKey, verify } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { signBytes, verifyBytes } from '../../src/engine/ecdsa'
 import { getEngine } from '../../src/engine/engine'
 import { SignatureKey, VerificationKey } from '../../src/materials/signature'
 import { throws } from '../support/expect'
@@ -21,6 +22,43 @@ for (const { curve, length, hash, longest } of CURVES) {
       assert.ok(parsed.publicKey.equals(createPublicKey(key.privateKey.export({ format: 'pem', type: 'pkcs8' }))))
     }
     assert.equal([...signs].sort(), [2, 3])
+  })
+
+  test(`${curve}: keys that were made ahead are given out once, and are pairs`, async () => {
+    const points = new Set<string>()
+    for (let i = 0; i < 60; i++) {
+      // Some at once, some after a while in which others are made.
+      if (i % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      const key = SignatureKey.generate(curve)
+      const point = Buffer.from(key.compressPoint).toString('base64')
+      points.add(point)
+      const { publicKey } = VerificationKey.parse(curve, point)
+      assert.ok(publicKey.equals(createPublicKey(key.privateKey.export({ format: 'pem', type: 'pkcs8' }))))
+    }
+    assert.is(points.size, 60)
+  })
+
+  test(`${curve}: signs and verifies bytes that change right after the call`, async () => {
+    const key = SignatureKey.generate(curve)
+    const { publicKey } = VerificationKey.parse(curve, Buffer.from(key.compressPoint).toString('base64'))
+    const text = Buffer.from('as it was')
+    const signing = signBytes(hash, key.privateKey, text)
+    text.fill(0)
+    const signature = await signing
+    assert.ok(verify(hash, Buffer.from('as it was'), publicKey, signature))
+
+    const good = Buffer.from('as it was')
+    const copy = Buffer.from(signature)
+    const verifying = verifyBytes(hash, publicKey, good, copy)
+    good.fill(0)
+    copy.fill(0)
+    assert.ok(await verifying)
+    assert.not.ok(await verifyBytes(hash, publicKey, Buffer.from('as it is'), signature))
+    for (const wrong of [new Uint8Array(0), Buffer.from('no DER'), signature.subarray(1), Buffer.alloc(200, 1)]) {
+      assert.not.ok(await verifyBytes(hash, publicKey, Buffer.from('as it was'), wrong))
+    }
+    throws(() => signBytes(hash, publicKey, text), RangeError, /"privateKey"/)
+    throws(() => verifyBytes(hash, key.privateKey, text, signature), RangeError, /"publicKey"/)
   })
 
   test(`${curve}: signs and verifies in pieces, as anybody does in one`, () => {
