@@ -1,5 +1,14 @@
 import { InvalidArgumentError } from 'commander'
-import { cacheClients, getClient, type Keyring, KMS, KmsKeyring, MultiKeyring } from '../index'
+import {
+  buildAwsKmsMrkAwareDiscoveryMultiKeyring,
+  buildAwsKmsMrkAwareStrictMultiKeyring,
+  cacheClients,
+  getClient,
+  type Keyring,
+  KMS,
+  KmsKeyring,
+  MultiKeyring,
+} from '../index'
 import { UsageError } from './errors'
 import { toKeyring } from './keys'
 import { isTokenKey, usage } from './token'
@@ -64,12 +73,18 @@ async function keyringOf(group: KeyGroup, decrypting: boolean): Promise<Keyring>
     throw new UsageError('discovery-account= and discovery-partition= go together')
   const filter = accountIDs && partition !== undefined && { accountIDs: [...accountIDs], partition }
   const [generatorKeyId, ...keyIds] = keys
-  const which = discovery
-    ? { discovery, ...(filter && { discoveryFilter: filter }) }
-    : decrypting
-      ? { keyIds: [...keys] }
-      : { generatorKeyId: generatorKeyId!, keyIds }
-  return usage(() => new KmsKeyring({ ...which, clientProvider: clientsOf(group) }))
+  const clientProvider = clientsOf(group)
+  return usage(() => {
+    if (!discovery)
+      return buildAwsKmsMrkAwareStrictMultiKeyring({ generatorKeyId: generatorKeyId!, keyIds, clientProvider })
+    const options = { clientProvider, ...(filter && { discoveryFilter: filter }) }
+    const anyKey = new KmsKeyring({ discovery, ...options })
+    const region = one(group, 'region')
+    if (region === undefined) return anyKey
+    // Where the Region that a message names cannot be asked, a related multi-Region key there can.
+    const related = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions: [region], ...options })
+    return new MultiKeyring({ children: [related, anyKey] })
+  })
 }
 
 /** The Region of a key ARN counts before `region`. */
@@ -88,6 +103,7 @@ function one(group: KeyGroup, name: string): string | undefined {
 
 function truth(text: string | undefined): boolean | undefined {
   if (text === undefined) return undefined
-  if (/^(true|false)$/i.test(text)) return text.toLowerCase() === 'true'
+  const [yes, no] = [/^(true|t|yes|y|1)$/i, /^(false|f|no|n|0)$/i].map((form) => form.test(text))
+  if (yes || no) return yes
   throw new UsageError('discovery= must be true or false')
 }

@@ -1,6 +1,6 @@
 /** The arguments of the AWS Encryption CLI (`aws-encryption-cli`), for scripts that were written for it. */
-import { existsSync, readFileSync, statSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { basename, dirname, join, resolve, sep } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { type Duplex, PassThrough, type TransformCallback } from 'node:stream'
 import { Command, Option } from 'commander'
@@ -128,13 +128,25 @@ function argumentsIn(path: string, within: readonly string[]): string[] {
   } catch (error) {
     throw new UsageError(`cannot read the arguments in ${quote(path)}: ${(error as NodeJS.ErrnoException).code}`)
   }
-  const words = text.split('\n').flatMap((line) =>
-    line
-      .replace(/(^|\s)#.*$/, '')
-      .split(/\s+/)
-      .filter(Boolean),
-  )
+  const words = text.split('\n').flatMap((line) => wordsOf(line, path))
   return words.flatMap((each) => (each.startsWith('@') ? argumentsIn(each.slice(1), [...within, path]) : [each]))
+}
+
+/** The words of a line up to a comment, quoted and escaped as a shell has it; nothing is expanded. */
+function wordsOf(line: string, path: string): string[] {
+  const word = /\s*(?:#.*$|((?:[^\s'"\\#]|(?<=[^\s])#|'[^']*'|"(?:[^"\\]|\\.)*"|\\.)+)|$)/y
+  const words: string[] = []
+  while (word.lastIndex < line.length) {
+    const found = word.exec(line)
+    if (!found) throw new UsageError(`a quotation in ${quote(path)} has no end`)
+    if (found[1] === undefined) break
+    words.push(
+      found[1].replace(/'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)/g, (_, single, double, escaped) => {
+        return single ?? escaped ?? double.replace(/\\(["\\])/g, '$1')
+      }),
+    )
+  }
+  return words
 }
 
 async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
@@ -146,6 +158,7 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
   if (metadataOutput === '-' && output === '-')
     throw new UsageError('output and metadata cannot both go to standard output')
   if (interactive && !overwrite) throw new UsageError('--interactive and --no-overwrite exclude each other')
+  if (metadataOutput !== undefined && metadataOutput !== '-') checkMetadataPlace(metadataOutput, input, output)
   const metadata = await MetadataWriter.open(metadataOutput, overwriteMetadata === true)
   try {
     const work = await workOf(options, metadata, signal)
@@ -166,6 +179,31 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
   } finally {
     metadata.close()
   }
+}
+
+/** Metadata must not go where data are read from or written to, by whatever name. */
+function checkMetadataPlace(metadata: string, input: string, output: string): void {
+  const place = realPlace(metadata)
+  for (const [name, path] of Object.entries({ input, output })) {
+    if (path === '-') continue
+    const other = realPlace(path)
+    if (place === other || sameFile(metadata, path)) throw new UsageError(`--metadata-output is the ${name} itself`)
+    if (isFolder(path) && place.startsWith(other + sep))
+      throw new UsageError(`--metadata-output is in the ${name} folder`)
+  }
+}
+
+/** Where a path leads, though there need not be a file yet. */
+function realPlace(path: string): string {
+  const whole = resolve(path)
+  const folder = existsSync(whole) ? whole : dirname(whole)
+  const rest = folder === whole ? [] : [basename(whole)]
+  return existsSync(folder) ? join(realpathSync(folder), ...rest) : whole
+}
+
+function sameFile(a: string, b: string): boolean {
+  const [first, second] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }))
+  return first !== undefined && second !== undefined && first.dev === second.dev && first.ino === second.ino
 }
 
 async function workOf(options: AwsOptions, metadata: MetadataWriter, signal: AbortSignal): Promise<TreeWork> {

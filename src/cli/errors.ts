@@ -44,13 +44,19 @@ export function messageOf(error: unknown): string | undefined {
   if (error instanceof UsageError) return `${printable(error.message)} (add --help for the options)`
   if (error instanceof TreeError) return error.message
   if (error instanceof SealwaxError) {
-    const attempts = (error.errors ?? []).map(({ message }) => `\n  ${printable(message)}`)
+    const attempts = (error.errors ?? []).flatMap(attemptsOf).map(({ message }) => `\n  ${printable(message)}`)
     return `${printable(error.message)} [${error.code}]${attempts.join('')}`
   }
   // What the AWS SDK says of an answer.
   if (error instanceof Error && '$metadata' in error)
     return printable(`${error.name}: ${error.message.split('\n', 1)[0]}`)
   return `this should not happen, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`
+}
+
+/** A keyring of keyrings fails with their failures: what each key said is at the end of the branches. */
+function attemptsOf(error: Error): readonly Error[] {
+  const { errors = [] } = error as SealwaxError
+  return errors.length === 0 ? [error] : errors.flatMap(attemptsOf)
 }
 
 /** The result of `action`, or its system error as one that names the file and says what was being done. */

@@ -5,6 +5,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import {
+  buildAwsKmsMrkAwareStrictMultiKeyring,
   cacheClients,
   getClient,
   type Keyring,
@@ -17,7 +18,7 @@ import {
 } from '../index'
 import { fileError, naming, quote, UsageError } from './errors'
 import type { PinOptions } from './options'
-import { isTokenKey, toTokenKeyrings } from './token'
+import { isTokenKey, toTokenKeyrings, usage } from './token'
 
 export interface KeyOptions extends PinOptions {
   key?: string[]
@@ -126,12 +127,11 @@ function toKmsKeyring(options: KeyOptions, [generatorKeyId, ...keyIds]: readonly
   }
   const clientProvider = kmsEndpoint === undefined ? {} : { clientProvider: clientsAt(kmsEndpoint) }
   const filter = discoveryAccount && { accountIDs: discoveryAccount, partition: discoveryPartition }
-  const keys = discovery ? { discovery, ...(filter && { discoveryFilter: filter }) } : { generatorKeyId, keyIds }
-  try {
-    return new KmsKeyring({ ...keys, ...clientProvider })
-  } catch (error) {
-    throw new UsageError((error as Error).message)
-  }
+  return usage(() =>
+    discovery
+      ? new KmsKeyring({ discovery, ...(filter && { discoveryFilter: filter }), ...clientProvider })
+      : buildAwsKmsMrkAwareStrictMultiKeyring({ generatorKeyId, keyIds, ...clientProvider }),
+  )
 }
 
 export function clientsAt(endpoint: string) {

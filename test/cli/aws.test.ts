@@ -1,8 +1,8 @@
 /** The arguments of the AWS Encryption CLI. */
 import type { ChildProcess } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import * as peer from '@aws-crypto/client-node'
-import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
+import { CreateKeyCommand, KMSClient, ReplicateKeyCommand } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { awsProgram, expandArguments } from '../../src/cli/aws'
@@ -82,6 +82,56 @@ test('KMS keys: encrypt, decrypt by key and by discovery, with metadata in the s
   // The header ends with its tag; the first frame begins with its number.
   const at = message.indexOf(tag)
   assert.ok(at > 0 && message.readUInt32BE(at + 16) === 0xffffffff)
+})
+
+test('multi-Region keys: a related key opens, by its ARN or by discovery in its Region', async () => {
+  const client = new KMSClient({ endpoint, region: 'us-east-1' })
+  const KeyId = (await client.send(new CreateKeyCommand({ MultiRegion: true }))).KeyMetadata!.Arn!
+  await client.send(new ReplicateKeyCommand({ KeyId, ReplicaRegion: 'eu-west-1' }))
+  await good('-e', '-i', 'plain', '-o', 'mrk.out', '-w', `key=${KeyId}`, ...QUIET)
+  const replica = KeyId.replace('us-east-1', 'eu-west-1')
+  for (const [i, attributes] of [
+    [`key=${replica}`],
+    ['discovery=1', 'region=eu-west-1'],
+    ['discovery=yes'],
+  ].entries()) {
+    await good('-d', '-i', 'mrk.out', '-o', `mrk.${i}`, '-w', ...attributes, ...QUIET)
+    assert.is(read(`mrk.${i}`).toString(), 'plaintext')
+  }
+  const ours = await sealwax('decrypt', '--wrapping-key', replica, 'mrk.out', '-o', 'mrk.ours')
+  assert.is(ours.code, 0, ours.stderr)
+})
+
+test('metadata never go where data are read or written', async () => {
+  writeFileSync(path('data'), 'as it was')
+  linkSync(path('data'), path('data-hard'))
+  symlinkSync('data', path('data-soft'))
+  mkdirSync(path('data-in'), { recursive: true })
+  mkdirSync(path('data-out'))
+  writeFileSync(path('data-in/a'), 'a')
+  for (const place of ['data', './data', 'data-hard', 'data-soft', 'data-sealed', '../data-sealed']) {
+    const metadata = place.startsWith('..') ? path('data-sealed') : place
+    const args = [
+      '-e',
+      '-i',
+      'data',
+      '-o',
+      'data-sealed',
+      ...KEYS,
+      '--overwrite-metadata',
+      '--metadata-output',
+      metadata,
+    ]
+    const { code, stderr } = await sealwax(...args)
+    assert.is(code, 2, place)
+    assert.match(stderr, /--metadata-output is the (input|output) itself/)
+  }
+  for (const place of ['data-in/log', 'data-out/log', 'data-in/../data-out/log']) {
+    const args = ['-e', '-r', '-i', 'data-in', '-o', 'data-out', ...KEYS, '--metadata-output', place]
+    assert.match((await sealwax(...args)).stderr, /--metadata-output is in the (input|output) folder/)
+  }
+  assert.is(read('data').toString(), 'as it was')
+  assert.equal([readdirSync(path('data-in')), readdirSync(path('data-out'))], [['a'], []])
 })
 
 test('header authentication of version 1 has its IV', async () => {
@@ -215,6 +265,11 @@ test('arguments come from files too, with comments', async () => {
   writeFileSync(path('keys.conf'), '--wrapping-keys provider=sealwax # a comment\n key=key.json\n# another\n')
   writeFileSync(path('all.conf'), '--encrypt\n@keys.conf\n-S')
   await good('@all.conf', '-i', 'plain', '-o', 'from-file')
+  writeFileSync(path('quoted.conf'), `-c "a=hello \\"world\\"" 'b=#1 $HOME' c=x\\ y#z # d=1`)
+  const words = ['-c', 'a=hello "world"', 'b=#1 $HOME', 'c=x y#z']
+  assert.equal(expandArguments([`@${path('quoted.conf')}`]), words)
+  writeFileSync(path('open.conf'), `-c "a=1`)
+  assert.match((await sealwax('@open.conf')).stderr, /a quotation in "open.conf" has no end/)
   writeFileSync(path('loop.conf'), '@loop.conf')
   assert.match((await sealwax('@loop.conf')).stderr, /names itself/)
   assert.match((await sealwax('@missing.conf')).stderr, /cannot read the arguments in "missing.conf": ENOENT/)
