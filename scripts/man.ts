@@ -22,7 +22,7 @@ export function manPage(): string {
     ...item('2', 'the command line is wrong'),
     ...item('3', 'the message is refused: changed, cut, not for these keys, or without a required pair'),
     '.SH SEE ALSO',
-    text('The page docs/cli.md of the package, with all that the command line promises.'),
+    text('The page docs/cli.md of the project, with all that the command line promises.'),
   ]
   return `${lines.join('\n')}\n`
 }

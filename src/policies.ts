@@ -38,7 +38,7 @@ export const CommitmentPolicySuites = Object.freeze({
     const required = policy === CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT ? 'non-committed' : 'committed'
     throw new SealwaxError(
       'ERR_COMMITMENT_POLICY',
-      `Configuration conflict. Cannot encrypt due to CommitmentPolicy ${policy} requiring only ${required} messages. Algorithm ID was ${id}. ${HELP}`,
+      `Configuration conflict. Cannot encrypt due to CommitmentPolicy ${policy} requiring only ${required} messages. Algorithm ID was ${AlgorithmSuiteIdentifier[id]}. ${HELP}`,
     )
   },
 
@@ -48,7 +48,7 @@ export const CommitmentPolicySuites = Object.freeze({
     if (id in CommitmentPolicySuites[checkCommitmentPolicy(policy)].decryptEnabledSuites) return
     throw new SealwaxError(
       'ERR_COMMITMENT_POLICY',
-      `Configuration conflict. Cannot process message with ID ${messageId} due to CommitmentPolicy ${policy} requiring only committed messages. Algorithm ID was ${id}. ${HELP}`,
+      `Configuration conflict. Cannot process message with ID ${messageId} due to CommitmentPolicy ${policy} requiring only committed messages. Algorithm ID was ${AlgorithmSuiteIdentifier[id]}. ${HELP}`,
     )
   },
 
@@ -78,7 +78,7 @@ export const SignaturePolicySuites = Object.freeze({
     if (id in SignaturePolicySuites[policy].decryptEnabledSuites) return
     throw new SealwaxError(
       'ERR_SIGNATURE_POLICY',
-      `Configuration conflict. Cannot process message with ID ${messageId} due to client method decryptUnsignedMessageStream requiring only un-signed messages. Algorithm ID was ${id}. ${HELP}`,
+      `Configuration conflict. Cannot process message with ID ${messageId} due to client method decryptUnsignedMessageStream requiring only un-signed messages. Algorithm ID was ${AlgorithmSuiteIdentifier[id]}. ${HELP}`,
     )
   },
 

@@ -33,7 +33,9 @@ for (const policy of Object.values(CommitmentPolicy)) {
       const writes = committing === (policy !== CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT)
       const reads = committing || policy !== CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
       for (const suite of [id, getSuite(id)]) {
-        const conflict = new RegExp(`Configuration conflict.*${policy}.*Algorithm ID was ${id}`)
+        const conflict = new RegExp(
+          `Configuration conflict.*${policy}.*Algorithm ID was ${AlgorithmSuiteIdentifier[id]}\\.`,
+        )
         expect(writes, () => CommitmentPolicySuites.isEncryptEnabled(policy, suite), 'ERR_COMMITMENT_POLICY', conflict)
         expect(
           reads,

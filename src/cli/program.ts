@@ -19,6 +19,7 @@ export function programOf(signal: AbortSignal): Command {
     .version(version)
     .showHelpAfterError('(add --help for the options)')
     .exitOverride()
+    .addHelpText('after', '\nWithout a command: the arguments of aws-encryption-cli, `sealwax --encrypt --help`.')
   addKeygen(program, signal)
   addEncrypt(program, signal)
   addDecrypt(program, signal)

@@ -1,5 +1,6 @@
 import { getEngine } from '../engine/engine'
 import { adoptDataKey, dataKeyOf, KeyringTraceFlag, type NodeEncryptionMaterial } from '../materials/materials'
+import { checkString } from '../options'
 
 /**
  * The data key of the materials, made now if they have none yet. Not a copy: it belongs to the materials. An `iv` to wrap
@@ -21,6 +22,14 @@ export function toWrap(
   const flags = KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY
   adoptDataKey(material, fresh.subarray(0, keyLengthBytes), { keyNamespace, keyName, flags })
   return dataKeyOf(material)
+}
+
+/** Key namespaces and names, in the words that programs for client-node know. */
+export function checkIdentity(value: unknown, option: string): string {
+  const problem = `Identifying information must be defined. "${option}" must be a string that is not empty`
+  if (value === undefined) throw new TypeError(problem)
+  if (value === '') throw new RangeError(problem)
+  return checkString(value, option)
 }
 
 const NO_IV = new Uint8Array(0)

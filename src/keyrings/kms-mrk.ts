@@ -36,7 +36,7 @@ export interface AwsKmsMrkAwareSymmetricKeyringNodeInput extends KmsCallInput {
 export class AwsKmsMrkAwareSymmetricKeyringNode extends KeyringNode {
   readonly keyId: string
   readonly client: KmsClient
-  readonly grantTokens: readonly string[] | undefined
+  readonly grantTokens: string[] | undefined
   readonly timeout: number
 
   constructor(input: AwsKmsMrkAwareSymmetricKeyringNodeInput) {
@@ -98,8 +98,10 @@ export interface AwsKmsMrkAwareSymmetricDiscoveryKeyringNodeInput extends KmsCal
  */
 export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
   readonly client: KmsClient
+  /** The client's Region, or what tells it. */
+  readonly clientRegion: unknown
   readonly discoveryFilter: DiscoveryFilter | undefined
-  readonly grantTokens: readonly string[] | undefined
+  readonly grantTokens: string[] | undefined
   readonly timeout: number
 
   constructor(input: AwsKmsMrkAwareSymmetricDiscoveryKeyringNodeInput) {
@@ -110,7 +112,8 @@ export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
       'AwsKmsMrkAwareSymmetricDiscoveryKeyringNode',
     )
     this.client = checkKmsClient(client)
-    if (!configuredRegion(client)) throw new TypeError('Client must be configured to a region.')
+    this.clientRegion = configuredRegion(client)
+    if (!this.clientRegion) throw new TypeError('Client must be configured to a region.')
     this.discoveryFilter = checkDiscoveryFilter(discoveryFilter)
     this.grantTokens = checkGrantTokens(grantTokens)
     this.timeout = checkTimeout(timeout)

@@ -25,8 +25,8 @@ export function checkTimeout(timeout: unknown = DEFAULT_TIMEOUT): number {
   return checkInteger(timeout, 'timeout', 1, MAX_TIMEOUT)
 }
 
-export function checkGrantTokens(tokens: unknown): readonly string[] | undefined {
-  return tokens === undefined ? undefined : checkStrings(tokens, '"grantTokens" must be an array of strings')
+export function checkGrantTokens(tokens: unknown): string[] | undefined {
+  return tokens === undefined ? undefined : [...checkStrings(tokens, '"grantTokens" must be an array of strings')]
 }
 
 export function checkDiscoveryFilter(filter: DiscoveryFilter | undefined): DiscoveryFilter | undefined {

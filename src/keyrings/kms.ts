@@ -56,7 +56,7 @@ const OPTIONS = [
 export class KmsKeyringNode extends KeyringNode {
   readonly generatorKeyId: string | undefined
   readonly keyIds: readonly string[]
-  readonly grantTokens: readonly string[] | undefined
+  readonly grantTokens: string[] | undefined
   readonly isDiscovery: boolean
   readonly discoveryFilter: DiscoveryFilter | undefined
   readonly clientProvider: KmsNodeClientSupplier

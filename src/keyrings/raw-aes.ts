@@ -10,8 +10,9 @@ import {
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
 } from '../materials/materials'
-import { checkBoolean, checkBytes, checkOptions, checkString, describe } from '../options'
-import { toWrap } from './data-key'
+import { checkBoolean, checkBytes, checkOptions, describe } from '../options'
+import type { AlgorithmSuiteIdentifier } from '../suites'
+import { checkIdentity, toWrap } from './data-key'
 
 /** The algorithm a raw AES keyring wraps with: AES-GCM, 12-byte IV, 16-byte tag, by key length. */
 export enum RawAesWrappingSuiteIdentifier {
@@ -21,7 +22,12 @@ export enum RawAesWrappingSuiteIdentifier {
 }
 Object.freeze(RawAesWrappingSuiteIdentifier)
 
-export type WrappingSuiteIdentifier = RawAesWrappingSuiteIdentifier
+/** The same, also by the names of the suites that use these algorithms for content. */
+export type WrappingSuiteIdentifier =
+  | RawAesWrappingSuiteIdentifier
+  | AlgorithmSuiteIdentifier.ALG_AES128_GCM_IV12_TAG16
+  | AlgorithmSuiteIdentifier.ALG_AES192_GCM_IV12_TAG16
+  | AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16
 
 export interface RawAesKeyringNodeInput {
   /** Whose key it is; becomes the key provider ID. */
@@ -74,8 +80,8 @@ export class RawAesKeyringNode extends KeyringNode {
       wrappingSuite,
       utf8Sorting = false,
     } = checkOptions(input, OPTIONS, 'RawAesKeyringNode')
-    this.keyNamespace = checkString(keyNamespace, 'keyNamespace')
-    this.keyName = checkString(keyName, 'keyName')
+    this.keyNamespace = checkIdentity(keyNamespace, 'keyNamespace')
+    this.keyName = checkIdentity(keyName, 'keyName')
     this.#nameBytes = utf8(keyName)
     checkBytes(unencryptedMasterKey, 'unencryptedMasterKey')
     const keyLength = KEY_LENGTHS.get(wrappingSuite)

@@ -4,8 +4,8 @@ import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
-import { checkOneOf, checkOptions, checkString, describe } from '../options'
-import { toWrap } from './data-key'
+import { checkOneOf, checkOptions, describe } from '../options'
+import { checkIdentity, toWrap } from './data-key'
 
 /** Hash of OAEP, and of its MGF1; `undefined` is SHA-1, as OpenSSL has it. */
 export type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512' | undefined
@@ -52,8 +52,8 @@ export class RawRsaKeyringNode extends KeyringNode {
       padding = RSA_PKCS1_OAEP_PADDING,
       oaepHash,
     } = checkOptions(input, OPTIONS, 'RawRsaKeyringNode')
-    this.keyNamespace = checkString(keyNamespace, 'keyNamespace')
-    this.keyName = checkString(keyName, 'keyName')
+    this.keyNamespace = checkIdentity(keyNamespace, 'keyNamespace')
+    this.keyName = checkIdentity(keyName, 'keyName')
     const { publicKey, privateKey } = checkOptions(rsaKey, ['publicKey', 'privateKey'], '"rsaKey"')
     if (!publicKey && !privateKey)
       throw new TypeError('No Key provided. "rsaKey" needs a "publicKey" or a "privateKey"')
@@ -89,12 +89,16 @@ export class RawRsaKeyringNode extends KeyringNode {
   ): Promise<NodeDecryptionMaterial> {
     const { keyNamespace, keyName } = this
     const key = this.#privateKey
-    if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'No private key defined in constructor.  Decrypt disabled.')
     const name = utf8(keyName)
     for (const edk of encryptedDataKeys) {
       // By bytes: as text, all that is not UTF-8 looks alike.
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
       if (edk.providerId !== keyNamespace || !equalBytes(rawInfo, name)) continue
+      if (!key) {
+        const problem = 'No private key defined in constructor.  Decrypt disabled.'
+        material.addFailure(new SealwaxError('ERR_WRAPPING_KEY', problem))
+        break
+      }
       const dataKey = this.#unwrap(key, encryptedDataKey, material.suite.keyLengthBytes)
       if (dataKey instanceof Error) {
         material.addFailure(dataKey)

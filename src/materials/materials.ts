@@ -120,7 +120,7 @@ abstract class CryptographicMaterial {
    */
   setUnencryptedDataKey(dataKey: Uint8Array | KeyObject, trace: KeyringTrace): this {
     if (!(dataKey instanceof Uint8Array) && !(dataKey instanceof KeyObject)) {
-      throw new TypeError(`dataKey must be a Uint8Array or KeyObject, got ${describe(dataKey)}`)
+      throw new TypeError(`Unsupported dataKey type: it must be a Uint8Array or KeyObject, got ${describe(dataKey)}`)
     }
     const bytes = unwrapDataKey(dataKey)
     try {
@@ -295,7 +295,7 @@ function checkSigningKey<K extends SignatureKey | VerificationKey>(
   if (!suite.signatureCurve) throw invalid('Algorithm specification does not support signatures.')
   if (current) throw invalid('The signing key has already been set.')
   if (!(key instanceof kind)) throw new TypeError('Unsupported instance of key')
-  if (key.signCurve !== suite.signatureCurve) throw invalid('The key is not on the curve of the algorithm suite.')
+  if (key.signatureCurve !== suite.signatureCurve) throw invalid('The key is not on the curve of the algorithm suite.')
 }
 
 function invalid(message: string): SealwaxError {

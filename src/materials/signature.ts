@@ -16,21 +16,21 @@ const CURVES: Readonly<Record<Curve, { spki: string; pointLength: number }>> = {
 
 /** The private half, for one message or for the messages that share cached materials. */
 export class SignatureKey {
-  readonly signCurve: Curve
+  readonly signatureCurve: Curve
   readonly privateKey: KeyObject
   /** The public half: 02 or 03 || x. */
   readonly compressPoint: Uint8Array
 
-  constructor(signCurve: Curve, privateKey: KeyObject, compressPoint: Uint8Array) {
-    this.signCurve = signCurve
+  constructor(signatureCurve: Curve, privateKey: KeyObject, compressPoint: Uint8Array) {
+    this.signatureCurve = signatureCurve
     this.privateKey = privateKey
     this.compressPoint = compressPoint
     Object.freeze(this)
   }
 
   /** A fresh key, which nobody else gets. */
-  static generate(signCurve: Curve): SignatureKey {
-    return KEYS_AHEAD[signCurve].take()
+  static generate(signatureCurve: Curve): SignatureKey {
+    return KEYS_AHEAD[signatureCurve].take()
   }
 }
 
@@ -86,25 +86,25 @@ const KEYS_AHEAD: Readonly<Record<Curve, KeysAhead>> = {
 }
 
 export class VerificationKey {
-  readonly signCurve: Curve
+  readonly signatureCurve: Curve
   readonly publicKey: KeyObject
 
-  constructor(signCurve: Curve, publicKey: KeyObject) {
-    this.signCurve = signCurve
+  constructor(signatureCurve: Curve, publicKey: KeyObject) {
+    this.signatureCurve = signatureCurve
     this.publicKey = publicKey
     Object.freeze(this)
   }
 
   /** Reads the value of `aws-crypto-public-key`. Throws `ERR_MESSAGE_MALFORMED` unless it is a point of the curve. */
-  static parse(signCurve: Curve, base64: string): VerificationKey {
-    const { spki, pointLength } = CURVES[signCurve]
+  static parse(signatureCurve: Curve, base64: string): VerificationKey {
+    const { spki, pointLength } = CURVES[signatureCurve]
     const point = Buffer.from(base64, 'base64')
     if (point.toString('base64') !== base64 || point.length !== pointLength || (point[0] !== 2 && point[0] !== 3)) {
       throw notAPoint()
     }
     try {
       const der = Buffer.concat([Buffer.from(spki, 'hex'), point])
-      return new VerificationKey(signCurve, createPublicKey({ key: der, format: 'der', type: 'spki' }))
+      return new VerificationKey(signatureCurve, createPublicKey({ key: der, format: 'der', type: 'spki' }))
     } catch {
       throw notAPoint()
     }

@@ -12,7 +12,7 @@ import {
 import { type NodeMaterialsManager, requestDecryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial } from '../materials/materials'
-import { checkInteger, checkOptions } from '../options'
+import { checkInteger, checkOptions, describe } from '../options'
 import { allowsDecrypt, CommitmentPolicySuites } from '../policies'
 import type { ClientOptions } from './client'
 import { checkEncoding, checkSignal, checkUnchanged } from './encrypt'
@@ -144,6 +144,9 @@ export function limitsOf({ maxEncryptedDataKeys }: Readonly<ClientOptions>): Hea
 /** Checks the options once, before anything is read, and fills in the defaults. */
 export function checkDecryptOptions(op: DecryptInput | undefined) {
   const { encoding = 'utf8', maxBodySize = 0, encryptionContext = {}, signal } = checkOptions(op, OPTIONS, 'decrypt')
+  if (typeof maxBodySize !== 'number') {
+    throw new TypeError(`Unsupported MaxBodySize. "maxBodySize" must be a number, got ${describe(maxBodySize)}`)
+  }
   return {
     encoding: checkEncoding(encoding),
     maxBodySize: checkInteger(maxBodySize, 'maxBodySize', 0, Number.MAX_SAFE_INTEGER) || Infinity,

@@ -75,7 +75,7 @@ test('with a public key alone it encrypts, with a private one alone it decrypts'
   const { result, messageHeader } = await encrypt(keyring({ rsaKey: { publicKey } }), 'x')
   assert.is(messageHeader.encryptedDataKeys[0]!.providerInfo, 'k')
   assert.is((await decrypt(keyring({ rsaKey: { privateKey } }), result)).plaintext.toString(), 'x')
-  await rejects(decrypt(keyring({ rsaKey: { publicKey } }), result), 'ERR_WRAPPING_KEY', /No private key/)
+  await rejects(decrypt(keyring({ rsaKey: { publicKey } }), result), 'ERR_NO_DATA_KEY', /No private key/)
   await rejects(encrypt(keyring({ rsaKey: { privateKey } }), 'x'), 'ERR_WRAPPING_KEY', /No public key/)
 })
 
