@@ -65,7 +65,8 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
         `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
       )
     }
-    const material = toEncrypt(suite, encryptionContext, request.requiredEncryptionContextKeys)
+    const signatureKey = suite.signatureCurve && (await SignatureKey.generate(suite.signatureCurve))
+    const material = toEncrypt(suite, encryptionContext, signatureKey, request.requiredEncryptionContextKeys)
     return await fill(material, request.signal, () => this.keyring.onEncrypt(material))
   }
 
@@ -165,13 +166,13 @@ function isKeyring(source: unknown): source is KeyringNode {
 function toEncrypt(
   suite: NodeAlgorithmSuite,
   encryptionContext: EncryptionContext,
+  signatureKey: SignatureKey | undefined,
   requiredKeys?: readonly string[],
 ): NodeEncryptionMaterial {
-  if (!suite.signatureCurve) return new NodeEncryptionMaterial(suite, encryptionContext, requiredKeys)
-  const key = SignatureKey.generate(suite.signatureCurve)
-  const publicKey = Buffer.from(key.compressPoint).toString('base64')
+  if (!signatureKey) return new NodeEncryptionMaterial(suite, encryptionContext, requiredKeys)
+  const publicKey = Buffer.from(signatureKey.compressPoint).toString('base64')
   const signed = withPair(encryptionContext, PUBLIC_KEY_FIELD, publicKey)
-  return new NodeEncryptionMaterial(suite, signed, requiredKeys).setSignatureKey(key)
+  return new NodeEncryptionMaterial(suite, signed, requiredKeys).setSignatureKey(signatureKey)
 }
 
 function toDecrypt(

@@ -2,7 +2,7 @@
  * ECDSA keys of signed messages. Each message has a key pair of its own; the public key travels in the encryption
  * context as base64 of the compressed point (02 or 03 || x).
  */
-import { createPublicKey, generateKeyPair, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
 import { SealwaxError } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
 
@@ -29,53 +29,63 @@ export class SignatureKey {
   }
 
   /** A fresh key, which nobody else gets. */
-  static generate(signatureCurve: Curve): SignatureKey {
-    return KEYS_AHEAD[signatureCurve].take()
+  static async generate(signatureCurve: Curve): Promise<SignatureKey> {
+    return await KEYS_AHEAD[signatureCurve].take()
   }
 }
 
 /**
- * Key pairs of one curve. To make one takes as long as to sign: from the second message on, the next ones are made
- * ahead, one at a time, on a thread of Node's pool.
+ * Key pairs of one curve. To make one takes as long as to sign, on a thread of Node's pool: from the second message on,
+ * the next ones are made ahead, one at a time.
  */
 class KeysAhead {
   readonly #curve: Curve
   readonly #ready: SignatureKey[] = []
+  /** The next one, while it is made, if nobody waits for it. */
+  #coming: Promise<SignatureKey> | undefined
   #taken = 0
-  #making = false
 
   constructor(curve: Curve) {
     this.#curve = curve
   }
 
-  take(): SignatureKey {
-    const key = this.#ready.pop() ?? this.#keyOf(generateKeyPairSync('ec', { namedCurve: this.#curve }))
+  async take(): Promise<SignatureKey> {
+    const key = this.#ready.pop() ?? this.#coming ?? make(this.#curve)
+    if (key === this.#coming) this.#coming = undefined
     this.#taken++
     if (this.#taken > 1) this.#makeMore()
-    return key
+    return await key
   }
 
   #makeMore(): void {
-    if (this.#making || this.#ready.length >= KEPT_AHEAD) return
-    this.#making = true
-    generateKeyPair('ec', { namedCurve: this.#curve }, (error, publicKey, privateKey) => {
-      this.#making = false
-      // Whoever needs a key then makes it, and is told what is wrong.
-      if (error) return
-      this.#ready.push(this.#keyOf({ publicKey, privateKey }))
+    if (this.#coming || this.#ready.length >= KEPT_AHEAD) return
+    const coming = make(this.#curve)
+    this.#coming = coming
+    const end = (key?: SignatureKey) => {
+      if (this.#coming !== coming) return
+      this.#coming = undefined
+      // Where that failed, whoever needs a key makes it, and is told what is wrong.
+      if (!key) return
+      this.#ready.push(key)
       this.#makeMore()
-    })
+    }
+    coming.then(end, () => end())
   }
+}
 
-  #keyOf({ publicKey, privateKey }: { publicKey: KeyObject; privateKey: KeyObject }): SignatureKey {
-    // Not as JWK: on Node.js 20 that export of a fresh key can deadlock with the garbage collector.
-    const der = publicKey.export({ type: 'spki', format: 'der' })
-    // It ends in the uncompressed point: 04 || x || y.
-    const coordinateLength = CURVES[this.#curve].pointLength - 1
-    const x = der.subarray(der.length - 2 * coordinateLength, der.length - coordinateLength)
-    const sign = 0x02 | (der[der.length - 1]! & 1)
-    return new SignatureKey(this.#curve, privateKey, Buffer.concat([Uint8Array.of(sign), x]))
-  }
+function make(curve: Curve): Promise<SignatureKey> {
+  return new Promise((resolve, reject) => {
+    generateKeyPair('ec', { namedCurve: curve }, (error, publicKey, privateKey) => {
+      if (error) return reject(error)
+      // Not as JWK: on Node.js 20 that export of a fresh key can deadlock with the garbage collector.
+      const der = publicKey.export({ type: 'spki', format: 'der' })
+      // It ends in the uncompressed point: 04 || x || y.
+      const coordinateLength = CURVES[curve].pointLength - 1
+      const x = der.subarray(der.length - 2 * coordinateLength, der.length - coordinateLength)
+      const sign = 0x02 | (der[der.length - 1]! & 1)
+      resolve(new SignatureKey(curve, privateKey, Buffer.concat([Uint8Array.of(sign), x])))
+    })
+  })
 }
 
 /** Enough for the messages that come while one is made. */

@@ -103,9 +103,9 @@ test('a wrapped key is added after the data key, with flags that say so', () => 
   assert.is(material.encryptedDataKeys.length, 2)
 })
 
-test('signing keys go with signed suites, of their curve, once', () => {
-  const p384 = SignatureKey.generate('secp384r1')
-  const p256 = SignatureKey.generate('prime256v1')
+test('signing keys go with signed suites, of their curve, once', async () => {
+  const p384 = await SignatureKey.generate('secp384r1')
+  const p256 = await SignatureKey.generate('prime256v1')
   const verification = VerificationKey.parse('secp384r1', Buffer.from(p384.compressPoint).toString('base64'))
   assert.is(new NodeEncryptionMaterial(UNSIGNED, {}).signatureKey, undefined)
   throws(

@@ -12,10 +12,10 @@ const CURVES = [
 ] as const
 
 for (const { curve, length, hash, longest } of CURVES) {
-  test(`${curve}: a public key travels as its compressed point`, () => {
+  test(`${curve}: a public key travels as its compressed point`, async () => {
     const signs = new Set<number>()
     for (let i = 0; i < 40; i++) {
-      const key = SignatureKey.generate(curve)
+      const key = await SignatureKey.generate(curve)
       signs.add(key.compressPoint[0]!)
       assert.is(key.compressPoint.length, length)
       const parsed = VerificationKey.parse(curve, Buffer.from(key.compressPoint).toString('base64'))
@@ -29,17 +29,20 @@ for (const { curve, length, hash, longest } of CURVES) {
     for (let i = 0; i < 60; i++) {
       // Some at once, some after a while in which others are made.
       if (i % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 5))
-      const key = SignatureKey.generate(curve)
+      const key = await SignatureKey.generate(curve)
       const point = Buffer.from(key.compressPoint).toString('base64')
       points.add(point)
       const { publicKey } = VerificationKey.parse(curve, point)
       assert.ok(publicKey.equals(createPublicKey(key.privateKey.export({ format: 'pem', type: 'pkcs8' }))))
     }
-    assert.is(points.size, 60)
+    // And many at once, of which one finds the key that is being made.
+    const keys = await Promise.all(Array.from({ length: 20 }, () => SignatureKey.generate(curve)))
+    for (const { compressPoint } of keys) points.add(Buffer.from(compressPoint).toString('base64'))
+    assert.is(points.size, 80)
   })
 
   test(`${curve}: signs and verifies bytes that change right after the call`, async () => {
-    const key = SignatureKey.generate(curve)
+    const key = await SignatureKey.generate(curve)
     const { publicKey } = VerificationKey.parse(curve, Buffer.from(key.compressPoint).toString('base64'))
     const text = Buffer.from('as it was')
     const signing = signBytes(hash, key.privateKey, text)
@@ -61,9 +64,9 @@ for (const { curve, length, hash, longest } of CURVES) {
     throws(() => verifyBytes(hash, key.privateKey, text, signature), RangeError, /"publicKey"/)
   })
 
-  test(`${curve}: signs and verifies in pieces, as anybody does in one`, () => {
+  test(`${curve}: signs and verifies in pieces, as anybody does in one`, async () => {
     for (let i = 0; i < 40; i++) {
-      const key = SignatureKey.generate(curve)
+      const key = await SignatureKey.generate(curve)
       const signer = getEngine().createSigner(hash, key.privateKey)
       for (const piece of ['one ', 'two']) signer.update(Buffer.from(piece))
       const signature = signer.sign()
