@@ -188,6 +188,7 @@ export class MultipartUpload {
 
   /** What the store is to put together: the caller's list, as far as it is still right. */
   list<T extends object>(given: readonly T[]): (T | StoredPart)[] {
+    this.#checkPresent()
     const parts = given.map((part, i) => {
       const { isResent, stored } = this.#parts.get(i + 1)!
       return isResent ? stored! : part
@@ -197,6 +198,7 @@ export class MultipartUpload {
 
   /** Bytes that the object has in the store, once it has ended. */
   get storedLength(): number {
+    this.#checkPresent()
     const { highest } = this.#geometry
     return this.#geometry.offsetOf(highest) + this.#parts.get(highest)!.length + TAG_LENGTH
   }
@@ -271,6 +273,11 @@ export class MultipartUpload {
 
   #checkRunning(): void {
     if (this.#stopped !== undefined) throw partError(`the upload ${this.#stopped}`)
+  }
+
+  /** What is under way goes on after `stop`, and not after `end`. */
+  #checkPresent(): void {
+    if (this.#parts.size === 0) this.#checkRunning()
   }
 }
 

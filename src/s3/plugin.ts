@@ -68,6 +68,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
       let result: Result | undefined
       const passOn = async (input: object) => {
         result = await next({ ...args, input })
+        refusePresigned(result.output, commandName)
         return result.output
       }
       const output = await operation({ ...encryption, input: args.input, next: passOn })
@@ -82,6 +83,17 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
       if (serverSide) stack.use(serverSide)
     },
   }
+}
+
+/**
+ * What getSignedUrl of @aws-sdk/s3-request-presigner gets in place of an answer. Who uses such a URL sends and gets bytes
+ * that nobody encrypts or decrypts, under an envelope that says otherwise.
+ */
+function refusePresigned(output: object, commandName: string): void {
+  if (!('presigned' in output)) return
+  throw new TypeError(
+    `${commandName} cannot be presigned by a client that encrypts: presign with a plain one, and use sealObject and openObject`,
+  )
 }
 
 const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, unknown>([

@@ -15,6 +15,9 @@ export async function putObject(
   const { EncryptionContext, ...input } = call.input
   const { commitmentPolicy, encryptionAlgorithm, putInstructionFiles, keyring } = call.settings
   refusePlaintextChecksums(input)
+  if (input.WriteOffsetBytes !== undefined) {
+    throw new TypeError('"WriteOffsetBytes" appends to an object, and an encrypted one is sealed as a whole')
+  }
   // The file is written first: where the object then stays as it was, its old key would be gone.
   if (putInstructionFiles && input.IfMatch !== undefined) {
     throw new TypeError('"IfMatch" cannot be kept for an object with an instruction file')
@@ -32,8 +35,30 @@ export async function putObject(
   })
   const Metadata = withEnvelope(input.Metadata, sealed.metadata)
   if (sealed.instructionFile) await putInstructionFile(call, input, sealed.instructionFile)
-  return await call.next({ ...input, Body: sealed.body, ContentLength: sealed.body.length, Metadata })
+  try {
+    return await call.next({ ...input, Body: sealed.body, ContentLength: sealed.body.length, Metadata })
+  } catch (error) {
+    if (sealed.instructionFile && input.IfNoneMatch !== undefined && isRefused(error)) await deleteFile(call, input)
+    throw error
+  }
 }
+
+/** Whether the store said at the first attempt that it stores nothing. After a second one, the first may have succeeded. */
+function isRefused(error: unknown): boolean {
+  const { attempts, httpStatusCode = 0 } = (error as { $metadata?: ResponseMetadata } | undefined)?.$metadata ?? {}
+  return attempts === 1 && httpStatusCode >= 400 && httpStatusCode < 500
+}
+
+/** A file that was there for a new object only must not stay without it: the name could not be written again. */
+async function deleteFile({ send }: Pick<Call<never, never>, 'send'>, input: PutObjectCommandInput): Promise<void> {
+  const { DeleteObjectCommand } = s3Sdk()
+  const { Bucket, ExpectedBucketOwner, RequestPayer } = input
+  const Key = `${input.Key}${INSTRUCTION_FILE_SUFFIX}`
+  // What the caller is to hear is why the object was refused.
+  await send(new DeleteObjectCommand({ Bucket, Key, ExpectedBucketOwner, RequestPayer })).catch(() => {})
+}
+
+type ResponseMetadata = PutObjectCommandOutput['$metadata']
 
 /** The caller's metadata and ours. Throws `ERR_LIMIT_EXCEEDED` where S3 would not take so much. */
 export function withEnvelope(metadata: S3Metadata = {}, envelope: S3Metadata): Record<string, string> {

@@ -339,6 +339,44 @@ async function main(): Promise<void> {
     )
     await client.send(new CopyObjectCommand(copy))
     assert.is((await get(client, 'copy')).toString(), 'hello')
+    await rejects(put(Key, 'more', { WriteOffsetBytes: 21 }), TypeError, /"WriteOffsetBytes"/)
+  })
+
+  test('nothing is presigned', async () => {
+    for (const command of [
+      new PutObjectCommand({ Bucket, Key: 'signed', Body: 'hello' }),
+      new GetObjectCommand({ Bucket, Key: 'signed' }),
+      new DeleteObjectCommand({ Bucket, Key: 'signed' }),
+    ]) {
+      // As getSignedUrl does it: the request is kept, and never sent.
+      const stack = client.middlewareStack.clone()
+      const keep = () => async () => ({ response: {}, output: { $metadata: {}, presigned: {} } })
+      stack.add(keep as never, { step: 'build', name: 'presignInterceptMiddleware' })
+      const handler = command.resolveMiddleware(stack as never, client.config as never, {})
+      await rejects(handler({ input: command.input } as never), TypeError, /cannot be presigned/)
+    }
+  })
+
+  test('an instruction file for a new object goes where the object is refused, and stays where it may be stored', async () => {
+    for (const [attempts, httpStatusCode, stays] of [
+      [1, 412, false],
+      [1, 403, false],
+      [2, 412, true],
+      [1, 503, true],
+      [undefined, undefined, true],
+    ] as const) {
+      const writer = clientOf({ putInstructionFiles: true })
+      const Key = `refused/${attempts}-${httpStatusCode}`
+      const refuse = (next: (args: { input: object }) => Promise<never>) => async (args: { input: object }) => {
+        if ((args.input as PutObjectCommandInput).Key !== Key) return await next(args)
+        throw Object.assign(new Error('refused'), { $metadata: { attempts, httpStatusCode } })
+      }
+      writer.middlewareStack.add(refuse as never, { step: 'build', name: 'refuse' })
+      const command = new PutObjectCommand({ Bucket, Key, Body: 'x', IfNoneMatch: '*' })
+      assert.match(String(await rejectionOf(writer.send(command))), /refused$/)
+      const there = (await keys())?.includes(`${Key}.instruction`)
+      assert.is(there, stays, Key)
+    }
   })
 
   test('encryption contexts of KMS are given per object', async () => {

@@ -404,6 +404,24 @@ async function main(): Promise<void> {
     s3.uploads.clear()
   })
 
+  test('an upload that is aborted while its tag is sent says so', async () => {
+    const aborting = clientOf()
+    const upload = await begin(aborting)
+    await upload.part(1, bytes(100))
+    await upload.part(2, bytes(100))
+    const { UploadId } = upload
+    // Whatever part is sent from here on has the tag.
+    const meanwhile = (next: (args: object) => Promise<object>) => async (args: { input: object }) => {
+      const answer = await next(args)
+      const { PartNumber } = args.input as { PartNumber?: number }
+      if (PartNumber !== undefined) await aborting.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
+      return answer
+    }
+    aborting.middlewareStack.add(meanwhile as never, { step: 'build', name: 'meanwhile' })
+    await rejects(upload.complete(), 'ERR_MULTIPART_UPLOAD', /was aborted/)
+    assert.is(s3.uploads.size, 0)
+  })
+
   test('metadata go with the request that begins, or in an instruction file with the one that completes', async () => {
     const upload = await begin(client, { Metadata: { title: 'a', 'x-amz-key-v2': 'of another object' } })
     assert.equal(Object.keys(s3.uploads.get(upload.UploadId!)!.metadata).sort(), [
