@@ -96,7 +96,7 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', '-k', 'null.json'], 1, /not a key file in JSON/],
   [['encrypt', 'plain', '-k', 'version.json'], 1, /its version must be 1/],
   [['encrypt', 'plain', '-k', 'no-name.json'], 1, /must be strings/],
-  [['encrypt', 'plain', '-k', 'empty-name.json'], 1, /"keyName" must not be empty/],
+  [['encrypt', 'plain', '-k', 'empty-name.json'], 1, /"keyName" must be a string that is not empty/],
   [['encrypt', 'plain', '-k', 'extra.json'], 1, /a field that this version does not know/],
   [['encrypt', 'plain', '-k', 'short.json'], 1, /16, 24 or 32 bytes in base64/],
   [['encrypt', 'plain', '-k', 'long.json'], 1, /16, 24 or 32 bytes in base64/],
