@@ -55,6 +55,9 @@ function testToken(kind: TestToken): void {
       if (vector.keyring.startsWith('kms')) continue
       test(name(`${file}: ${vector.description}`), async () => {
         const { expect } = vector
+        // A wrong padding of PKCS #1 is a key that this keyring draws, and AES-CBC has no tag: one key in 256 ends in a padding.
+        if (/^version 1, RSA, /.test(vector.description) && file === 'unauthentic')
+          return await opensNothing(vector, inToken)
         if ('error' in expect)
           return void (await rejects(openS3Vector(vector, inToken), expect.error as SealwaxErrorCode))
         assert.equal(summaryOf(await openS3Vector(vector, inToken)), expect)
@@ -132,6 +135,14 @@ function testToken(kind: TestToken): void {
 /** Names and lengths of the metadata, and the length of the body. */
 function shapeOf({ metadata, body }: { metadata: Record<string, string>; body: Uint8Array }) {
   return [body.length, Object.entries(metadata).map(([name, value]) => [name, value.length])]
+}
+
+/** Refused, or opened to bytes that are not the plaintext. */
+async function opensNothing(vector: ReturnType<typeof s3Vectors>[number], keys: RawKeys): Promise<void> {
+  const right = s3Vectors('valid').find(({ description }) => description === 'version 1, RSA, data key of 32 bytes')!
+  const outcome = await openS3Vector(vector, keys).then(summaryOf, (error: { code?: string }) => error.code)
+  if (typeof outcome === 'string' || outcome === undefined) assert.is(outcome, 'ERR_AUTHENTICATION_FAILED')
+  else assert.is.not(outcome.sha256, (right.expect as { sha256: string }).sha256)
 }
 
 test.run()
