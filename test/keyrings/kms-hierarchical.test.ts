@@ -196,16 +196,16 @@ test('a time to live of 0 asks each time', async () => {
 
 test('a warm cache works while the table is down; a failure is told to all who wait, and is not cached', async () => {
   const mine = keyring()
-  await encrypt(mine, 'x')
+  await encrypt(mine, 'x', UNSIGNED)
   world.dynamodb.tamper = () => undefined
-  await encrypt(mine, 'x')
+  await encrypt(mine, 'x', UNSIGNED)
   const cold = keyring()
   world.dynamodb.calls.clear()
-  const errors = await Promise.all(Array.from({ length: 50 }, () => rejectionOf(encrypt(cold, 'x'))))
+  const errors = await Promise.all(Array.from({ length: 50 }, () => rejectionOf(encrypt(cold, 'x', UNSIGNED))))
   assert.is(calls()[0], 1)
   for (const error of errors) assert.is((error as SealwaxError).code, 'ERR_KEY_SERVICE')
   world.dynamodb.tamper = undefined
-  await encrypt(cold, 'x')
+  await encrypt(cold, 'x', UNSIGNED)
 })
 
 test('keyrings share branch keys through a cache, where they have one partition and one store', async () => {
