@@ -31,6 +31,7 @@ import { aesKeyring, bytes } from '../support/keys'
 const TTL = 600
 const { encrypt, decrypt } = buildClient()
 const theirs = peer.buildClient()
+// Signed messages wait for a key pair, each for its own time: they do not miss the cache at once.
 const UNSIGNED = { suiteId: AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY }
 let world: BranchKeyWorld
 let store: BranchKeyStoreNode
