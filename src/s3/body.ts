@@ -19,14 +19,20 @@ export interface PartBody {
 }
 
 /** The body of a part. A stream whose length nobody tells is read into memory first. */
-export async function toPartBody(body: unknown, length: unknown, limit: number): Promise<PartBody> {
+export async function toPartBody(
+  body: unknown,
+  length: unknown,
+  limit: number,
+  exceeded?: (limit: number) => Error,
+): Promise<PartBody> {
   if (length !== undefined) checkInteger(length, 'ContentLength', 0, limit)
   const isBlob = body instanceof Blob
   const told = (length as number | undefined) ?? (isBlob ? body.size : undefined)
   const stream = isBlob ? body.stream() : body
   if (told !== undefined && isIterable(stream)) return { length: told, chunks: bytesOf(stream) }
-  const bytes = await readBody(stream, limit)
-  return { ...bodyOf(bytes), length: told ?? bytes.length }
+  const bytes = await readBody(stream, limit, exceeded)
+  if (told !== undefined && told !== bytes.length) throw wrongLength(told, bytes.length > told ? 'more' : 'fewer')
+  return bodyOf(bytes)
 }
 
 export function bodyOf(bytes: Uint8Array): PartBody {

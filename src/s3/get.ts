@@ -8,12 +8,12 @@ import type {
 import { wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
-import { INSTRUCTION_FILE_SUFFIX, MAX_INSTRUCTION_FILE_LENGTH } from '../format/s3-instruction-file'
 import { parseS3Metadata, type S3Envelope, type S3Metadata } from '../format/s3-metadata'
 import { discardBody, readBody, tooLong, toSdkBody } from './body'
 import { type Call, type EncryptionInput, s3Sdk } from './call'
 import { type ContentKey, openContentKey } from './content-key'
 import { openDelayed } from './delayed'
+import { readInstructionFile } from './instruction-file'
 import { openLarge } from './large'
 import { needsInstructionFile, openContent, parseEnvelope } from './open-object'
 import { checkObjectContext } from './options'
@@ -33,7 +33,13 @@ export async function getObject(call: Get): Promise<GetObjectCommandOutput> {
   const { EncryptionContext, InstructionFileSuffix, ...input } = call.input
   const context = checkObjectContext(EncryptionContext)
   if (input.PartNumber !== undefined) throw new TypeError('"PartNumber" asks for a part of the ciphertext')
-  const range = input.Range === undefined ? undefined : unauthenticatedRange(call, input.Range)
+  const { Range, ...whole } = input
+  if (Range !== undefined && call.settings.onPlaintextObject === 'passthrough') {
+    const head = await call.send(new (s3Sdk().HeadObjectCommand)(whole))
+    const isPlain = !(await findEnvelope(call, head.Metadata ?? {}, InstructionFileSuffix))
+    if (isPlain) return await requestSame(head, (condition) => call.next({ ...input, ...condition }))
+  }
+  const range = Range === undefined ? undefined : unauthenticatedRange(call, Range)
   const output = await call.next({ ...input, ...(range && { Range: range.header }) })
   try {
     if (!range) checkWhole(output)
@@ -64,19 +70,20 @@ export async function headObject(
   const { EncryptionContext: _, ...input } = call.input
   const output = await call.next(input)
   const isWhole = input.Range === undefined && input.PartNumber === undefined
-  const { ContentLength = 0 } = output
-  return isGcm(output.Metadata ?? {}) && isWhole && ContentLength >= TAG_LENGTH
+  const { ContentLength = 0, Metadata = {} } = output
+  return isWhole && ContentLength >= TAG_LENGTH && (await isGcm({ ...call, input }, Metadata))
     ? { ...output, ContentLength: ContentLength - TAG_LENGTH }
     : output
 }
 
-/** Metadata that break a rule are for GetObject to refuse. */
-function isGcm(metadata: S3Metadata): boolean {
+/** Metadata and files that break a rule are for GetObject to refuse; so are files that must not be read. */
+async function isGcm(call: Reading, metadata: S3Metadata): Promise<boolean> {
   try {
-    const stored = parseS3Metadata(metadata)
+    const stored = parseS3Metadata(metadata) ?? (await findEnvelope(call, metadata, undefined))
     return stored !== undefined && stored.contentAlgorithm !== 'AES/CBC/PKCS5Padding'
-  } catch {
-    return false
+  } catch (error) {
+    if (error instanceof SealwaxError || (error as Error).name === 'AccessDenied') return false
+    throw error
   }
 }
 
@@ -100,7 +107,7 @@ async function open(
     return await openLarge(contentKey, output, again)
   }
   const body = await readBody(output.Body, bufferSize + overhead)
-  const plaintext = openContent(contentKey, body)
+  const plaintext = await openContent(contentKey, body)
   return {
     ...output,
     Body: toSdkBody(Readable.from([plaintext], { objectMode: false })),
@@ -142,28 +149,9 @@ export async function findEnvelope(
   metadata: S3Metadata,
   suffix: unknown,
 ): Promise<S3Envelope | undefined> {
-  const file = needsInstructionFile(metadata) ? await readInstructionFile(call, suffix) : undefined
+  const file = needsInstructionFile(metadata) ? await readInstructionFile(call, call.input, suffix) : undefined
   const isPlain = file === undefined && parseS3Metadata(metadata) === undefined
   return isPlain ? undefined : parseEnvelope(metadata, file)
-}
-
-async function readInstructionFile(
-  call: Reading,
-  suffix: unknown = INSTRUCTION_FILE_SUFFIX,
-): Promise<Uint8Array | undefined> {
-  if (typeof suffix !== 'string' || suffix === '')
-    throw new TypeError('"InstructionFileSuffix" must be a string, not empty')
-  const { GetObjectCommand } = s3Sdk()
-  const { Bucket, Key, ExpectedBucketOwner, RequestPayer } = call.input
-  const { SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 } = call.input
-  const input = { Bucket, ExpectedBucketOwner, RequestPayer, SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 }
-  try {
-    const { Body } = await call.send(new GetObjectCommand({ ...input, Key: `${Key}${suffix}` }))
-    return await readBody(Body, MAX_INSTRUCTION_FILE_LENGTH)
-  } catch (error) {
-    if ((error as Error).name === 'NoSuchKey') return undefined
-    throw error
-  }
 }
 
 function unauthenticatedRange({ settings }: Get, range: string): WantedRange {

@@ -3,6 +3,7 @@ import { TAG_LENGTH } from '../format/frame'
 import type { S3Envelope } from '../format/s3-metadata'
 import { bodyOf, type PartBody, readExactly } from './body'
 import type { ContentKey } from './content-key'
+import type { Stored } from './lost-answer'
 import { isSamePart, type PartHash, sealPart, tagOf, wipeHash } from './part'
 import { MAX_PART_LENGTH, MAX_PART_NUMBER, MIN_PART_LENGTH, PartGeometry, partError } from './part-geometry'
 
@@ -70,6 +71,8 @@ export class MultipartUpload {
   /** Fields of the caller's requests for parts, for those that are sent besides. */
   request: object = {}
   hasInstructionFile = false
+  /** Puts back what was there before the instruction file. */
+  putBack: (() => Promise<void>) | undefined
   readonly #geometry: PartGeometry
   readonly #parts = new Map<number, Part>()
   /** The one part that came before anyone could tell where it belongs. */
@@ -201,6 +204,12 @@ export class MultipartUpload {
     this.#checkPresent()
     const { highest } = this.#geometry
     return this.#geometry.offsetOf(highest) + this.#parts.get(highest)!.length + TAG_LENGTH
+  }
+
+  /** What the store then has. */
+  get object(): Stored {
+    const { envelope, instructionFile } = this.start
+    return { envelope, instructionFile, length: this.storedLength }
   }
 
   get state(): UploadState {

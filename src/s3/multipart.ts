@@ -6,21 +6,20 @@ import type {
   CompleteMultipartUploadCommandOutput,
   CreateMultipartUploadCommandInput,
   CreateMultipartUploadCommandOutput,
+  HeadObjectCommandOutput,
   UploadPartCommandInput,
   UploadPartCommandOutput,
 } from '@aws-sdk/client-s3'
-import { equalBytes, wipe } from '../bytes'
+import { wipe } from '../bytes'
 import { MAX_GCM_LENGTH, TAG_LENGTH } from '../format/frame'
-import { parseS3Metadata, type S3Commitment, type S3Envelope, type S3Metadata } from '../format/s3-metadata'
 import { checkBoolean, checkInteger } from '../options'
 import { toPartBody } from './body'
 import { type Call, type EncryptionInput, s3Sdk } from './call'
-import { newContentKey } from './content-key'
+import { customerKeyOf, ownerOf, replaceInstructionFile, sameStorage } from './instruction-file'
+import { lookUp, outcomeOf } from './lost-answer'
 import { MultipartUpload, type PartToSend, type StoredPart } from './multipart-upload'
-import { checkObjectContext, versionToWrite } from './options'
 import { MAX_PART_LENGTH, MAX_PART_NUMBER, partError, tooLong } from './part-geometry'
-import { putInstructionFile, refusePlaintextChecksums, sameStorage, withEnvelope } from './put'
-import { storeEnvelope } from './seal-object'
+import { newObject, refusePlaintextChecksums } from './put'
 
 export interface UploadPartInput {
   /**
@@ -37,17 +36,14 @@ type Abort = Call<AbortMultipartUploadCommandInput, AbortMultipartUploadCommandO
 
 /** Makes the key of the object; its envelope goes with the metadata, which S3 takes now and not later. */
 export async function createMultipartUpload(call: Create): Promise<CreateMultipartUploadCommandOutput> {
-  const { EncryptionContext, ...input } = call.input
-  const { keyring, commitmentPolicy, encryptionAlgorithm, putInstructionFiles } = call.settings
+  const { EncryptionContext: _, ...input } = call.input
   refusePlaintextChecksums(input)
   // What Upload of the SDK knows of the whole, it passes on to each of its requests.
   const { ContentLength = 0 } = input as { ContentLength?: number }
   if (ContentLength > MAX_GCM_LENGTH) throw tooLong()
-  const version = versionToWrite(commitmentPolicy, encryptionAlgorithm)
-  const content = await newContentKey(keyring, version, checkObjectContext(EncryptionContext))
+  const { content, Metadata, instructionFile } = await newObject(call)
   try {
-    const { metadata, instructionFile } = storeEnvelope(content.envelope, putInstructionFiles)
-    const output = await call.next({ ...input, Metadata: withEnvelope(input.Metadata, metadata) })
+    const output = await call.next({ ...input, Metadata })
     const { Bucket: bucket = '', Key: key = '' } = input
     const start = { bucket, key, content, envelope: content.envelope, storage: sameStorage(input), instructionFile }
     call.uploads.add(output.UploadId ?? '', new MultipartUpload(start))
@@ -95,7 +91,8 @@ export async function completeMultipartUpload(call: Complete): Promise<CompleteM
       )
     }
     if (instructionFile && !upload.hasInstructionFile) {
-      await putInstructionFile(call, { ...upload.start.storage, ...upload.request, ...input }, instructionFile)
+      const request = { ...upload.start.storage, ...upload.request, ...input }
+      upload.putBack = await replaceInstructionFile(call, request, instructionFile)
       upload.hasInstructionFile = true
     }
     const Parts = upload.list<CompletedPart>(given) as CompletedPart[]
@@ -103,7 +100,10 @@ export async function completeMultipartUpload(call: Complete): Promise<CompleteM
     try {
       return await call.next({ ...input, ...size, MultipartUpload: { Parts } })
     } catch (error) {
-      return await completedBefore(call, upload, error)
+      const outcome = await outcomeOf(error, call, input, upload.object)
+      if (typeof outcome === 'object') return toCompleted(input, outcome)
+      if (outcome === 'not stored') await putBackFile(upload)
+      throw error
     }
   })
   call.uploads.end(UploadId, 'is complete')
@@ -112,8 +112,29 @@ export async function completeMultipartUpload(call: Complete): Promise<CompleteM
 
 /** Whatever S3 answers: whoever aborts does not go on. */
 export async function abortMultipartUpload(call: Abort): Promise<AbortMultipartUploadCommandOutput> {
-  call.uploads.end(call.input.UploadId, 'was aborted')
-  return await call.next(call.input)
+  const { uploads, input } = call
+  const upload = uploads.find(input.UploadId)
+  const stored = upload?.putBack && upload.object
+  uploads.end(input.UploadId, 'was aborted')
+  const output = await call.next(input)
+  // A CompleteMultipartUpload that seemed to fail may have succeeded: then the file belongs to what is there.
+  if (stored && (await lookUp(call, { ...upload.request, ...input }, stored)) === 'not stored')
+    await putBackFile(upload)
+  return output
+}
+
+function toCompleted(
+  { Bucket, Key }: CompleteMultipartUploadCommandInput,
+  { $metadata, ETag, VersionId }: HeadObjectCommandOutput,
+): CompleteMultipartUploadCommandOutput {
+  return { $metadata, Bucket, Key, ETag, VersionId }
+}
+
+async function putBackFile(upload: MultipartUpload): Promise<void> {
+  const { putBack } = upload
+  upload.putBack = undefined
+  upload.hasInstructionFile = false
+  await putBack?.()
 }
 
 export async function uploadPartCopy(): Promise<never> {
@@ -125,12 +146,11 @@ export async function uploadPartCopy(): Promise<never> {
 
 async function sendPart(call: Complete, upload: MultipartUpload, part: PartToSend): Promise<void> {
   const { UploadPartCommand } = s3Sdk()
-  const { Bucket, Key, UploadId, ExpectedBucketOwner, RequestPayer } = call.input
-  const { SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 } = call.input
-  const given = { SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5, ExpectedBucketOwner, RequestPayer }
+  const { Bucket, Key, UploadId } = call.input
   const output = await call.send(
     new UploadPartCommand({
-      ...given,
+      ...ownerOf(call.input),
+      ...customerKeyOf(call.input),
       ...upload.request,
       Bucket,
       Key,
@@ -148,37 +168,4 @@ function storedPart(number: number, output: UploadPartCommandOutput): StoredPart
     ([name, value]) => /^Checksum/.test(name) && typeof value === 'string',
   )
   return { ...Object.fromEntries(checksums), ETag: output.ETag, PartNumber: number }
-}
-
-/**
- * Where an answer is lost, the SDK asks again, and S3 knows of no such upload any more. Whether the object is there, its
- * metadata say: nobody else has the same.
- */
-async function completedBefore(
-  call: Complete,
-  upload: MultipartUpload,
-  error: unknown,
-): Promise<CompleteMultipartUploadCommandOutput> {
-  const { envelope, instructionFile } = upload.start
-  const isTold = envelope.formatVersion === 3 || !instructionFile
-  if ((error as Error).name !== 'NoSuchUpload' || !isTold) throw error
-  const { HeadObjectCommand } = s3Sdk()
-  const { Bucket, Key, ExpectedBucketOwner, RequestPayer } = call.input
-  const { SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 } = call.input
-  const sse = { SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 }
-  const input = { Bucket, Key, ExpectedBucketOwner, RequestPayer, ...sse }
-  const head = await call.send(new HeadObjectCommand(input)).catch(() => undefined)
-  if (head?.ContentLength !== upload.storedLength || !isOf(envelope, head.Metadata ?? {})) throw error
-  const { $metadata, ETag, VersionId } = head
-  return { $metadata, Bucket, Key, ETag, VersionId }
-}
-
-function isOf(envelope: S3Envelope, metadata: S3Metadata): boolean {
-  const unique = (of: S3Envelope | S3Commitment) => ('messageId' in of ? of.messageId : of.iv)
-  try {
-    const stored = parseS3Metadata(metadata)
-    return stored !== undefined && equalBytes(unique(stored), unique(envelope))
-  } catch {
-    return false
-  }
 }

@@ -1,6 +1,7 @@
+import { setImmediate } from 'node:timers/promises'
 import { wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
-import { getEngine } from '../engine/engine'
+import { getEngine, type SegmentHash } from '../engine/engine'
 import { openCbc } from '../engine/legacy'
 import { authenticationFailed, SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
@@ -14,8 +15,10 @@ import {
 } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
 import { checkBytes, checkOptions } from '../options'
+import { BLOCK_LENGTH } from './chunks'
 import { type ContentKey, openContentKey } from './content-key'
 import { checkDecryptOptions, DECRYPT_OPTIONS, type S3DecryptOptions } from './options'
+import { SEGMENT_LENGTH } from './part'
 
 /** An object as it is stored. */
 export interface StoredObject {
@@ -67,7 +70,7 @@ export async function openObject(
   const envelope = parseEnvelope(metadata, instructionFile)
   const contentKey = await openContentKey(envelope, keyring, checked)
   try {
-    return { plaintext: openContent(contentKey, body), ...describeEnvelope(envelope) }
+    return { plaintext: await openContent(contentKey, body), ...describeEnvelope(envelope) }
   } finally {
     wipe(contentKey.key)
   }
@@ -99,15 +102,34 @@ export function describeEnvelope(envelope: S3Envelope): ObjectDescription {
 }
 
 /** The plaintext of a whole body, once it is verified. */
-export function openContent({ mode, key, iv, aad }: ContentKey, body: Uint8Array): Uint8Array {
+export async function openContent(content: ContentKey, body: Uint8Array): Promise<Uint8Array> {
   // Another thread could change shared memory between what is checked and what is used.
   const ciphertext = body.buffer instanceof ArrayBuffer ? body : Uint8Array.from(body)
-  if (mode === 'cbc') {
-    const plaintext = openCbc(key, iv, ciphertext)
-    if (plaintext) return plaintext
-  } else if (ciphertext.length >= TAG_LENGTH) {
-    const plaintext = new Uint8Array(ciphertext.length - TAG_LENGTH)
-    if (getEngine().open(key, iv, aad, ciphertext, plaintext)) return plaintext
-  }
+  const plaintext =
+    content.mode === 'cbc' ? openCbc(content.key, content.iv, ciphertext) : await openGcm(content, ciphertext)
+  if (plaintext) return plaintext
   throw authenticationFailed()
+}
+
+async function openGcm({ key, iv, aad }: ContentKey, ciphertext: Uint8Array): Promise<Uint8Array | undefined> {
+  const engine = getEngine()
+  const length = ciphertext.length - TAG_LENGTH
+  if (length < 0) return undefined
+  const plaintext = new Uint8Array(length)
+  if (length <= SEGMENT_LENGTH) return engine.open(key, iv, aad, ciphertext, plaintext) ? plaintext : undefined
+  // In turns: others have theirs in between. What the caller changes meanwhile does not change what was opened.
+  const segments: SegmentHash[] = []
+  try {
+    for (let start = 0; start < length; start += SEGMENT_LENGTH) {
+      if (start > 0) await setImmediate()
+      const end = Math.min(start + SEGMENT_LENGTH, length)
+      const out = plaintext.subarray(start, end)
+      segments.push(engine.openSegment(key, iv, start / BLOCK_LENGTH, ciphertext.subarray(start, end), out))
+    }
+    if (engine.verifySegments(key, iv, aad, segments, ciphertext.subarray(length))) return plaintext
+  } finally {
+    for (const { hash } of segments) wipe(hash)
+  }
+  wipe(plaintext)
+  return undefined
 }

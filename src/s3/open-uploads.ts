@@ -16,8 +16,12 @@ export class OpenUploads {
     this.#uploads.set(uploadId, upload)
   }
 
+  find(uploadId: unknown): MultipartUpload | undefined {
+    return this.#uploads.get(uploadId as string)
+  }
+
   get(uploadId: unknown): MultipartUpload {
-    const upload = this.#uploads.get(uploadId as string)
+    const upload = this.find(uploadId)
     if (!upload) {
       throw partError(
         'this client does not hold the key of the upload: it was begun elsewhere, or has ended. ' +
@@ -32,7 +36,7 @@ export class OpenUploads {
 
   /** Wipes its keys, if it is open. */
   end(uploadId: unknown, why: string): void {
-    this.#uploads.get(uploadId as string)?.end(why)
+    this.find(uploadId)?.end(why)
     this.#uploads.delete(uploadId as string)
   }
 

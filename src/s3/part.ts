@@ -11,8 +11,8 @@ import type { ContentKey } from './content-key'
 
 const BLOCK_LENGTH = 16
 
-/** What one call of the engine seals: some milliseconds' worth at most. The hashes of a part depend on it. */
-const SEGMENT_LENGTH = 8 * 1024 * 1024
+/** What one call of the engine seals or opens: some milliseconds' worth at most. The hashes of a part depend on it. */
+export const SEGMENT_LENGTH = 8 * 1024 * 1024
 
 /** Ciphertext that does not fill its block. */
 export interface Fragment {
@@ -60,6 +60,17 @@ export async function sealPart(content: ContentKey, offset: number, body: PartBo
     throw error
   } finally {
     reader.wipe()
+  }
+}
+
+/** A whole object: its only part, and the tag. */
+export async function sealWhole(content: ContentKey, body: PartBody): Promise<Uint8Array> {
+  const { ciphertext, ...hash } = await sealPart(content, 0, body)
+  try {
+    ciphertext.set(tagOf(content, [hash]), body.length)
+    return ciphertext
+  } finally {
+    wipeHash(hash)
   }
 }
 

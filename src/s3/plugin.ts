@@ -1,8 +1,7 @@
-import type { CopyObjectCommandInput, CopyObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
-import { SealwaxError } from '../errors'
-import { isS3EncryptionField } from '../format/s3-metadata'
+import type { S3Client } from '@aws-sdk/client-s3'
 import { describe } from '../options'
 import { type Call, OWN, rememberEncryption } from './call'
+import { copyObject } from './copy'
 import { deleteObject, deleteObjects } from './delete'
 import { getObject, headObject } from './get'
 import {
@@ -109,16 +108,3 @@ const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, unknown>([
   ['CompleteMultipartUploadCommand', completeMultipartUpload],
   ['AbortMultipartUploadCommand', abortMultipartUpload],
 ]) as ReadonlyMap<string, Operation>
-
-/** A copy keeps its envelope with its metadata; new metadata in their place would leave a ciphertext without its key. */
-async function copyObject(
-  call: Call<CopyObjectCommandInput, CopyObjectCommandOutput>,
-): Promise<CopyObjectCommandOutput> {
-  const { MetadataDirective, Metadata = {} } = call.input
-  if (MetadataDirective !== 'REPLACE' || Object.keys(Metadata).some(isS3EncryptionField))
-    return await call.next(call.input)
-  throw new SealwaxError(
-    'ERR_UNSUPPORTED_FORMAT',
-    'a copy with new metadata would lose the wrapped data key: put the envelope of the source into "Metadata" too',
-  )
-}

@@ -1,64 +1,83 @@
 import type { PutObjectCommandInput, PutObjectCommandOutput } from '@aws-sdk/client-s3'
+import { wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
-import { INSTRUCTION_FILE_METADATA, INSTRUCTION_FILE_SUFFIX } from '../format/s3-instruction-file'
 import { checkMetadataLength, isS3EncryptionField, type S3Metadata } from '../format/s3-metadata'
-import { readBody } from './body'
-import { type Call, type EncryptionInput, s3Sdk } from './call'
+import { discardBody, type PartBody, toPartBody } from './body'
+import type { Call, EncryptionInput } from './call'
+import { type NewContentKey, newContentKey } from './content-key'
+import { replaceInstructionFile } from './instruction-file'
+import { outcomeOf } from './lost-answer'
+import { checkObjectContext, versionToWrite } from './options'
 import { MAX_PART_LENGTH } from './part-geometry'
-import { sealObject } from './seal-object'
+import { sealContent, storeEnvelope } from './seal-object'
+
+type Put = Call<PutObjectCommandInput & EncryptionInput, PutObjectCommandOutput>
+type NewInput = Pick<PutObjectCommandInput, 'Metadata'> & EncryptionInput
 
 /** Everything is encrypted before the SDK sees it: its checksums, its retries and its log know the ciphertext only. */
-export async function putObject(
-  call: Call<PutObjectCommandInput & EncryptionInput, PutObjectCommandOutput>,
-): Promise<PutObjectCommandOutput> {
-  const { EncryptionContext, ...input } = call.input
-  const { commitmentPolicy, encryptionAlgorithm, putInstructionFiles, keyring } = call.settings
+export async function putObject(call: Put): Promise<PutObjectCommandOutput> {
+  const { EncryptionContext: _, ...input } = call.input
   refusePlaintextChecksums(input)
   if (input.WriteOffsetBytes !== undefined) {
     throw new TypeError('"WriteOffsetBytes" appends to an object, and an encrypted one is sealed as a whole')
   }
   // The file is written first: where the object then stays as it was, its old key would be gone.
-  if (putInstructionFiles && input.IfMatch !== undefined) {
+  if (call.settings.putInstructionFiles && input.IfMatch !== undefined) {
     throw new TypeError('"IfMatch" cannot be kept for an object with an instruction file')
   }
   if ((input.ContentLength ?? 0) > MAX_PUT_LENGTH) throw tooLongToPut(MAX_PUT_LENGTH)
-  const plaintext = await readBody(input.Body, MAX_PUT_LENGTH, tooLongToPut)
-  if (input.ContentLength !== undefined && input.ContentLength !== plaintext.length) {
-    throw new RangeError(`"ContentLength" is ${input.ContentLength}, but "Body" has ${plaintext.length} bytes`)
-  }
-  const sealed = await sealObject(plaintext, keyring, {
-    commitmentPolicy,
-    encryptionAlgorithm,
-    encryptionContext: EncryptionContext,
-    instructionFile: putInstructionFiles,
-  })
-  const Metadata = withEnvelope(input.Metadata, sealed.metadata)
-  if (sealed.instructionFile) await putInstructionFile(call, input, sealed.instructionFile)
+  const plaintext = await toPartBody(input.Body, input.ContentLength, MAX_PUT_LENGTH, tooLongToPut)
+  const sealed = await seal(call, plaintext)
+  const { Body, Metadata, instructionFile } = sealed
+  const putBack = instructionFile && (await replaceInstructionFile(call, input, instructionFile))
   try {
-    return await call.next({ ...input, Body: sealed.body, ContentLength: sealed.body.length, Metadata })
+    return await call.next({ ...input, Body, ContentLength: Body.length, Metadata })
   } catch (error) {
-    if (sealed.instructionFile && input.IfNoneMatch !== undefined && isRefused(error)) await deleteFile(call, input)
+    const outcome = await outcomeOf(error, call, input, { ...sealed, length: Body.length })
+    if (typeof outcome === 'object') return outcome
+    if (outcome === 'not stored') await putBack?.()
     throw error
   }
 }
 
-/** Whether the store said at the first attempt that it stores nothing. After a second one, the first may have succeeded. */
-function isRefused(error: unknown): boolean {
-  const { attempts, httpStatusCode = 0 } = (error as { $metadata?: ResponseMetadata } | undefined)?.$metadata ?? {}
-  return attempts === 1 && httpStatusCode >= 400 && httpStatusCode < 500
+async function seal(call: Put, plaintext: PartBody) {
+  try {
+    const { content, ...stored } = await newObject(call)
+    try {
+      return { ...stored, envelope: content.envelope, Body: await sealContent(content, plaintext) }
+    } finally {
+      wipe(content.key)
+    }
+  } catch (error) {
+    discardBody(call.input.Body)
+    throw error
+  }
 }
 
-/** A file that was there for a new object only must not stay without it: the name could not be written again. */
-async function deleteFile({ send }: Pick<Call<never, never>, 'send'>, input: PutObjectCommandInput): Promise<void> {
-  const { DeleteObjectCommand } = s3Sdk()
-  const { Bucket, ExpectedBucketOwner, RequestPayer } = input
-  const Key = `${input.Key}${INSTRUCTION_FILE_SUFFIX}`
-  // What the caller is to hear is why the object was refused.
-  await send(new DeleteObjectCommand({ Bucket, Key, ExpectedBucketOwner, RequestPayer })).catch(() => {})
+/** What a new object is begun with. */
+interface NewObject {
+  /** The caller's to wipe. */
+  readonly content: NewContentKey
+  readonly Metadata: Record<string, string>
+  readonly instructionFile: Uint8Array | undefined
 }
 
-type ResponseMetadata = PutObjectCommandOutput['$metadata']
+/** A key for a new object, and what is stored about it. What is wrong with the request is said before any key is asked for. */
+export async function newObject({ input, settings }: Pick<Put, 'settings'> & { input: NewInput }): Promise<NewObject> {
+  const { commitmentPolicy, encryptionAlgorithm, putInstructionFiles, keyring } = settings
+  const version = versionToWrite(commitmentPolicy, encryptionAlgorithm)
+  const context = checkObjectContext(input.EncryptionContext)
+  withEnvelope(input.Metadata, {})
+  const content = await newContentKey(keyring, version, context)
+  try {
+    const { metadata, instructionFile } = storeEnvelope(content.envelope, putInstructionFiles)
+    return { content, Metadata: withEnvelope(input.Metadata, metadata), instructionFile }
+  } catch (error) {
+    wipe(content.key)
+    throw error
+  }
+}
 
 /** The caller's metadata and ours. Throws `ERR_LIMIT_EXCEEDED` where S3 would not take so much. */
 export function withEnvelope(metadata: S3Metadata = {}, envelope: S3Metadata): Record<string, string> {
@@ -69,30 +88,12 @@ export function withEnvelope(metadata: S3Metadata = {}, envelope: S3Metadata): R
   return all
 }
 
-/** Stores the instruction file of the object that `input` is for. */
-export async function putInstructionFile(
-  { send }: Pick<Call<never, never>, 'send'>,
-  input: PutObjectCommandInput,
-  file: Uint8Array,
-): Promise<void> {
-  const { PutObjectCommand } = s3Sdk()
-  const Key = `${input.Key}${INSTRUCTION_FILE_SUFFIX}`
-  await send(
-    new PutObjectCommand({ ...sameStorage(input), Key, Body: file, Metadata: { ...INSTRUCTION_FILE_METADATA } }),
-  )
-}
-
 /** A checksum that the caller made is of the plaintext: it would not fit, and it would tell what is encrypted. */
 export function refusePlaintextChecksums(input: object): void {
   const given = Object.entries(input).find(
     ([name, value]) => /^(?:ContentMD5$|Checksum(?!(?:Algorithm|Type)$))/.test(name) && value !== undefined,
   )?.[0]
   if (given) throw new TypeError(`"${given}" describes the plaintext, which is not what is stored: leave it out`)
-}
-
-/** Where and how the object is stored, for its instruction file. */
-export function sameStorage(input: PutObjectCommandInput): PutObjectCommandInput {
-  return Object.fromEntries(STORAGE_FIELDS.map((name) => [name, input[name]])) as unknown as PutObjectCommandInput
 }
 
 function tooLongToPut(limit: number): SealwaxError {
@@ -103,17 +104,3 @@ function tooLongToPut(limit: number): SealwaxError {
 }
 
 const MAX_PUT_LENGTH = MAX_PART_LENGTH - TAG_LENGTH
-
-const STORAGE_FIELDS = [
-  'Bucket',
-  'ExpectedBucketOwner',
-  'RequestPayer',
-  'IfNoneMatch',
-  'ServerSideEncryption',
-  'SSEKMSKeyId',
-  'SSEKMSEncryptionContext',
-  'BucketKeyEnabled',
-  'SSECustomerAlgorithm',
-  'SSECustomerKey',
-  'SSECustomerKeyMD5',
-] as const

@@ -54,14 +54,16 @@ async function readPart(read: RangedRead, start: number, end: number, signal: Ab
   for (let attempt = 1; ; attempt++) {
     const lengths = [...chunkLengths(end - offset), ...(isLast ? [TAG_LENGTH] : [])]
     const last = (isLast ? end + TAG_LENGTH : end) - 1
-    const { Body, ContentRange } = await read.get(`bytes=${offset}-${last}`, signal)
+    // One of its own for each request: what listens to it goes with it.
+    const own = AbortSignal.any([signal])
+    const { Body, ContentRange } = await read.get(`bytes=${offset}-${last}`, own)
     if (ContentRange !== `bytes ${offset}-${last}/${read.length + TAG_LENGTH}`) {
       discardBody(Body)
       throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'S3 answered with another range than it was asked for')
     }
     const chunks = new Chunks(lengths)
     try {
-      for await (const piece of addAbortSignal(signal, Body as Readable)) {
+      for await (const piece of addAbortSignal(own, Body as Readable)) {
         for (const chunk of chunks.add(piece)) {
           await read.take(chunk, offset)
           offset += chunk.length

@@ -1,15 +1,15 @@
 import { wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
-import { getEngine } from '../engine/engine'
 import { sealCbc } from '../engine/legacy'
-import { TAG_LENGTH } from '../format/frame'
 import { serializeWithInstructionFile } from '../format/s3-instruction-file'
 import { checkMetadataLength, type S3Envelope, type S3Metadata, serializeS3Metadata } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
 import { checkBoolean, checkBytes, checkOptions } from '../options'
 import { CommitmentPolicy } from '../policies'
+import { bodyOf, type PartBody, readExactly } from './body'
 import { type ContentKey, newContentKey } from './content-key'
 import { checkObjectContext, checkPolicy, ENCRYPT_OPTIONS, type S3EncryptOptions, versionToWrite } from './options'
+import { sealWhole } from './part'
 
 export interface SealObjectOptions extends S3EncryptOptions {
   /** `true`: give the wrapped data key in a file to be stored beside the object, not in its metadata. Default: `false`. */
@@ -54,7 +54,8 @@ export async function sealObject(
 
   const content = await newContentKey(keyring, version, encryptionContext)
   try {
-    return { ...storeEnvelope(content.envelope, instructionFile), body: sealContent(content, plaintext) }
+    const stored = storeEnvelope(content.envelope, instructionFile)
+    return { ...stored, body: await sealContent(content, bodyOf(plaintext)) }
   } finally {
     wipe(content.key)
   }
@@ -98,11 +99,8 @@ export function checkSealOptions(options: SealObjectOptions | undefined): {
   }
 }
 
-function sealContent({ mode, key, iv, aad }: ContentKey, bytes: Uint8Array): Uint8Array {
-  // Another thread could change shared memory while it is sealed.
-  const plaintext = bytes.buffer instanceof ArrayBuffer ? bytes : Uint8Array.from(bytes)
-  if (mode === 'cbc') return sealCbc(key, iv, plaintext)
-  const body = new Uint8Array(plaintext.length + TAG_LENGTH)
-  getEngine().seal(key, iv, aad, plaintext, body)
-  return body
+/** The ciphertext of a whole body, sealed as its bytes come. */
+export async function sealContent(content: ContentKey, body: PartBody): Promise<Uint8Array> {
+  if (content.mode === 'gcm') return await sealWhole(content, body)
+  return sealCbc(content.key, content.iv, await readExactly(body))
 }

@@ -26,7 +26,7 @@ import { newContentKey, openContentKey } from '../../src/s3/content-key'
 import { MultipartUpload } from '../../src/s3/multipart-upload'
 import { checkDecryptOptions } from '../../src/s3/options'
 import { PartGeometry } from '../../src/s3/part-geometry'
-import { rejects, throws } from '../support/expect'
+import { rejectionOf, rejects, throws } from '../support/expect'
 import { bytes } from '../support/keys'
 import { seeded, shuffled } from '../support/random'
 import { startSmallS3 } from '../support/small-s3'
@@ -447,6 +447,50 @@ async function main(): Promise<void> {
     assert.is(s3.objects.get(`${Key}.instruction`)!.metadata['x-amz-crypto-instr-file'], '')
     const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
     assert.is(await Body!.transformToString(), 'secret')
+    s3.objects.delete(`${Key}.instruction`)
+  })
+
+  test('an upload that does not come to be leaves the object that was there, and its instruction file', async () => {
+    const writer = clientOf({ putInstructionFiles: true })
+    let failure: object | undefined
+    let isDone = false
+    const fail = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
+      return async (args: object) => {
+        if (commandName !== 'CompleteMultipartUploadCommand' || !failure) return await next(args)
+        if (isDone) await next(args)
+        throw Object.assign(new Error('failed'), failure)
+      }
+    }
+    writer.middlewareStack.add(fail as never, { step: 'build', name: 'fail' })
+    const text = async () => {
+      const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
+      return await Body!.transformToString()
+    }
+    const beginWith = async (body: string) => {
+      const upload = await begin(writer)
+      await upload.part(1, body)
+      return upload
+    }
+    await (await beginWith('old')).complete()
+    const refused = await beginWith('new')
+    failure = { name: 'InvalidPart', $metadata: { attempts: 1, httpStatusCode: 400 } }
+    await rejects(refused.complete(), Error, /failed/)
+    assert.is(await text(), 'old')
+    failure = undefined
+    await refused.complete()
+    assert.is(await text(), 'new')
+
+    const broken = await beginWith('newer')
+    failure = { name: 'InternalError', $metadata: { attempts: 3, httpStatusCode: 500 } }
+    await rejects(broken.complete(), Error, /failed/)
+    await broken.abort()
+    assert.is(await text(), 'new')
+
+    const lost = await beginWith('newest')
+    isDone = true
+    await rejects(lost.complete(), Error, /failed/)
+    assert.is(((await rejectionOf(lost.abort())) as Error).name, 'NoSuchUpload')
+    assert.is(await text(), 'newest')
     s3.objects.delete(`${Key}.instruction`)
   })
 

@@ -279,7 +279,7 @@ test('the encryption client stores instruction files the same way', async () => 
   const requests = sent.slice(before)
   assert.equal(
     requests.map(({ name }) => name),
-    ['PUT /bucket/key.instruction', 'PUT /bucket/key'],
+    ['GET /bucket/key.instruction', 'PUT /bucket/key.instruction', 'PUT /bucket/key'],
   )
   for (const { headers } of requests) assert.is(headers[`${TARGET}-customer-key-md5`], md5(KEY))
 })

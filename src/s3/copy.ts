@@ -1,0 +1,95 @@
+import type { CopyObjectCommandInput, CopyObjectCommandOutput, GetObjectCommandInput } from '@aws-sdk/client-s3'
+import { SealwaxError } from '../errors'
+import { parseInstructionFile } from '../format/s3-instruction-file'
+import { isS3EncryptionField, parseS3Metadata, type S3Metadata } from '../format/s3-metadata'
+import { type Call, s3Sdk } from './call'
+import { ownerOf, readInstructionFile, replaceInstructionFile } from './instruction-file'
+import { isRefused } from './lost-answer'
+import { needsInstructionFile } from './open-object'
+import { withEnvelope } from './put'
+
+type Copy = Call<CopyObjectCommandInput, CopyObjectCommandOutput>
+type Source = Pick<GetObjectCommandInput, 'Bucket' | 'Key' | 'VersionId'>
+
+/** Copies the ciphertext, and with it what opens it: the envelope, also where the metadata are new, and the instruction file. */
+export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
+  const { input, next } = call
+  const source = parseCopySource(input.CopySource)
+  const isReplaced =
+    input.MetadataDirective === 'REPLACE' && !Object.keys(input.Metadata ?? {}).some(isS3EncryptionField)
+  const isMoved = source?.Bucket !== input.Bucket || source?.Key !== input.Key
+  // What is no source, the store refuses.
+  if (!source || !(isReplaced || isMoved)) return await next(input)
+
+  const request = { ...source, ...readingOf(input) }
+  const { HeadObjectCommand } = s3Sdk()
+  const { Metadata = {}, ETag } = await call.send(new HeadObjectCommand(request))
+  const file = isMoved && needsInstructionFile(Metadata) ? await readFile(call, request, Metadata) : undefined
+  const putBack = file && (await replaceInstructionFile(call, input, file))
+  try {
+    return await next(isReplaced ? withEnvelopeOf(Metadata, ETag, input) : input)
+  } catch (error) {
+    if (isRefused(error)) await putBack?.()
+    throw isReplaced && (error as Error).name === 'PreconditionFailed' && !input.CopySourceIfMatch
+      ? changed(error)
+      : error
+  }
+}
+
+/** Reads `bucket/key?versionId=…` and `arn:…/object/key…`, as CopyObject takes them. */
+function parseCopySource(text = ''): Source | undefined {
+  const [, Bucket, path, VersionId] =
+    /^\/?(arn:.+?)\/object\/(.+?)(?:\?versionId=(.*))?$/s.exec(text) ??
+    /^\/?([^/]+)\/(.+?)(?:\?versionId=(.*))?$/s.exec(text) ??
+    []
+  if (Bucket === undefined || path === undefined) return undefined
+  try {
+    const Key = decodeURIComponent(path)
+    return VersionId === undefined ? { Bucket, Key } : { Bucket, Key, VersionId }
+  } catch {
+    return undefined
+  }
+}
+
+/** How the source is read. */
+function readingOf(input: CopyObjectCommandInput) {
+  const { CopySourceSSECustomerAlgorithm, CopySourceSSECustomerKey, CopySourceSSECustomerKeyMD5 } = input
+  return {
+    ...ownerOf({ ExpectedBucketOwner: input.ExpectedSourceBucketOwner, RequestPayer: input.RequestPayer }),
+    SSECustomerAlgorithm: CopySourceSSECustomerAlgorithm,
+    SSECustomerKey: CopySourceSSECustomerKey,
+    SSECustomerKeyMD5: CopySourceSSECustomerKeyMD5,
+  }
+}
+
+/** The instruction file, if what has its name is one. */
+async function readFile(call: Copy, source: Source, metadata: S3Metadata): Promise<Uint8Array | undefined> {
+  const file = await readInstructionFile(call, source)
+  const parsed = parseS3Metadata(metadata)
+  if (!file || (parsed && 'encryptedDataKey' in parsed)) return undefined
+  try {
+    parseInstructionFile(file, parsed)
+    return file
+  } catch {
+    return undefined
+  }
+}
+
+/** The envelope is that of one content: of no other. */
+function withEnvelopeOf(
+  metadata: S3Metadata,
+  tag: string | undefined,
+  input: CopyObjectCommandInput,
+): CopyObjectCommandInput {
+  const envelope = Object.fromEntries(Object.entries(metadata).filter(([name]) => isS3EncryptionField(name)))
+  if (Object.keys(envelope).length === 0) return input
+  return {
+    ...input,
+    CopySourceIfMatch: input.CopySourceIfMatch ?? tag,
+    Metadata: withEnvelope(input.Metadata, envelope),
+  }
+}
+
+function changed(cause: unknown): SealwaxError {
+  return new SealwaxError('ERR_OBJECT_CHANGED', 'the object was replaced while it was copied', { cause })
+}

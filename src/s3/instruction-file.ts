@@ -1,0 +1,95 @@
+/** The instruction file of an object: an object of its own beside it, under its key and a suffix. */
+import type { GetObjectCommandInput, PutObjectCommandInput } from '@aws-sdk/client-s3'
+import {
+  INSTRUCTION_FILE_METADATA,
+  INSTRUCTION_FILE_SUFFIX,
+  MAX_INSTRUCTION_FILE_LENGTH,
+} from '../format/s3-instruction-file'
+import { readBody } from './body'
+import { type Call, type ObjectInput, s3Sdk } from './call'
+
+type Sender = Pick<Call<unknown, unknown>, 'send'>
+
+/** The file of the object that `input` is for, or `undefined` where there is none. */
+export async function readInstructionFile(
+  { send }: Sender,
+  input: ObjectInput & CustomerKeyInput,
+  suffix: unknown = INSTRUCTION_FILE_SUFFIX,
+): Promise<Uint8Array | undefined> {
+  if (typeof suffix !== 'string' || suffix === '')
+    throw new TypeError('"InstructionFileSuffix" must be a string, not empty')
+  const { GetObjectCommand } = s3Sdk()
+  try {
+    const { Body } = await send(
+      new GetObjectCommand({ ...ownerOf(input), ...customerKeyOf(input), ...at(input, suffix) }),
+    )
+    return await readBody(Body, MAX_INSTRUCTION_FILE_LENGTH)
+  } catch (error) {
+    if ((error as Error).name === 'NoSuchKey') return undefined
+    throw error
+  }
+}
+
+/**
+ * Stores the file of the object that `input` stores, where and as that. Gives what puts the former state back, as far as it
+ * could be read: an object that was there, and stays because the new one is refused, needs its own file.
+ */
+export async function replaceInstructionFile(
+  call: Sender,
+  input: PutObjectCommandInput,
+  file: Uint8Array,
+): Promise<() => Promise<void>> {
+  const { DeleteObjectCommand, PutObjectCommand } = s3Sdk()
+  const storage = { ...sameStorage(input), ...at(input), Metadata: { ...INSTRUCTION_FILE_METADATA } }
+  // Where the name must be free, nothing was there. Where the file cannot be read, nothing can be put back.
+  const isNew = input.IfNoneMatch !== undefined
+  const before = isNew ? undefined : await readInstructionFile(call, input).catch(() => null)
+  await call.send(new PutObjectCommand({ ...storage, Body: file }))
+  return async () => {
+    if (before === null) return
+    const { IfNoneMatch: _, ...again } = storage
+    const restored = before
+      ? call.send(new PutObjectCommand({ ...again, Body: before }))
+      : call.send(new DeleteObjectCommand({ ...ownerOf(input), ...at(input) }))
+    // What the caller is to hear is why the object was refused.
+    await restored.catch(() => {})
+  }
+}
+
+/** Where and how the object is stored. */
+export function sameStorage(input: PutObjectCommandInput): PutObjectCommandInput {
+  return Object.fromEntries(STORAGE_FIELDS.map((name) => [name, input[name]])) as unknown as PutObjectCommandInput
+}
+
+export type CustomerKeyInput = Pick<
+  GetObjectCommandInput,
+  'SSECustomerAlgorithm' | 'SSECustomerKey' | 'SSECustomerKeyMD5'
+>
+
+/** What a request for an object that SSE-C protects must state. */
+export function customerKeyOf({ SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 }: CustomerKeyInput) {
+  return { SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 }
+}
+
+/** Who must own the bucket, and who pays. */
+export function ownerOf({ ExpectedBucketOwner, RequestPayer }: ObjectInput) {
+  return { ExpectedBucketOwner, RequestPayer } as Pick<GetObjectCommandInput, 'ExpectedBucketOwner' | 'RequestPayer'>
+}
+
+function at({ Bucket, Key }: ObjectInput, suffix = INSTRUCTION_FILE_SUFFIX) {
+  return { Bucket, Key: `${Key}${suffix}` }
+}
+
+const STORAGE_FIELDS = [
+  'Bucket',
+  'ExpectedBucketOwner',
+  'RequestPayer',
+  'IfNoneMatch',
+  'ServerSideEncryption',
+  'SSEKMSKeyId',
+  'SSEKMSEncryptionContext',
+  'BucketKeyEnabled',
+  'SSECustomerAlgorithm',
+  'SSECustomerKey',
+  'SSECustomerKeyMD5',
+] as const

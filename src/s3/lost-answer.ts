@@ -1,0 +1,65 @@
+/** What became of a request that failed: where its answer was lost, it may have been carried out all the same. */
+import type { HeadObjectCommandOutput } from '@aws-sdk/client-s3'
+import { equalBytes } from '../bytes'
+import { parseS3Metadata, type S3Commitment, type S3Envelope, type S3Metadata } from '../format/s3-metadata'
+import { type Call, type ObjectInput, s3Sdk } from './call'
+import { type CustomerKeyInput, customerKeyOf, ownerOf } from './instruction-file'
+
+/** An object as it was to be stored. */
+export interface Stored {
+  readonly envelope: S3Envelope
+  readonly instructionFile: Uint8Array | undefined
+  /** Bytes of ciphertext. */
+  readonly length: number
+}
+
+/** The object, where it was stored; whether it was not; or that nobody can tell. */
+export type Outcome = HeadObjectCommandOutput | 'not stored' | 'unknown'
+
+type Sender = Pick<Call<unknown, unknown>, 'send'>
+type Input = ObjectInput & CustomerKeyInput
+
+/** From the error of the request that was to store an object. */
+export async function outcomeOf(error: unknown, call: Sender, input: Input, stored: Stored): Promise<Outcome> {
+  const { name, $metadata } = (error ?? {}) as Failure
+  // The SDK asks again where it gets no answer. The store then refuses because of what is there, or no longer is.
+  const isPerhapsDone = name === 'NoSuchUpload' || (name === 'PreconditionFailed' && $metadata?.attempts !== 1)
+  if (isPerhapsDone) return await lookUp(call, input, stored)
+  return isRefused(error) ? 'not stored' : 'unknown'
+}
+
+/** Whether the store said at the first attempt that it stores nothing. After a second one, the first may have succeeded. */
+export function isRefused(error: unknown): boolean {
+  const { $metadata: { attempts, httpStatusCode = 0 } = {} } = (error ?? {}) as Failure
+  return attempts === 1 && httpStatusCode >= 400 && httpStatusCode < 500
+}
+
+/** From what is stored under its key now. */
+export async function lookUp({ send }: Sender, input: Input, stored: Stored): Promise<Outcome> {
+  // Beside an instruction file, the metadata of version 2 have nothing.
+  if (stored.instructionFile && stored.envelope.formatVersion !== 3) return 'unknown'
+  const { HeadObjectCommand } = s3Sdk()
+  const { Bucket, Key } = input
+  try {
+    const head = await send(new HeadObjectCommand({ Bucket, Key, ...ownerOf(input), ...customerKeyOf(input) }))
+    return head.ContentLength === stored.length && isOf(stored.envelope, head.Metadata ?? {}) ? head : 'not stored'
+  } catch (error) {
+    return (error as Error).name === 'NotFound' ? 'not stored' : 'unknown'
+  }
+}
+
+/** Nobody else has the same. */
+function isOf(envelope: S3Envelope, metadata: S3Metadata): boolean {
+  const unique = (of: S3Envelope | S3Commitment) => ('messageId' in of ? of.messageId : of.iv)
+  try {
+    const stored = parseS3Metadata(metadata)
+    return stored !== undefined && equalBytes(unique(stored), unique(envelope))
+  } catch {
+    return false
+  }
+}
+
+interface Failure {
+  readonly name?: string
+  readonly $metadata?: { readonly attempts?: number; readonly httpStatusCode?: number }
+}

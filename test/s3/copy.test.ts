@@ -1,0 +1,150 @@
+import {
+  CopyObjectCommand,
+  type CopyObjectCommandInput,
+  GetObjectCommand,
+  HeadObjectCommand,
+  PutObjectCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { S3EncryptionClient, type S3EncryptionSettings, S3RawAesKeyring, sealObject } from '../../src/s3'
+import { rejectionOf, rejects } from '../support/expect'
+import { bytes } from '../support/keys'
+import { startS3 } from '../support/s3-server'
+
+const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+const ALL = { commitmentPolicy: 'REQUIRE_ENCRYPT_ALLOW_DECRYPT' } as const
+const KINDS: readonly [name: string, settings: Partial<S3EncryptionSettings>][] = [
+  ['version 3', {}],
+  ['version 2', { commitmentPolicy: 'FORBID_ENCRYPT_ALLOW_DECRYPT' }],
+  ['version 3 with an instruction file', { putInstructionFiles: true }],
+  [
+    'version 2 with an instruction file',
+    { commitmentPolicy: 'FORBID_ENCRYPT_ALLOW_DECRYPT', putInstructionFiles: true },
+  ],
+]
+
+async function main(): Promise<void> {
+  const s3 = await startS3()
+  const Bucket = s3.bucket
+  const clients: S3Client[] = []
+  const clientOf = (settings: Partial<S3EncryptionSettings> = ALL) => {
+    const client = new S3EncryptionClient(s3.config, { keyring, ...settings })
+    clients.push(client)
+    return client
+  }
+  const client = clientOf()
+  const text = async (Key: string, from: S3Client = client) => {
+    const { Body } = await from.send(new GetObjectCommand({ Bucket, Key }))
+    return await Body!.transformToString()
+  }
+  const copy = (Key: string, source: string, more: Partial<CopyObjectCommandInput> = {}, by: S3Client = client) => {
+    const CopySource = `${Bucket}/${source.split('/').map(encodeURIComponent).join('/')}`
+    return by.send(new CopyObjectCommand({ Bucket, Key, CopySource, ...more }))
+  }
+  /** Answers to copies as S3 does where a condition is not met: the servers of the tests know none. */
+  const refusing = (asked: (string | undefined)[] = []) => {
+    const refuser = clientOf()
+    const refuse = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
+      return async (args: { input: CopyObjectCommandInput }) => {
+        if (commandName !== 'CopyObjectCommand') return await next(args)
+        asked.push(args.input.CopySourceIfMatch)
+        const $metadata = { attempts: 1, httpStatusCode: 412 }
+        throw Object.assign(new Error('refused'), { name: 'PreconditionFailed', $metadata })
+      }
+    }
+    refuser.middlewareStack.add(refuse as never, { step: 'build', name: 'refuse' })
+    return refuser
+  }
+  const metadataOf = async (Key: string) =>
+    (await s3.client.send(new HeadObjectCommand({ Bucket, Key }))).Metadata ?? {}
+  const exists = async (Key: string) =>
+    (await rejectionOf(s3.client.send(new HeadObjectCommand({ Bucket, Key })))) === undefined
+
+  for (const [name, settings] of KINDS) {
+    test(`a copy opens, ${name}`, async () => {
+      const Key = `a folder/${name} + \u00fc?`
+      const writer = clientOf(settings)
+      await writer.send(new PutObjectCommand({ Bucket, Key, Body: 'secret', Metadata: { title: 'old' } }))
+
+      await copy(`${name}/same`, Key)
+      assert.is(await text(`${name}/same`), 'secret')
+      assert.is((await metadataOf(`${name}/same`)).title, 'old')
+
+      const REPLACE = { MetadataDirective: 'REPLACE', Metadata: { title: 'new', 'x-amz-meta': 'x' } } as const
+      await copy(`${name}/new`, Key, REPLACE)
+      assert.is(await text(`${name}/new`), 'secret')
+      assert.is((await metadataOf(`${name}/new`)).title, 'new')
+
+      await copy(Key, Key, REPLACE)
+      assert.is(await text(Key), 'secret')
+      assert.is((await metadataOf(Key)).title, 'new')
+      assert.is(await exists(`${name}/new.instruction`), settings.putInstructionFiles === true)
+
+      const head = await client.send(new HeadObjectCommand({ Bucket, Key }))
+      assert.is(head.ContentLength, 6, 'HeadObject tells the length of the plaintext')
+    })
+  }
+
+  test('a copy with metadata of the caller that have an envelope is stored as it is', async () => {
+    const { metadata, body } = await sealObject(Buffer.from('moved'), keyring)
+    await s3.client.send(new PutObjectCommand({ Bucket, Key: 'bare', Body: body }))
+    await copy('dressed', 'bare', { MetadataDirective: 'REPLACE', Metadata: metadata })
+    assert.is(await text('dressed'), 'moved')
+  })
+
+  test('what is not encrypted is copied as it is, and so is not what only has the name of an instruction file', async () => {
+    for (const [Key, Body] of [
+      ['plain', 'plain'],
+      ['plain.instruction', 'how to build it'],
+    ] as const) {
+      await s3.client.send(new PutObjectCommand({ Bucket, Key, Body }))
+    }
+    await copy('plain copy', 'plain', { MetadataDirective: 'REPLACE', Metadata: { a: 'b' } })
+    assert.equal(await metadataOf('plain copy'), { a: 'b' })
+    assert.not(await exists('plain copy.instruction'))
+    const reader = clientOf({ onPlaintextObject: 'passthrough' })
+    assert.is(await text('plain copy', reader), 'plain')
+    const head = await client.send(new HeadObjectCommand({ Bucket, Key: 'plain' }))
+    assert.is(head.ContentLength, 5)
+  })
+
+  test('a source that is replaced meanwhile is not copied with the old envelope', async () => {
+    await client.send(new PutObjectCommand({ Bucket, Key: 'changing', Body: 'one' }))
+    const { ETag } = await s3.client.send(new HeadObjectCommand({ Bucket, Key: 'changing' }))
+    const asked: (string | undefined)[] = []
+    const changing = refusing(asked)
+    await rejects(copy('torn', 'changing', { MetadataDirective: 'REPLACE' }, changing), 'ERR_OBJECT_CHANGED')
+    assert.equal(asked, [ETag])
+    const own = copy('torn', 'changing', { MetadataDirective: 'REPLACE', CopySourceIfMatch: '"own"' }, changing)
+    assert.is(((await rejectionOf(own)) as Error).name, 'PreconditionFailed')
+    assert.equal(asked, [ETag, '"own"'])
+  })
+
+  test('a copy that is refused leaves the object that was there, and its instruction file', async () => {
+    const writer = clientOf({ ...ALL, putInstructionFiles: true })
+    for (const Key of ['from', 'to']) await writer.send(new PutObjectCommand({ Bucket, Key, Body: Key }))
+    const refuser = refusing()
+    assert.is(((await rejectionOf(copy('to', 'from', {}, refuser))) as Error).name, 'PreconditionFailed')
+    assert.is(await text('to'), 'to')
+    assert.is(((await rejectionOf(copy('fresh', 'from', {}, refuser))) as Error).name, 'PreconditionFailed')
+    assert.not(await exists('fresh.instruction'))
+  })
+
+  test('what is no source, the store refuses', async () => {
+    for (const CopySource of ['', 'nothing', `${Bucket}/%`]) {
+      const error = await rejectionOf(client.send(new CopyObjectCommand({ Bucket, Key: 'x', CopySource })))
+      assert.instance(error, Error, CopySource)
+    }
+    assert.is(((await rejectionOf(copy('x', 'missing'))) as Error).name, 'NotFound')
+  })
+
+  test('the servers end', async () => {
+    for (const one of clients) one.destroy()
+    await s3.close()
+  })
+  test.run()
+}
+
+void main()
