@@ -6,7 +6,8 @@ import { s3Encryption } from './plugin'
 import type { S3EncryptionSettings } from './settings'
 
 /**
- * The client of the AWS SDK, with {@link s3Encryption} in it. Everything else is the SDK's own.
+ * The client of the AWS SDK, with {@link s3Encryption} in it. Everything else is the SDK's own, but for one default: a connection on
+ * which nothing moves for 60 seconds ends with a `TimeoutError`; `requestHandler: { socketTimeout }` is another time, in ms.
  *
  * @example
  * const client = new S3EncryptionClient({ region: 'us-east-1' }, { keyring })
@@ -37,12 +38,20 @@ let made: S3EncryptionClientConstructor | undefined
 function theClass(): S3EncryptionClientConstructor {
   made ??= class S3EncryptionClient extends s3Sdk().S3Client {
     constructor(config: S3ClientConfig, settings: S3EncryptionSettings) {
-      super(config)
+      super({ ...config, requestHandler: withTimeout(config?.requestHandler) })
       this.middlewareStack.use(s3Encryption(this, settings))
     }
   }
   return made
 }
+
+/** The SDK would wait for ever. A handler that is made already has what it was made with. */
+function withTimeout(handler: S3ClientConfig['requestHandler']): NonNullable<S3ClientConfig['requestHandler']> {
+  if (handler && 'handle' in handler) return handler
+  return { socketTimeout: NO_PROGRESS_TIMEOUT, ...handler }
+}
+
+const NO_PROGRESS_TIMEOUT = 60_000
 
 declare module '@aws-sdk/client-s3' {
   interface PutObjectCommandInput extends EncryptionInput {}

@@ -44,6 +44,10 @@ function countTurns(): () => number {
   }
 }
 
+interface HttpHandler {
+  httpHandlerConfigs(): { readonly socketTimeout?: number }
+}
+
 type Body = NonNullable<PutObjectCommandInput['Body']>
 const MiB = 1024 * 1024
 const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32) })
@@ -545,6 +549,21 @@ async function main(): Promise<void> {
     clients.push(own)
     assert.instance(own, Own)
     assert.instance(own, S3Client)
+  })
+
+  test('a connection that is silent ends, after a minute unless another time is given', async () => {
+    for (const [requestHandler, expected] of [
+      [{}, 60_000],
+      [{ connectionTimeout: 5 }, 60_000],
+      [{ socketTimeout: 1234 }, 1234],
+      [s3.client.config.requestHandler, undefined],
+    ] as const) {
+      const one = new S3EncryptionClient({ ...s3.config, requestHandler }, { keyring })
+      clients.push(one)
+      await one.send(new PutObjectCommand({ Bucket, Key: 'timed', Body: 'x' }))
+      const { socketTimeout } = (one.config.requestHandler as HttpHandler).httpHandlerConfigs()
+      assert.is(socketTimeout, expected)
+    }
   })
 
   test('a client that encrypts already is refused', () => {
