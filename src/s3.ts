@@ -28,10 +28,17 @@ export {
   needsInstructionFile,
   type ObjectDescription,
   type OpenedObject,
+  type OpenStreamOptions,
   openObject,
   type StoredObject,
 } from './s3/open-object'
-export type { S3DecryptOptions, S3EncryptionAlgorithm, S3EncryptOptions } from './s3/options'
+export type {
+  BufferOptions,
+  LargeObjects,
+  S3DecryptOptions,
+  S3EncryptionAlgorithm,
+  S3EncryptOptions,
+} from './s3/options'
 export { type S3Plugin, type S3Sender, s3Encryption } from './s3/plugin'
 export { type ResumedUpload, type ResumeOptions, resumeToken, resumeUpload } from './s3/resume'
 export {
@@ -58,4 +65,4 @@ export {
   type ServerSidePlugin,
   serverSideEncryption,
 } from './s3/server-side'
-export type { LargeObjects, S3EncryptionSettings } from './s3/settings'
+export type { S3EncryptionSettings } from './s3/settings'

@@ -82,7 +82,10 @@ function bytesAtHand(body: unknown): Uint8Array | undefined {
   return body instanceof Uint8Array ? body : undefined
 }
 
-async function* bytesOf(chunks: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** The pieces of a body, as bytes that nobody else changes while they are used. */
+export async function* bytesOf(
+  chunks: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     if (typeof chunk === 'string') yield Buffer.from(chunk, 'utf8')
     // Another thread could change shared memory while it is sealed.
@@ -90,9 +93,26 @@ async function* bytesOf(chunks: AsyncIterable<Uint8Array | string> | Iterable<Ui
   }
 }
 
-/** Ends a body that nobody will read, so that its connection is free again. */
+/** A body as a stream of Node.js, which can be destroyed while it waits. */
+export function toReadable(body: AsyncIterable<Uint8Array>): Readable {
+  if (body instanceof Readable) return body
+  if (body instanceof ReadableStream) return Readable.fromWeb(body as import('node:stream/web').ReadableStream)
+  return Readable.from(copiesOf(body), { objectMode: false })
+}
+
+/** What a generator gives, it may use again as soon as it is asked for more; and a stream asks ahead. */
+async function* copiesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of body) yield Uint8Array.from(piece)
+}
+
+/** Ends a body that nobody will read, so that its connection, or its file, is free again. */
 export function discardBody(body: unknown): void {
   if (body instanceof Readable) body.on('error', () => {}).destroy()
+  else if (isIterable(body)) void endOf(body).catch(() => {})
+}
+
+async function endOf(body: AsyncIterable<unknown>): Promise<void> {
+  await body[Symbol.asyncIterator]().return?.()
 }
 
 /** Gives a stream the methods that bodies of the SDK have. */
@@ -118,6 +138,6 @@ export function tooLong(limit: number): SealwaxError {
   )
 }
 
-function isIterable(body: unknown): body is AsyncIterable<Uint8Array | string> {
+export function isIterable(body: unknown): body is AsyncIterable<Uint8Array | string> {
   return typeof (body as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function'
 }

@@ -106,7 +106,7 @@ export function wipeHashes(hashes: readonly SegmentHash[]): void {
 }
 
 /** Reads a ciphertext of `length` bytes and its tag. `keep` is given each chunk, and the tag, until it settles. */
-async function verifyCiphertext(
+export async function verifyCiphertext(
   contentKey: ContentKey,
   body: AsyncIterable<Uint8Array>,
   length: number,

@@ -1,10 +1,7 @@
-import { setImmediate } from 'node:timers/promises'
+import type { Readable } from 'node:stream'
 import { wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
-import { getEngine, type SegmentHash } from '../engine/engine'
-import { openCbc } from '../engine/legacy'
-import { authenticationFailed, SealwaxError } from '../errors'
-import { TAG_LENGTH } from '../format/frame'
+import { SealwaxError } from '../errors'
 import { parseInstructionFile } from '../format/s3-instruction-file'
 import {
   parseS3Metadata,
@@ -15,17 +12,25 @@ import {
 } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
 import { checkBytes, checkOptions } from '../options'
-import { BLOCK_LENGTH } from './chunks'
+import { discardBody, isIterable } from './body'
+import { openContent } from './content'
 import { type ContentKey, openContentKey } from './content-key'
-import { checkDecryptOptions, DECRYPT_OPTIONS, type S3DecryptOptions } from './options'
-import { SEGMENT_LENGTH } from './part'
+import { openStream } from './open-stream'
+import {
+  BUFFER_OPTIONS,
+  type BufferOptions,
+  checkBuffering,
+  checkDecryptOptions,
+  DECRYPT_OPTIONS,
+  type S3DecryptOptions,
+} from './options'
 
 /** An object as it is stored. */
-export interface StoredObject {
+export interface StoredObject<Body = Uint8Array> {
   /** Its user metadata, as the SDK has it: names without `x-amz-meta-`. */
   metadata: S3Metadata
   /** Its content. */
-  body: Uint8Array
+  body: Body
   /** The content of its instruction file, where {@link needsInstructionFile} says so. */
   instructionFile?: Uint8Array | undefined
 }
@@ -39,13 +44,23 @@ export interface ObjectDescription {
   readonly materialDescription: Readonly<EncryptionContext>
 }
 
-export interface OpenedObject extends ObjectDescription {
-  readonly plaintext: Uint8Array
+export interface OpenedObject<Body = Uint8Array> extends ObjectDescription {
+  readonly plaintext: Body
+}
+
+export interface OpenStreamOptions extends S3DecryptOptions, BufferOptions {
+  /**
+   * Objects longer than `bufferSize` are verified before any plaintext is given out all the same. `temporary-file`, the default:
+   * their ciphertext is kept in a file without a name, in the folder that `TMPDIR` names. `refuse`: `ERR_LIMIT_EXCEEDED`, as for
+   * objects in AES-CBC, which nothing authenticates. Excludes `enableDelayedAuthenticationMode`.
+   */
+  largeObjects?: 'temporary-file' | 'refuse' | undefined
 }
 
 /**
  * Decrypts an object of the S3 Encryption Client, of any version the options allow. `body` is not written to; the
- * plaintext is the caller's.
+ * plaintext is the caller's. Of a stream it is a stream too, which ends with `ERR_AUTHENTICATION_FAILED` if the authentication
+ * is delayed and fails. A stream is ended where this throws.
  *
  * Throws `TypeError` and `RangeError` for wrong options. Throws, with codes and in this order, where the metadata is
  * malformed (`ERR_MESSAGE_MALFORMED`) or not of such an object (`ERR_UNSUPPORTED_FORMAT`); where the policy
@@ -60,19 +75,38 @@ export async function openObject(
   object: StoredObject,
   keyring: S3Keyring,
   options?: S3DecryptOptions,
-): Promise<OpenedObject> {
+): Promise<OpenedObject>
+export async function openObject(
+  object: StoredObject<AsyncIterable<Uint8Array>>,
+  keyring: S3Keyring,
+  options?: OpenStreamOptions,
+): Promise<OpenedObject<Readable>>
+export async function openObject(
+  object: StoredObject<Uint8Array | AsyncIterable<Uint8Array>>,
+  keyring: S3Keyring,
+  options?: OpenStreamOptions,
+): Promise<OpenedObject<Uint8Array | Readable>> {
   const { metadata, body, instructionFile } = checkOptions(object, ['metadata', 'body', 'instructionFile'], 'an object')
-  checkBytes(body, 'body')
+  const isStream = isIterable(body)
+  if (!isStream) checkBytes(body, 'body')
   if (instructionFile !== undefined) checkBytes(instructionFile, 'instructionFile')
   checkS3Keyring(keyring, 'keyring')
-  const checked = checkDecryptOptions(checkOptions(options, DECRYPT_OPTIONS, 'openObject'))
+  const known = isStream ? [...DECRYPT_OPTIONS, ...BUFFER_OPTIONS] : DECRYPT_OPTIONS
+  const given = checkOptions(options, known, isStream ? 'openObject of a stream' : 'openObject of bytes')
+  const checked = checkDecryptOptions(given)
+  const buffering = checkBuffering(given, ['temporary-file', 'refuse'])
 
-  const envelope = parseEnvelope(metadata, instructionFile)
-  const contentKey = await openContentKey(envelope, keyring, checked)
+  let contentKey: ContentKey | undefined
   try {
-    return { plaintext: await openContent(contentKey, body), ...describeEnvelope(envelope) }
+    const envelope = parseEnvelope(metadata, instructionFile)
+    contentKey = await openContentKey(envelope, keyring, checked)
+    const plaintext = isStream ? await openStream(contentKey, body, buffering) : await openContent(contentKey, body)
+    return { plaintext, ...describeEnvelope(envelope) }
+  } catch (error) {
+    discardBody(body)
+    throw error
   } finally {
-    wipe(contentKey.key)
+    wipe(contentKey?.key)
   }
 }
 
@@ -99,37 +133,4 @@ export function parseEnvelope(metadata: S3Metadata, instructionFile: Uint8Array 
 export function describeEnvelope(envelope: S3Envelope): ObjectDescription {
   const { formatVersion, contentAlgorithm, wrapAlgorithm, materialDescription } = envelope
   return { formatVersion, contentAlgorithm, wrapAlgorithm, materialDescription }
-}
-
-/** The plaintext of a whole body, once it is verified. */
-export async function openContent(content: ContentKey, body: Uint8Array): Promise<Uint8Array> {
-  // Another thread could change shared memory between what is checked and what is used.
-  const ciphertext = body.buffer instanceof ArrayBuffer ? body : Uint8Array.from(body)
-  const plaintext =
-    content.mode === 'cbc' ? openCbc(content.key, content.iv, ciphertext) : await openGcm(content, ciphertext)
-  if (plaintext) return plaintext
-  throw authenticationFailed()
-}
-
-async function openGcm({ key, iv, aad }: ContentKey, ciphertext: Uint8Array): Promise<Uint8Array | undefined> {
-  const engine = getEngine()
-  const length = ciphertext.length - TAG_LENGTH
-  if (length < 0) return undefined
-  const plaintext = new Uint8Array(length)
-  if (length <= SEGMENT_LENGTH) return engine.open(key, iv, aad, ciphertext, plaintext) ? plaintext : undefined
-  // In turns: others have theirs in between. What the caller changes meanwhile does not change what was opened.
-  const segments: SegmentHash[] = []
-  try {
-    for (let start = 0; start < length; start += SEGMENT_LENGTH) {
-      if (start > 0) await setImmediate()
-      const end = Math.min(start + SEGMENT_LENGTH, length)
-      const out = plaintext.subarray(start, end)
-      segments.push(engine.openSegment(key, iv, start / BLOCK_LENGTH, ciphertext.subarray(start, end), out))
-    }
-    if (engine.verifySegments(key, iv, aad, segments, ciphertext.subarray(length))) return plaintext
-  } finally {
-    for (const { hash } of segments) wipe(hash)
-  }
-  wipe(plaintext)
-  return undefined
 }

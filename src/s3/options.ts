@@ -1,6 +1,7 @@
 import { checkEncryptionContext, type EncryptionContext, emptyContext } from '../encryption-context'
 import { SealwaxError } from '../errors'
-import { checkBoolean, checkOneOf } from '../options'
+import { MAX_GCM_LENGTH } from '../format/frame'
+import { checkBoolean, checkInteger, checkOneOf } from '../options'
 import { CommitmentPolicy, checkCommitmentPolicy } from '../policies'
 
 /** What an object is written as: with key commitment (version 3), or without (version 2). */
@@ -37,6 +38,29 @@ export interface S3DecryptOptions {
   enableLegacyUnauthenticatedModes?: boolean | undefined
 }
 
+/** How objects are read that are longer than `bufferSize`. */
+export type LargeObjects = 'two-pass' | 'temporary-file' | 'refuse'
+
+/** How much is held in memory, and what becomes of more. */
+export interface BufferOptions {
+  /**
+   * Objects up to this length, in bytes of plaintext, are held in memory until they are verified. 16 to 2^36 - 32.
+   * Default: 64 MiB. Excludes `enableDelayedAuthenticationMode`.
+   */
+  bufferSize?: number | undefined
+  /**
+   * Give plaintext out **before it is verified**. Where it turns out to be wrong, the body is destroyed with an error and
+   * never ends: act on nothing before it has ended. Default: `false`.
+   */
+  enableDelayedAuthenticationMode?: boolean | undefined
+}
+
+export interface CheckedBuffering<Large extends LargeObjects = LargeObjects> {
+  readonly bufferSize: number
+  readonly largeObjects: Large
+  readonly enableDelayedAuthenticationMode: boolean
+}
+
 export interface CheckedDecryptOptions {
   readonly commitmentPolicy: CommitmentPolicy
   readonly encryptionContext: Readonly<EncryptionContext>
@@ -45,6 +69,7 @@ export interface CheckedDecryptOptions {
 }
 
 export const ENCRYPT_OPTIONS = ['commitmentPolicy', 'encryptionAlgorithm', 'encryptionContext'] as const
+export const BUFFER_OPTIONS = ['bufferSize', 'largeObjects', 'enableDelayedAuthenticationMode'] as const
 export const DECRYPT_OPTIONS = [
   'commitmentPolicy',
   'encryptionContext',
@@ -64,6 +89,24 @@ export function checkDecryptOptions(options: S3DecryptOptions): CheckedDecryptOp
     ),
   }
 }
+
+export function checkBuffering<Large extends LargeObjects>(
+  options: BufferOptions & { largeObjects?: LargeObjects | undefined },
+  known: readonly [Large, ...Large[]],
+): CheckedBuffering<Large> {
+  const { bufferSize, largeObjects, enableDelayedAuthenticationMode = false } = options
+  if (checkBoolean(enableDelayedAuthenticationMode, 'enableDelayedAuthenticationMode')) {
+    const held = bufferSize !== undefined ? 'bufferSize' : largeObjects !== undefined ? 'largeObjects' : undefined
+    if (held) throw new RangeError(`"${held}" has no meaning where "enableDelayedAuthenticationMode" is true`)
+  }
+  return {
+    bufferSize: checkInteger(bufferSize ?? DEFAULT_BUFFER_SIZE, 'bufferSize', 16, MAX_GCM_LENGTH),
+    largeObjects: checkOneOf(largeObjects ?? known[0], 'largeObjects', known),
+    enableDelayedAuthenticationMode,
+  }
+}
+
+const DEFAULT_BUFFER_SIZE = 64 * 1024 * 1024
 
 export function checkPolicy(policy: unknown = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT): CommitmentPolicy {
   return checkCommitmentPolicy(policy)

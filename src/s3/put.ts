@@ -5,12 +5,13 @@ import { TAG_LENGTH } from '../format/frame'
 import { checkMetadataLength, isS3EncryptionField, type S3Metadata } from '../format/s3-metadata'
 import { discardBody, type PartBody, toPartBody } from './body'
 import type { Call, EncryptionInput } from './call'
+import { sealContent } from './content'
 import { type NewContentKey, newContentKey } from './content-key'
 import { replaceInstructionFile } from './instruction-file'
 import { outcomeOf } from './lost-answer'
 import { checkObjectContext, versionToWrite } from './options'
 import { MAX_PART_LENGTH } from './part-geometry'
-import { sealContent, storeEnvelope } from './seal-object'
+import { storeEnvelope } from './seal-object'
 
 type Put = Call<PutObjectCommandInput & EncryptionInput, PutObjectCommandOutput>
 type NewInput = Pick<PutObjectCommandInput, 'Metadata'> & EncryptionInput

@@ -1,15 +1,16 @@
+import { pipeline, type Readable } from 'node:stream'
 import { wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
-import { sealCbc } from '../engine/legacy'
 import { serializeWithInstructionFile } from '../format/s3-instruction-file'
 import { checkMetadataLength, type S3Envelope, type S3Metadata, serializeS3Metadata } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
 import { checkBoolean, checkBytes, checkOptions } from '../options'
 import { CommitmentPolicy } from '../policies'
-import { bodyOf, type PartBody, readExactly } from './body'
-import { type ContentKey, newContentKey } from './content-key'
+import { bodyOf, discardBody, isIterable, toReadable } from './body'
+import { sealContent } from './content'
+import { type NewContentKey, newContentKey } from './content-key'
 import { checkObjectContext, checkPolicy, ENCRYPT_OPTIONS, type S3EncryptOptions, versionToWrite } from './options'
-import { sealWhole } from './part'
+import { sealStream } from './seal-stream'
 
 export interface SealObjectOptions extends S3EncryptOptions {
   /** `true`: give the wrapped data key in a file to be stored beside the object, not in its metadata. Default: `false`. */
@@ -22,10 +23,11 @@ export interface SealObjectOptions extends S3EncryptOptions {
 }
 
 /** An encrypted object, to be stored as it is. */
-export interface SealedObject {
+export interface SealedObject<Body = Uint8Array> {
   /** User metadata for the object, pure ASCII: names without `x-amz-meta-`. */
   readonly metadata: S3Metadata
-  readonly body: Uint8Array
+  /** 16 bytes longer than the plaintext; for version 1, up to 16. */
+  readonly body: Body
   /** To be stored under the key of the object with `.instruction` after it; there where it was asked for. */
   readonly instructionFile?: Uint8Array
 }
@@ -34,10 +36,12 @@ const OPTIONS = [...ENCRYPT_OPTIONS, 'instructionFile', 'writeVersion1WithoutInt
 
 /**
  * Encrypts an object as the S3 Encryption Client does: version 3 with key commitment, or version 2 if the policy says so,
- * with a fresh data key. `plaintext` is neither kept nor written to.
+ * with a fresh data key. `plaintext` is neither kept nor written to. The body of a stream is a stream, sealed as it is read; where
+ * the one fails, so does the other, and what is destroyed ends both.
  *
  * Throws `TypeError` and `RangeError` for wrong options, `ERR_ENCRYPTION_CONTEXT` for pairs that cannot be bound,
- * `ERR_LIMIT_EXCEEDED` where the metadata would be longer than S3 takes, and what the keyring throws.
+ * `ERR_LIMIT_EXCEEDED` where the metadata would be longer than S3 takes, and what the keyring throws. A stream ends with
+ * `ERR_LIMIT_EXCEEDED` past 2^36 - 32 bytes.
  *
  * @example
  * const { metadata, body } = await sealObject(plaintext, keyring)
@@ -47,17 +51,35 @@ export async function sealObject(
   plaintext: Uint8Array,
   keyring: S3Keyring,
   options?: SealObjectOptions,
-): Promise<SealedObject> {
-  checkBytes(plaintext, 'plaintext')
+): Promise<SealedObject>
+export async function sealObject(
+  plaintext: AsyncIterable<Uint8Array>,
+  keyring: S3Keyring,
+  options?: SealObjectOptions,
+): Promise<SealedObject<Readable>>
+export async function sealObject(
+  plaintext: Uint8Array | AsyncIterable<Uint8Array>,
+  keyring: S3Keyring,
+  options?: SealObjectOptions,
+): Promise<SealedObject<Uint8Array | Readable>> {
+  const isStream = isIterable(plaintext)
+  if (!isStream) checkBytes(plaintext, 'plaintext')
   checkS3Keyring(keyring, 'keyring')
   const { version, encryptionContext, instructionFile } = checkSealOptions(options)
+  if (isStream && version === 1) throw new RangeError('"writeVersion1WithoutIntegrity" takes bytes, not a stream')
 
-  const content = await newContentKey(keyring, version, encryptionContext)
+  let content: NewContentKey | undefined
   try {
+    content = await newContentKey(keyring, version, encryptionContext)
     const stored = storeEnvelope(content.envelope, instructionFile)
+    // Whichever of the two ends badly ends the other; whoever reads hears of it there.
+    if (isStream) return { ...stored, body: pipeline(toReadable(plaintext), sealStream(content), () => {}) }
     return { ...stored, body: await sealContent(content, bodyOf(plaintext)) }
+  } catch (error) {
+    discardBody(plaintext)
+    throw error
   } finally {
-    wipe(content.key)
+    wipe(content?.key)
   }
 }
 
@@ -97,10 +119,4 @@ export function checkSealOptions(options: SealObjectOptions | undefined): {
     encryptionContext: checkObjectContext(encryptionContext),
     instructionFile: checkBoolean(instructionFile, 'instructionFile'),
   }
-}
-
-/** The ciphertext of a whole body, sealed as its bytes come. */
-export async function sealContent(content: ContentKey, body: PartBody): Promise<Uint8Array> {
-  if (content.mode === 'gcm') return await sealWhole(content, body)
-  return sealCbc(content.key, content.iv, await readExactly(body))
 }

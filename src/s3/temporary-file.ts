@@ -8,8 +8,8 @@ import { SealwaxError } from '../errors'
 export interface CiphertextFile {
   /** Writes all of `bytes` at `offset`. They are not held. */
   readonly write: (bytes: Uint8Array, offset: number) => Promise<void>
-  /** All of it, from the start. The file is closed with the stream. */
-  readonly read: () => Readable
+  /** All of it, from the start. The file is closed with the stream, unless it is to stay open. */
+  readonly read: (options?: { readonly keepOpen: boolean }) => Readable
   readonly close: () => Promise<void>
 }
 
@@ -25,7 +25,8 @@ export async function openCiphertextFile(): Promise<CiphertextFile> {
   })
   return {
     write: (bytes, offset) => naming(() => writeAll(file, bytes, offset)),
-    read: () => file.createReadStream({ start: 0, highWaterMark: READ_LENGTH }),
+    read: ({ keepOpen } = { keepOpen: false }) =>
+      file.createReadStream({ start: 0, highWaterMark: READ_LENGTH, autoClose: !keepOpen }),
     close: () => file.close(),
   }
 }
