@@ -1,4 +1,5 @@
 import { copySecret, equalSecrets, wipe } from '../bytes'
+import { getEngine } from '../engine/engine'
 import { TAG_LENGTH } from '../format/frame'
 import type { S3Envelope } from '../format/s3-metadata'
 import { bodyOf, type PartBody, readExactly } from './body'
@@ -83,6 +84,7 @@ export class MultipartUpload {
   #tag: Uint8Array | undefined
   #isTagApart = false
   #tagPart: StoredPart | undefined
+  readonly #memory = new PartMemory()
   readonly #running = new Set<Promise<unknown>>()
   #stopped: string | undefined
 
@@ -141,6 +143,13 @@ export class MultipartUpload {
     } finally {
       wipe(plaintext)
     }
+  }
+
+  /** The request for a part is over, and needs its ciphertext no more. */
+  sent({ number, body }: PartToSend): void {
+    const { length, kept } = this.#parts.get(number) ?? {}
+    if (length === undefined || kept || body === PLACEHOLDER) return
+    this.#memory.give(Buffer.from(body.buffer, body.byteOffset, length + TAG_LENGTH))
   }
 
   /** Notes what the store has now. */
@@ -252,7 +261,8 @@ export class MultipartUpload {
 
   /** Other bytes than before stay here. */
   async #sealOnce(number: number, body: PartBody): Promise<{ readonly ciphertext: Uint8Array }> {
-    const { ciphertext, ...hash } = await sealPart(this.start.content, this.#geometry.offsetOf(number), body)
+    const ciphertext = this.#memory.take(body.length + TAG_LENGTH)
+    const hash = await sealPart(this.start.content, this.#geometry.offsetOf(number), body, ciphertext)
     const part = this.#parts.get(number)
     if (part && !part.hash) {
       part.hash = hash
@@ -289,6 +299,22 @@ export class MultipartUpload {
     if (this.#parts.size === 0) this.#checkRunning()
   }
 }
+
+/** Ciphertext of parts that were sent makes room for that of the next: the system gives out new memory far slower. */
+class PartMemory {
+  readonly #free: Buffer[] = []
+
+  take(length: number): Buffer {
+    const found = this.#free.findIndex((memory) => memory.length === length)
+    return found < 0 ? getEngine().allocate(length) : this.#free.splice(found, 1)[0]!
+  }
+
+  give(memory: Buffer): void {
+    if (memory.length <= MAX_REUSED_LENGTH) this.#free.push(memory)
+  }
+}
+
+const MAX_REUSED_LENGTH = 64 * 2 ** 20 + TAG_LENGTH
 
 /** Nothing can come after it: too short not to be the last, or the last number there is. */
 function mustCarryTag(number: number, length: number): boolean {

@@ -68,6 +68,8 @@ export async function uploadPart(call: UploadPart): Promise<UploadPartCommandOut
     const body = await upload.seal(number, part, IsLastPart)
     const output = await call.next({ ...input, Body: body, ContentLength: body.length })
     upload.stored({ number, body }, storedPart(number, output), false)
+    // An attempt that failed may still be on its way.
+    if (output.$metadata.attempts === 1) upload.sent({ number, body })
     return output
   })
 }

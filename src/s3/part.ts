@@ -28,14 +28,16 @@ export interface PartHash {
   readonly fragments: readonly Fragment[]
 }
 
-export interface SealedPart extends PartHash {
-  /** With room for a tag after it. */
-  readonly ciphertext: Uint8Array
-}
-
-/** Seals the bytes from `offset` of the object on, as they come. What the caller changes meanwhile is not torn, but sealed once. */
-export async function sealPart(content: ContentKey, offset: number, body: PartBody): Promise<SealedPart> {
-  const ciphertext = getEngine().allocate(body.length + TAG_LENGTH)
+/**
+ * Seals the bytes from `offset` of the object on, as they come, into `ciphertext`, which is as long as they and a tag. What the
+ * caller changes meanwhile is not torn, but sealed once.
+ */
+export async function sealPart(
+  content: ContentKey,
+  offset: number,
+  body: PartBody,
+  ciphertext: Uint8Array,
+): Promise<PartHash> {
   const segments: SegmentHash[] = []
   const fragments: Fragment[] = []
   const reader = new ExactReader(body)
@@ -54,7 +56,7 @@ export async function sealPart(content: ContentKey, offset: number, body: PartBo
       }
     }
     await reader.end()
-    return { ciphertext, segments, fragments }
+    return { segments, fragments }
   } catch (error) {
     wipeHash({ segments, fragments })
     throw error
@@ -65,7 +67,8 @@ export async function sealPart(content: ContentKey, offset: number, body: PartBo
 
 /** A whole object: its only part, and the tag. */
 export async function sealWhole(content: ContentKey, body: PartBody): Promise<Uint8Array> {
-  const { ciphertext, ...hash } = await sealPart(content, 0, body)
+  const ciphertext = getEngine().allocate(body.length + TAG_LENGTH)
+  const hash = await sealPart(content, 0, body, ciphertext)
   try {
     ciphertext.set(tagOf(content, [hash]), body.length)
     return ciphertext
