@@ -2,15 +2,22 @@
  * S3 through the client: `npx tsx bench/s3.ts [MiB, default 1024]`.
  *
  * Contenders: the client of the SDK, and the same with Sealwax in it; the same server, in a process of its own, which
- * counts what it is sent and sends bytes from memory. `Upload` of the SDK (parts of 8 MiB, 4 at a time) from a stream, and a
- * download: `GetObject` of the plain client, `downloadObject` of the other, both to a sink that counts. Each runs in its own
- * process, by turns; times are medians of three, memory the highest peak above that of a process that only has the SDK
- * loaded.
+ * counts what it is sent and sends bytes from memory. Each runs in its own process, by turns; times are medians of three,
+ * memory the highest peak above that of a process that only has the SDK loaded. The work:
+ *
+ * - upload: `Upload` of the SDK (parts of 8 MiB, 4 at a time) from a stream;
+ * - to a file: `GetObject` piped into a file that is flushed at the end, against `downloadObject`, which verifies all before the
+ *   file has its name;
+ * - delayed: `GetObject` to a sink that counts, against the same with `enableDelayedAuthenticationMode`;
+ * - verified: the same, against `GetObject` as it is by default: in two passes, so that its best is half the plain speed.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createWriteStream, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -20,7 +27,7 @@ import { downloadObject, S3EncryptionClient, S3RawAesKeyring, sealObject } from 
 import { answer, childTask, measureInChild } from './contender'
 
 interface Task {
-  readonly direction: 'upload' | 'download'
+  readonly work: (typeof WORK)[number]
   readonly endpoint: string
   readonly length: number
 }
@@ -31,6 +38,7 @@ interface Run {
   readonly memory: number
 }
 
+const WORK = ['upload', 'to a file', 'delayed', 'verified'] as const
 const MIB = 2 ** 20
 const PART = 8 * MIB
 const QUEUE = 4
@@ -42,11 +50,11 @@ async function parent(): Promise<void> {
   server.stderr.pipe(process.stderr)
   const { value: endpoint } = await createInterface(server.stdout)[Symbol.asyncIterator]().next()
   console.log(`${length / MIB} MiB, parts of ${PART / MIB} MiB, ${QUEUE} at a time`)
-  for (const direction of ['upload', 'download'] as const) {
+  for (const work of WORK) {
     const runs = { plain: [] as Run[], sealwax: [] as Run[] }
     for (let round = 0; round < 3; round++) {
       for (const contender of ['plain', 'sealwax'] as const) {
-        const run = measureInChild<Run>(__filename, contender, { direction, endpoint, length } satisfies Task)
+        const run = measureInChild<Run>(__filename, contender, { work, endpoint, length } satisfies Task)
         if (run) runs[contender].push(run)
       }
     }
@@ -56,11 +64,11 @@ async function parent(): Promise<void> {
       const speed = length / MIB / best(contender, 'seconds')
       const memory = Math.max(...runs[contender].map((run) => run.memory))
       console.log(
-        `${direction} ${contender.padEnd(8)} ${speed.toFixed(0).padStart(5)} MiB/s  ${best(contender, 'cpu').toFixed(2)} s of CPU  ${memory.toFixed(0)} MiB`,
+        `${work.padEnd(9)} ${contender.padEnd(8)} ${speed.toFixed(0).padStart(5)} MiB/s  ${best(contender, 'cpu').toFixed(2)} s of CPU  ${memory.toFixed(0)} MiB`,
       )
     }
     const ratio = best('plain', 'seconds') / best('sealwax', 'seconds')
-    console.log(`${direction}: encrypted at ${ratio.toFixed(2)} of the plain speed\n`)
+    console.log(`${work}: encrypted at ${ratio.toFixed(2)} of the plain speed\n`)
   }
   server.kill()
 }
@@ -101,18 +109,30 @@ async function serve(length: number): Promise<void> {
   console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
 }
 
-async function contend(contender: string, { direction, endpoint, length }: Task): Promise<void> {
+async function contend(contender: string, { work, endpoint, length }: Task): Promise<void> {
   const credentials = { accessKeyId: 'x', secretAccessKey: 'x' }
   const config = { endpoint, region: 'us-east-1', credentials, forcePathStyle: true }
   const isSealwax = contender === 'sealwax'
-  const client = isSealwax ? new S3EncryptionClient(config, { keyring }) : new S3Client(config)
+  const settings = { keyring, enableDelayedAuthenticationMode: work === 'delayed' }
+  const client = isSealwax ? new S3EncryptionClient(config, settings) : new S3Client(config)
   const base = process.memoryUsage.rss()
   const start = performance.now()
   const cpu = process.cpuUsage()
-  if (direction === 'upload') {
+  const object = { Bucket: 'b', Key: isSealwax ? 'sealed' : 'plain' }
+  if (work === 'upload') {
     const piece = Buffer.alloc(MIB, 1)
     const Body = Readable.from(repeat(piece, length / MIB), { objectMode: false })
-    await new Upload({ client, params: { Bucket: 'b', Key: 'o', Body }, partSize: PART, queueSize: QUEUE }).done()
+    await new Upload({ client, params: { ...object, Body }, partSize: PART, queueSize: QUEUE }).done()
+  } else if (work === 'to a file') {
+    const folder = mkdtempSync(join(tmpdir(), 'bench-s3-'))
+    const path = join(folder, 'object')
+    try {
+      if (isSealwax) await downloadObject(client, { ...object, concurrency: QUEUE, partSize: PART }, path)
+      else await pipeline(await bodyOf(client, object), createWriteStream(path, { flush: true } as object))
+      checkLength(statSync(path).size, length)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   } else {
     let counted = 0
     const sink = new Writable({
@@ -121,19 +141,23 @@ async function contend(contender: string, { direction, endpoint, length }: Task)
         done()
       },
     })
-    if (isSealwax) {
-      await downloadObject(client, { Bucket: 'b', Key: 'sealed', concurrency: QUEUE, partSize: PART }, sink)
-    } else {
-      const { Body } = await client.send(new GetObjectCommand({ Bucket: 'b', Key: 'plain' }))
-      await pipeline(Body as Readable, sink)
-    }
-    if (counted !== length) throw new Error(`${counted} bytes came`)
+    await pipeline(await bodyOf(client, object), sink)
+    checkLength(counted, length)
   }
   const { user, system } = process.cpuUsage(cpu)
   const seconds = (performance.now() - start) / 1000
   client.destroy()
   const memory = (process.resourceUsage().maxRSS * 1024 - base) / MIB
   answer({ seconds, cpu: (user + system) / 1e6, memory } satisfies Run)
+}
+
+async function bodyOf(client: S3Client, object: { Bucket: string; Key: string }): Promise<Readable> {
+  const { Body } = await client.send(new GetObjectCommand(object))
+  return Body as Readable
+}
+
+function checkLength(length: number, expected: number): void {
+  if (length !== expected) throw new Error(`${length} bytes came`)
 }
 
 function* repeat(piece: Buffer, count: number): Generator<Buffer> {

@@ -20,10 +20,10 @@ export class Chunks {
   #complete = 0
   #filled = 0
 
-  /** Lengths from 1 to {@link CHUNK_LENGTH}, which must be all of the stream. */
-  constructor(lengths: readonly number[]) {
+  /** Lengths from 1 to {@link CHUNK_LENGTH}, which must be all of the stream; and as much memory as the longest, to be used. */
+  constructor(lengths: readonly number[], memory: Buffer = Buffer.allocUnsafeSlow(CHUNK_LENGTH)) {
     this.#lengths = lengths
-    this.#held = Buffer.allocUnsafeSlow(CHUNK_LENGTH)
+    this.#held = memory
   }
 
   /** The chunks that `piece` completes. Each is valid until the next is asked for. */

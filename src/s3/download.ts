@@ -1,12 +1,12 @@
 import { addAbortSignal, type Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { GetObjectCommandInput, HeadObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
-import { wipe } from '../bytes'
+import { allocateSecret, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { checkInteger, checkOptions, checkString, describe } from '../options'
 import { type Encryption, encryptionOf, s3Sdk } from './call'
-import { BLOCK_LENGTH } from './chunks'
+import { BLOCK_LENGTH, CHUNK_LENGTH } from './chunks'
 import { type ContentKey, openContentKey } from './content-key'
 import { type GetObjectInput, getObject, readEnvelope } from './get'
 import { openVerified, plaintextLength, type VerifiedCiphertext, verifyHashes, wipeHashes } from './large'
@@ -215,14 +215,21 @@ async function readVerified(
 
 async function downloadToFile(encryption: Encryption, request: Request, path: string) {
   const file = await openTargetFile(path)
+  // As many as ranges under way: the system gives out new memory slowly.
+  const free: Uint8Array[] = []
   try {
     const head = await download(encryption, request, {
       writeRanges: async (read, { key, iv }) => {
         const { hashes } = await read(async (chunk, offset) => {
-          const plaintext = Buffer.allocUnsafeSlow(chunk.length)
-          const hash = getEngine().openSegment(key, iv, offset / BLOCK_LENGTH, chunk, plaintext)
-          await file.write(plaintext, offset)
-          return hash
+          const memory = free.pop() ?? allocateSecret(CHUNK_LENGTH)
+          try {
+            const plaintext = memory.subarray(0, chunk.length)
+            const hash = getEngine().openSegment(key, iv, offset / BLOCK_LENGTH, chunk, plaintext)
+            await file.write(plaintext, offset)
+            return hash
+          } finally {
+            free.push(memory)
+          }
         })
         wipeHashes(hashes)
       },
@@ -238,6 +245,7 @@ async function downloadToFile(encryption: Encryption, request: Request, path: st
     await file.commit()
     return head
   } finally {
+    wipe(...free)
     await file.discard()
   }
 }

@@ -136,7 +136,7 @@ export async function verifyCiphertext(
 }
 
 function openChunk(key: Uint8Array, iv: Uint8Array, verified: SegmentHash, chunk: Uint8Array): Uint8Array {
-  const plaintext = Buffer.allocUnsafeSlow(chunk.length)
+  const plaintext = getEngine().allocate(chunk.length)
   const { hash } = getEngine().openSegment(key, iv, verified.blockOffset, chunk, plaintext)
   const isSame = equalSecrets(hash, verified.hash)
   wipe(hash)

@@ -4,7 +4,7 @@ import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { discardBody } from './body'
-import { Chunks, chunkLengths } from './chunks'
+import { CHUNK_LENGTH, Chunks, chunkLengths } from './chunks'
 
 export interface RangedRead {
   /** Bytes of ciphertext, without the tag. */
@@ -30,8 +30,10 @@ export async function readRanges(read: RangedRead): Promise<void> {
   const parts = partsOf(read)
   let failure: { error: unknown } | undefined
   const work = async () => {
+    // For all its chunks: the system gives out new memory slowly.
+    const memory = Buffer.allocUnsafeSlow(CHUNK_LENGTH)
     try {
-      for (const [start, end] of parts) await readPart(read, start, end, signal)
+      for (const [start, end] of parts) await readPart(read, start, end, memory, signal)
     } catch (error) {
       failure ??= { error }
       controller.abort()
@@ -48,7 +50,13 @@ function* partsOf({ length, partSize }: RangedRead): Generator<readonly [start: 
   yield [start, length]
 }
 
-async function readPart(read: RangedRead, start: number, end: number, signal: AbortSignal): Promise<void> {
+async function readPart(
+  read: RangedRead,
+  start: number,
+  end: number,
+  memory: Buffer,
+  signal: AbortSignal,
+): Promise<void> {
   const isLast = end === read.length
   let offset = start
   for (let attempt = 1; ; attempt++) {
@@ -61,7 +69,7 @@ async function readPart(read: RangedRead, start: number, end: number, signal: Ab
       discardBody(Body)
       throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'S3 answered with another range than it was asked for')
     }
-    const chunks = new Chunks(lengths)
+    const chunks = new Chunks(lengths, memory)
     try {
       for await (const piece of addAbortSignal(own, Body as Readable)) {
         for (const chunk of chunks.add(piece)) {
