@@ -1,17 +1,28 @@
 /** The S3 client against RADOS Gateway, an S3 server that others wrote and that checks signatures and conditions. */
+import { Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
 import {
+  CompleteMultipartUploadCommand,
   CopyObjectCommand,
   CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   PutObjectCommand,
   S3Client,
+  UploadPartCommand,
 } from '@aws-sdk/client-s3'
+import { Upload } from '@aws-sdk/lib-storage'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine } from '../../src/engine/engine'
+import { parseS3Metadata, type S3Envelope } from '../../src/format/s3-metadata'
 import {
   downloadObject,
+  resumeToken,
+  resumeUpload,
   rewrapInstructionFile,
   rewrapObject,
   rewrapObjects,
@@ -20,12 +31,15 @@ import {
   S3RawAesKeyring,
   serverSideEncryption,
 } from '../../src/s3'
+import { openContentKey } from '../../src/s3/content-key'
+import { checkDecryptOptions } from '../../src/s3/options'
 import { folder, path, read, sealwax, start } from '../cli/cli'
-import { rejects } from '../support/expect'
+import { rejectionOf, rejects } from '../support/expect'
 import { bytes } from '../support/keys'
 import { startRadosGateway } from '../support/radosgw'
 
 const MiB = 2 ** 20
+const PART = 5 * MiB
 const Bucket = 'objects'
 const from = new S3RawAesKeyring({ wrappingKey: bytes(32) })
 const to = new S3RawAesKeyring({ wrappingKey: bytes(32, 77), materialDescription: { key: 'new' } })
@@ -77,10 +91,87 @@ async function testAgainst(gateway: NonNullable<Awaited<ReturnType<typeof startR
     assert.equal(await get('object', small), plaintext)
   })
 
-  test('a copy keeps its envelope', async () => {
-    await put('object', bytes(100))
-    await client.send(new CopyObjectCommand({ Bucket, Key: 'copy', CopySource: `${Bucket}/object` }))
-    assert.equal(await get('copy'), Buffer.from(bytes(100)))
+  /** The bytes of one serial AES-GCM run under the key of the object. */
+  const serial = async (Key: string, plaintext: Uint8Array) => {
+    const envelope = parseS3Metadata((await head(Key)).Metadata!) as S3Envelope
+    const content = await openContentKey(envelope, from, checkDecryptOptions({}))
+    const sealed = new Uint8Array(plaintext.length + 16)
+    getEngine().seal(content.key, content.iv, content.aad, plaintext, sealed)
+    return Buffer.from(sealed)
+  }
+  const openUploads = async () => (await plain.send(new ListMultipartUploadsCommand({ Bucket }))).Uploads ?? []
+
+  for (const more of [-17, -16, -15, -1, 0, 1, 15, 16, 17]) {
+    test(`Upload, with a last part that ends ${more} bytes from a whole one`, async () => {
+      const plaintext = Buffer.from(bytes(2 * PART + more))
+      const params = { Bucket, Key: 'uploaded', Body: Readable.from([plaintext], { objectMode: false }) }
+      await new Upload({ client, params, partSize: PART }).done()
+      const { Body } = await plain.send(new GetObjectCommand({ Bucket, Key: 'uploaded' }))
+      assert.ok((await serial('uploaded', plaintext)).equals(Buffer.from(await Body!.transformToByteArray())))
+      assert.ok(plaintext.equals(await get('uploaded')))
+      assert.equal(await openUploads(), [])
+    })
+  }
+
+  test('parts in any order, some again, and the rest by another client', async () => {
+    const plaintext = Buffer.from(bytes(4 * PART + 100))
+    const Key = 'shuffled'
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }))
+    const tags = new Map<number, string | undefined>()
+    const send = async (by: S3Client, PartNumber: number) => {
+      const Body = plaintext.subarray((PartNumber - 1) * PART, PartNumber * PART)
+      const { ETag } = await by.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber, Body }))
+      tags.set(PartNumber, ETag)
+    }
+    await send(client, 4)
+    await Promise.all([5, 2, 4].map((number) => send(client, number)))
+    const other = clientOf()
+    await resumeUpload(other, await resumeToken(client, UploadId!))
+    await Promise.all([3, 2, 1].map((number) => send(other, number)))
+    // The last went without the tag, which was not known, and as the key has moved on it goes again.
+    await send(other, 5)
+    const Parts = [...tags].sort(([a], [b]) => a - b).map(([PartNumber, ETag]) => ({ PartNumber, ETag }))
+    await other.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts } }))
+    const { Body } = await plain.send(new GetObjectCommand({ Bucket, Key }))
+    assert.ok((await serial(Key, plaintext)).equals(Buffer.from(await Body!.transformToByteArray())))
+    assert.equal(await openUploads(), [])
+  })
+
+  test('an upload that is aborted leaves nothing', async () => {
+    const Body = Readable.from(
+      Array.from({ length: 6 }, () => bytes(PART)),
+      { objectMode: false },
+    )
+    const upload = new Upload({ client, params: { Bucket, Key: 'aborted', Body }, partSize: PART })
+    upload.on('httpUploadProgress', () => void upload.abort())
+    await rejects(upload.done(), Error, /aborted/i)
+    // It waits for the parts under way, and then sends AbortMultipartUpload.
+    while ((await openUploads()).length > 0) await setTimeout(20)
+    assert.is(((await rejectionOf(head('aborted'))) as Error).name, 'NotFound')
+  })
+
+  test('instruction files: of uploads, of new objects only, and of what is refused', async () => {
+    const writer = clientOf({ putInstructionFiles: true })
+    const plaintext = Buffer.from(bytes(PART + 3))
+    await new Upload({ client: writer, params: { Bucket, Key: 'filed', Body: plaintext }, partSize: PART }).done()
+    assert.ok(plaintext.equals(await get('filed')))
+    const again = put('filed', bytes(3), writer, { IfNoneMatch: '*' })
+    assert.is(((await rejectionOf(again)) as Error).name, 'PreconditionFailed')
+    assert.ok(plaintext.equals(await get('filed')))
+  })
+
+  test('a copy keeps what opens it, with the old metadata and with new ones', async () => {
+    for (const putInstructionFiles of [false, true]) {
+      await put('object', bytes(100), clientOf({ putInstructionFiles }), { Metadata: { title: 'old' } })
+      const copy = { Bucket, Key: 'copy', CopySource: `${Bucket}/object` }
+      await client.send(new CopyObjectCommand(copy))
+      assert.equal(await get('copy'), Buffer.from(bytes(100)))
+      await client.send(new CopyObjectCommand({ ...copy, MetadataDirective: 'REPLACE', Metadata: { title: 'new' } }))
+      assert.equal(await get('copy'), Buffer.from(bytes(100)))
+      assert.is((await head('copy')).Metadata?.title, 'new')
+      await client.send(new DeleteObjectCommand({ Bucket, Key: 'copy' }))
+      await client.send(new DeleteObjectCommand({ Bucket, Key: 'object' }))
+    }
   })
 
   test('another wrapping key by copy, in one piece and in parts, with all that belongs to the object', async () => {
