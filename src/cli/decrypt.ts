@@ -5,13 +5,21 @@ import { SUFFIX, withoutSuffix } from './encrypt'
 import { orInterrupted, UsageError } from './errors'
 import { type Io, type Source, transfer, transformFile } from './io'
 import { toKeyring } from './keys'
-import { addCommonOptions, type CommonOptions, clientOf, collect, contextOf } from './options'
+import {
+  addCommonOptions,
+  addLegacyWrappingOption,
+  type CommonOptions,
+  clientOf,
+  collect,
+  contextOf,
+  type LegacyOptions,
+} from './options'
 import { transformRemote } from './remote'
 import { isS3Url } from './s3'
 import type { Sink } from './sink'
 import { type TreeWork, transformTree, treeTarget } from './tree'
 
-interface DecryptOptions extends CommonOptions {
+interface DecryptOptions extends CommonOptions, LegacyOptions {
   releasePlaintextBeforeSignatureIsVerified?: true
 }
 
@@ -24,7 +32,8 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
       'Decrypts a message to <input> without .sealed, or to --output. A file appears only if all is authentic.',
     )
     .argument('<input>', 'message to decrypt; - for standard input; a folder with --recursive')
-  addCommonOptions(command, 'pair that the message must have')
+  addLegacyWrappingOption(addCommonOptions(command, 'pair that the message must have'))
+    .option('--enable-legacy-unauthenticated-modes', 'accept S3 objects in AES-CBC, which anyone may have changed')
     .option('--rsa-private-key <file>', 'RSA private key in PEM, without a passphrase')
     .option('--discovery', 'decrypt with whatever AWS KMS key the message names')
     .option('--discovery-account <id>', 'only with keys of this AWS account; may be given several times', collect)
@@ -55,6 +64,9 @@ function plaintextPath(input: string): string {
 }
 
 async function decrypting(options: DecryptOptions, signal: AbortSignal): Promise<TreeWork> {
+  if (options.enableLegacyWrappingAlgorithms || options.enableLegacyUnauthenticatedModes) {
+    throw new UsageError('legacy algorithms are of S3 objects: messages have none')
+  }
   const keyring = await toKeyring(options)
   const client = clientOf(options)
   const op = { encryptionContext: contextOf(options), signal }

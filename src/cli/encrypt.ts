@@ -4,7 +4,15 @@ import type { AlgorithmSuiteIdentifier } from '../index'
 import { orInterrupted, UsageError } from './errors'
 import { transfer, transformFile } from './io'
 import { toKeyring } from './keys'
-import { addCommonOptions, type CommonOptions, clientOf, contextOf, parseLength, parseSuite } from './options'
+import {
+  addCommonOptions,
+  type CommonOptions,
+  clientOf,
+  contextOf,
+  MAX_FRAME_LENGTH,
+  parseLength,
+  parseSuite,
+} from './options'
 import { transformRemote } from './remote'
 import { isS3Url } from './s3'
 import { type TreeWork, transformTree, treeTarget } from './tree'
@@ -24,7 +32,11 @@ export function addEncrypt(program: Command, signal: AbortSignal): void {
   addCommonOptions(command, 'public pair that is authenticated with the message')
     .option('--rsa-public-key <file>', 'RSA public key in PEM')
     .option('--suite <suite>', 'algorithm suite, such as 0x0478 for one that does not sign', parseSuite)
-    .option('--frame-length <bytes>', 'plaintext bytes in a frame, such as 4096 (the default) or 1MiB', parseLength)
+    .option(
+      '--frame-length <bytes>',
+      'plaintext bytes in a frame, such as 4096 (the default) or 1MiB',
+      parseLength(1, MAX_FRAME_LENGTH),
+    )
     .action((input: string, options: EncryptOptions) => orInterrupted(encrypt(input, options, signal), signal))
 }
 

@@ -15,6 +15,12 @@ export interface CommonOptions extends KeyOptions {
   endpointUrl?: string
 }
 
+/** What of old S3 objects is accepted. */
+export interface LegacyOptions {
+  enableLegacyWrappingAlgorithms?: true
+  enableLegacyUnauthenticatedModes?: true
+}
+
 /** Where the PIN of a token comes from. */
 export interface PinOptions {
   pinFile?: string
@@ -22,7 +28,7 @@ export interface PinOptions {
 }
 
 /** The format's limit. */
-const MAX_FRAME_LENGTH = 2 ** 32 - 1
+export const MAX_FRAME_LENGTH = 2 ** 32 - 1
 export const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerCase().replaceAll('_', '-'))
 
 export function addCommonOptions(command: Command, contextHelp: string): Command {
@@ -57,6 +63,13 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
     )
 }
 
+export function addLegacyWrappingOption(command: Command): Command {
+  return command.option(
+    '--enable-legacy-wrapping-algorithms',
+    'accept S3 objects whose data key is wrapped in an old way, as Amazon SES does',
+  )
+}
+
 export function addPinOptions(command: Command): Command {
   return command
     .option('--pin-file <file>', 'file with the PIN of the PKCS#11 token, that only you can read')
@@ -77,7 +90,7 @@ export function clientOf({
   })
 }
 
-export function contextOf({ encryptionContext }: CommonOptions): EncryptionContext {
+export function contextOf({ encryptionContext }: Pick<CommonOptions, 'encryptionContext'>): EncryptionContext {
   return Object.fromEntries(encryptionContext ?? [])
 }
 
@@ -91,11 +104,13 @@ export function parseCount(min: number, max: number): (text: string) => number {
 }
 
 /** Bytes in an option: 4096, 64KiB, 1MiB. */
-export function parseLength(text: string): number {
-  const [, digits = '', unit = ''] = /^(\d{1,10})([KMG]iB)?$/.exec(text) ?? []
-  const value = digits === '' ? NaN : Number(digits) * 1024 ** ['', 'KiB', 'MiB', 'GiB'].indexOf(unit)
-  if (value >= 1 && value <= MAX_FRAME_LENGTH) return value
-  throw new InvalidArgumentError(`It must be from 1 to ${MAX_FRAME_LENGTH} bytes, such as 4096, 64KiB or 1MiB.`)
+export function parseLength(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const [, digits = '', unit = ''] = /^(\d{1,10})([KMG]iB)?$/.exec(text) ?? []
+    const value = digits === '' ? NaN : Number(digits) * 1024 ** ['', 'KiB', 'MiB', 'GiB'].indexOf(unit)
+    if (value >= min && value <= max) return value
+    throw new InvalidArgumentError(`It must be from ${min} to ${max} bytes, such as 4096, 64KiB or 1MiB.`)
+  }
 }
 
 /** A suite by name or number, such as 0x0478. */
@@ -112,7 +127,7 @@ export function collect(text: string, previous: readonly string[] = []): string[
   return [...previous, text]
 }
 
-function addPair(text: string, previous: ReadonlyMap<string, string> = new Map()): ReadonlyMap<string, string> {
+export function addPair(text: string, previous: ReadonlyMap<string, string> = new Map()): ReadonlyMap<string, string> {
   const at = text.indexOf('=')
   if (at < 1) throw new InvalidArgumentError('It must look like key=value.')
   const key = text.slice(0, at)

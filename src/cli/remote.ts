@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream'
 import type { S3Client } from '@aws-sdk/client-s3'
 import { UsageError } from './errors'
 import { transfer, transformFile, type Work } from './io'
-import { type CommonOptions, contextOf, policyOf } from './options'
+import { type CommonOptions, contextOf, type LegacyOptions, policyOf } from './options'
 import { isS3Url, openS3, openS3Sink, openS3Source } from './s3'
 import { toS3Keyring } from './s3-keys'
 
@@ -14,10 +14,15 @@ export interface Route {
   readonly cipherSide: string
 }
 
+interface RemoteOptions extends CommonOptions, LegacyOptions {
+  suite?: unknown
+  frameLength?: unknown
+}
+
 /** Encrypts or decrypts where an object of S3 is input or output: as the S3 client does it, or with `workOf` as a message. */
 export async function transformRemote(
   { input, path, cipherSide }: Route,
-  options: CommonOptions & { suite?: unknown; frameLength?: unknown },
+  options: RemoteOptions,
   workOf: () => Promise<Work>,
   signal: AbortSignal,
 ): Promise<void> {
@@ -58,16 +63,15 @@ export async function transformRemote(
   }
 }
 
-async function encryptionClient(
-  options: CommonOptions & { suite?: unknown; frameLength?: unknown },
-  encrypts: boolean,
-): Promise<S3Client> {
+async function encryptionClient(options: RemoteOptions, encrypts: boolean): Promise<S3Client> {
   const { suite, frameLength, maxEncryptedDataKeys } = options
   if (suite !== undefined || frameLength !== undefined || maxEncryptedDataKeys !== undefined) {
     throw new UsageError('suites, frames and numbers of data keys are of messages: use --format message')
   }
   const keyring = await toS3Keyring(options, encrypts ? 'encrypt' : 'decrypt')
-  return openS3(options, { keyring, commitmentPolicy: policyOf(options) })
+  const { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes } = options
+  const legacy = { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes }
+  return openS3(options, { keyring, commitmentPolicy: policyOf(options), ...legacy })
 }
 
 /** The client encrypts and decrypts by itself. */

@@ -3,13 +3,31 @@ import { Option } from 'commander'
 import type { RewrapProgress } from '../s3'
 import { exitCodeOf, messageOf, orInterrupted, quote, TreeError, UsageError } from './errors'
 import type { KeyOptions } from './keys'
-import { collect, POLICIES, parseCount, policyOf } from './options'
+import {
+  addLegacyWrappingOption,
+  addPair,
+  addPinOptions,
+  collect,
+  contextOf,
+  type LegacyOptions,
+  POLICIES,
+  parseCount,
+  parseLength,
+  policyOf,
+} from './options'
 import { openProgress } from './progress'
 import { naming, openS3, parseS3Url, type S3Options } from './s3'
 import { toS3Keyring } from './s3-keys'
 import { print } from './sink'
 
-interface RewrapOptions extends Omit<KeyOptions, 'oaepHash'>, S3Options {
+interface RewrapOptions
+  extends Omit<KeyOptions, 'oaepHash'>,
+    S3Options,
+    Pick<LegacyOptions, 'enableLegacyWrappingAlgorithms'> {
+  encryptionContext?: ReadonlyMap<string, string>
+  newEncryptionContext?: ReadonlyMap<string, string>
+  partSize?: number
+
   newKey?: string
   newWrappingKey?: string
   newRsaPublicKey?: string
@@ -22,23 +40,33 @@ interface RewrapOptions extends Omit<KeyOptions, 'oaepHash'>, S3Options {
 
 /** `sealwax rewrap` */
 export function addRewrap(program: Command, signal: AbortSignal): void {
-  program
+  const command = program
     .command('rewrap')
     .summary('give S3 objects another wrapping key')
     .description(
       'Wraps the data keys of all S3 objects whose keys begin with the prefix anew, in their place. Their content stays.',
     )
     .argument('<url>', 's3://bucket/prefix')
+  addLegacyWrappingOption(addPinOptions(command))
     .option('-k, --key <file>', 'old key: key file made by keygen; may be given several times', collect)
-    .option('--wrapping-key <arn>', 'old key: AWS KMS key; may be given several times', collect)
+    .option('--wrapping-key <key>', 'old key: AWS KMS key, or pkcs11: URI; may be given several times', collect)
     .option('--rsa-private-key <file>', 'old key: RSA private key in PEM, without a passphrase')
     .option('--new-key <file>', 'new key: key file made by keygen')
-    .option('--new-wrapping-key <arn>', 'new key: AWS KMS key')
+    .option('--new-wrapping-key <key>', 'new key: AWS KMS key, or pkcs11: URI')
     .option('--new-rsa-public-key <file>', 'new key: RSA public key in PEM')
+    .option('-c, --encryption-context <key=value>', 'pair that KMS has bound; may be given several times', addPair)
+    .option('--new-encryption-context <key=value>', 'pair to bind instead; may be given several times', addPair)
+    .option('--namespace <text>', 'key namespace of keys of a token')
+    .option('--name <text>', 'key name of keys of a token')
     .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
     .option('--endpoint-url <url>', 'where S3 answers; AWS by default')
     .option('--journal <file>', 'note what is done, and go on from there where the file is there already')
     .option('--concurrency <n>', 'objects at a time', parseCount(1, 256))
+    .option(
+      '--part-size <bytes>',
+      'objects longer than this are copied in parts of it, such as 100MiB',
+      parseLength(5 * 2 ** 20, 5 * 2 ** 30),
+    )
     .option('--dry-run', 'do all but write')
     .option('--no-enforce-rotation', 'take a new key that the old one may be')
     .addOption(
@@ -53,7 +81,7 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
   const { Bucket, Key: Prefix } = parseS3Url(url, { keyRequired: false })
   const { journal, concurrency, dryRun = false, enforceRotation, kmsEndpoint } = options
   if (journal !== undefined && dryRun) throw new UsageError('--dry-run does nothing that --journal could note')
-  const { newKey, newWrappingKey, newRsaPublicKey: rsaPublicKey } = options
+  const { newKey, newWrappingKey, newRsaPublicKey: rsaPublicKey, namespace, name, pinFile, pinFd } = options
   const from = await toS3Keyring(options, 'decrypt')
   const to = await toS3Keyring(
     {
@@ -61,10 +89,15 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
       ...(newWrappingKey !== undefined && { wrappingKey: [newWrappingKey] }),
       ...(rsaPublicKey !== undefined && { rsaPublicKey }),
       ...(kmsEndpoint !== undefined && { kmsEndpoint }),
+      ...(namespace !== undefined && { namespace }),
+      ...(name !== undefined && { name }),
+      ...(pinFile !== undefined && { pinFile }),
+      ...(pinFd !== undefined && { pinFd }),
     },
     'encrypt',
   )
   const { rewrapObjects } = require('../s3') as typeof import('../s3')
+  const { partSize, enableLegacyWrappingAlgorithms, newEncryptionContext: newContext } = options
   const client = openS3(options)
   const progress = await openProgress(url, (done) => `${done} objects`)
   const failures: string[] = []
@@ -81,6 +114,9 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
       rewrapObjects(client, {
         ...{ Bucket, Prefix, from, to, dryRun, enforceRotation, signal, onProgress, journal, concurrency },
         commitmentPolicy: policyOf(options),
+        ...(options.encryptionContext && { encryptionContext: contextOf(options) }),
+        ...(newContext && { newEncryptionContext: contextOf({ encryptionContext: newContext }) }),
+        ...{ partSize, enableLegacyWrappingAlgorithms },
       }),
     )
     progress.stop()

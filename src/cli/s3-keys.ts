@@ -2,15 +2,14 @@
 import type { S3Keyring } from '../s3'
 import { UsageError } from './errors'
 import { clientsAt, type KeyOptions, readRsaKey, withKeyFile } from './keys'
-import { isTokenKey } from './token'
+import { isTokenKey, kindOf, type NamedTokenKey, tokenKeys, usage } from './token'
 
-type S3KeyOptions = Omit<KeyOptions, 'oaepHash' | 'namespace' | 'name'>
+type S3KeyOptions = Omit<KeyOptions, 'oaepHash'>
 
 /** The one keyring that the options name, or for decryption one that tries all of them. */
 export async function toS3Keyring(options: S3KeyOptions, use: 'encrypt' | 'decrypt'): Promise<S3Keyring> {
   const { S3KmsKeyring, S3RawAesKeyring, S3RawRsaKeyring } = require('../s3') as typeof import('../s3')
   const { key = [], rsaPublicKey, rsaPrivateKey, wrappingKey = [], kmsEndpoint, discovery } = options
-  if (wrappingKey.some(isTokenKey)) throw new UsageError('keys of PKCS#11 tokens are for --format message only')
   const { discoveryAccount: accountIDs, discoveryPartition: partition = 'aws' } = options
   const keyrings: S3Keyring[] = []
   for (const path of key) {
@@ -25,17 +24,27 @@ export async function toS3Keyring(options: S3KeyOptions, use: 'encrypt' | 'decry
   const clients = kmsEndpoint === undefined ? {} : { clientProvider: clientsAt(kmsEndpoint) }
   const filter = accountIDs && { discoveryFilter: { accountIDs, partition } }
   try {
-    for (const keyId of wrappingKey) keyrings.push(new S3KmsKeyring({ keyId, ...clients }))
+    for (const keyId of wrappingKey.filter((key) => !isTokenKey(key)))
+      keyrings.push(new S3KmsKeyring({ keyId, ...clients }))
     if (discovery) keyrings.push(new S3KmsKeyring({ discovery, ...filter, ...clients }))
   } catch (error) {
     throw new UsageError((error as Error).message)
   }
+  for (const key of tokenKeys(wrappingKey.filter(isTokenKey), options)) keyrings.push(await toTokenKeyring(key))
   const [first, ...others] = keyrings
-  if (!first) throw new UsageError('no key given: name a key file with --key, a KMS key, or an RSA key')
+  if (!first)
+    throw new UsageError('no key given: name a key file with --key, a KMS key, a key of a PKCS#11 token, or an RSA key')
   if (others.length === 0) return first
   if (use === 'encrypt')
     throw new UsageError('an S3 object has one wrapping key: name one only, or use --format message')
   return firstThatOpens(keyrings)
+}
+
+async function toTokenKeyring({ token, uri: key, namespace, name }: NamedTokenKey): Promise<S3Keyring> {
+  const { S3Pkcs11AesKeyring, S3Pkcs11RsaKeyring } = require('../pkcs11') as typeof import('../pkcs11')
+  const isAes = (await kindOf(token, key)) === 'aes'
+  const input = { token, key, materialDescription: { namespace, name } }
+  return usage(() => (isAes ? new S3Pkcs11AesKeyring(input) : new S3Pkcs11RsaKeyring(input)))
 }
 
 /** Objects name their key in a way that is not authenticated, and KMS keys not at all. */

@@ -45,21 +45,35 @@ export function isTokenKey(wrappingKey: string): boolean {
   return wrappingKey.startsWith('pkcs11:')
 }
 
-/** Keyrings for the keys that the URIs name. Those of one token share it, and its PIN. */
-export async function toTokenKeyrings(uris: readonly string[], options: TokenKeyOptions): Promise<Keyring[]> {
+/** A key of a token, by its URI, and what messages and objects call it. */
+export interface NamedTokenKey {
+  readonly token: Pkcs11Token
+  readonly uri: string
+  readonly namespace: string
+  readonly name: string
+}
+
+/** The keys that the URIs name. Those of one token share it, and its PIN. */
+export function tokenKeys(uris: readonly string[], options: Omit<TokenKeyOptions, 'oaepHash'>): NamedTokenKey[] {
   const tokens = new Map<string, Pkcs11Token>()
-  const keyrings: Keyring[] = []
-  for (const uri of uris) {
+  return uris.map((uri) => {
     const { object, id: _id, type: _type, ...of } = usage(() => parsePkcs11Uri(uri))
-    const { namespace: keyNamespace = of.token, name: keyName = object, oaepHash } = options
+    const { namespace = of.token, name = object } = options
     if (of['module-path'] === undefined)
       throw new UsageError('the PKCS#11 URI needs a module: pkcs11:token=…;object=…?module-path=/usr/lib/…')
-    if (keyNamespace === undefined || keyName === undefined)
+    if (namespace === undefined || name === undefined)
       throw new UsageError('a key of a token needs --namespace and --name, or "token" and "object" in its URI')
     const which = JSON.stringify(of)
     const token = tokens.get(which) ?? usage(() => new Pkcs11Token({ uri, ...pinOf(options, uri) }))
     tokens.set(which, token)
-    keyrings.push(await keyringOf(token, uri, { keyNamespace, keyName, oaepHash }))
+    return { token, uri, namespace, name }
+  })
+}
+
+export async function toTokenKeyrings(uris: readonly string[], options: TokenKeyOptions): Promise<Keyring[]> {
+  const keyrings: Keyring[] = []
+  for (const { token, uri, namespace: keyNamespace, name: keyName } of tokenKeys(uris, options)) {
+    keyrings.push(await keyringOf(token, uri, { keyNamespace, keyName, oaepHash: options.oaepHash }))
   }
   return keyrings
 }
@@ -72,7 +86,7 @@ export async function keyringOf(token: Pkcs11Token, key: string, names: TokenKey
   return usage(() => (isAes ? new Pkcs11AesKeyring(input) : new Pkcs11RsaKeyring({ ...input, oaepHash })))
 }
 
-async function kindOf(token: Pkcs11Token, key: string): Promise<'aes' | 'rsa-private'> {
+export async function kindOf(token: Pkcs11Token, key: string): Promise<'aes' | 'rsa-private'> {
   const { object, id, type }: Pkcs11Uri = isTokenKey(key) ? usage(() => parsePkcs11Uri(key)) : { object: key }
   if (type !== undefined) return type === 'secret-key' ? 'aes' : 'rsa-private'
   const hex = id && Buffer.from(id).toString('hex')

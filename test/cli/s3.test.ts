@@ -5,7 +5,7 @@ import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { startLocalKms } from '../../src/local-kms'
-import { S3EncryptionClient, S3KmsKeyring, S3RawAesKeyring } from '../../src/s3'
+import { S3EncryptionClient, S3KmsKeyring, S3RawAesKeyring, sealObject } from '../../src/s3'
 import { bytes } from '../support/keys'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
 import { keyForms, path, printed, read, sealwax } from './cli'
@@ -146,6 +146,50 @@ async function main(): Promise<void> {
     await refused(1, /ERR_WRAPPING_KEY/, 'rewrap', url, ...same, ...toKms)
     kms.destroy()
     await kmsServer.close()
+  })
+
+  test('rewrap takes encryption contexts, and sizes of parts', async () => {
+    const kmsServer = await startLocalKms()
+    const kms = new KMS({ endpoint: kmsServer.endpoint, region: 'us-east-1', credentials: CREDENTIALS })
+    const arn = (await kms.send(new CreateKeyCommand({}))).KeyMetadata!.Arn!
+    const inKms = ['--wrapping-key', arn, '--kms-endpoint', kmsServer.endpoint, ...at]
+    const url = `s3://${Bucket}/context/object`
+    await ok('encrypt', 'plain', '-o', url, ...inKms, '-c', 'department=sales')
+    const to = ['--new-wrapping-key', arn, '--no-enforce-rotation', '--part-size', '5MiB']
+    const wrong = await sealwax('rewrap', url, ...inKms, ...to, '-c', 'department=legal')
+    assert.match(wrong.stderr, /ERR_ENCRYPTION_CONTEXT/)
+    await ok('rewrap', url, ...inKms, ...to, '-c', 'department=sales', '--new-encryption-context', 'department=audit')
+    await refused(3, /ERR_ENCRYPTION_CONTEXT/, 'decrypt', url, '-o', 'c', ...inKms, '-c', 'department=sales')
+    await ok('decrypt', url, '-o', 'c', ...inKms, '-c', 'department=audit')
+    assert.equal(read('c'), PLAINTEXT)
+    await refused(2, /from 5242880 to/, 'rewrap', url, ...inKms, ...to.slice(0, 3), '--part-size', '1MiB')
+    kms.destroy()
+    await kmsServer.close()
+  })
+
+  test('from one object to another', async () => {
+    await s3.client.send(new PutObjectCommand({ Bucket, Key: 'from', Body: PLAINTEXT }))
+    await ok('encrypt', `s3://${Bucket}/from`, '-o', `s3://${Bucket}/sealed`, ...key, ...at)
+    assert.is((await head('sealed')).ContentLength, PLAINTEXT.length + 16)
+    await ok('decrypt', `s3://${Bucket}/sealed`, '-o', `s3://${Bucket}/opened`, ...key, ...at)
+    const { Body } = await s3.client.send(new GetObjectCommand({ Bucket, Key: 'opened' }))
+    assert.equal(Buffer.from(await Body!.transformToByteArray()), PLAINTEXT)
+  })
+
+  test('old objects are opened where the switches allow it', async () => {
+    const { key: text } = JSON.parse(read('key.json').toString()) as { key: string }
+    const keyring = new S3RawAesKeyring({ wrappingKey: Buffer.from(text, 'base64') })
+    const V1 = { commitmentPolicy: 'FORBID_ENCRYPT_ALLOW_DECRYPT', writeVersion1WithoutIntegrity: true } as const
+    const { metadata, body } = await sealObject(PLAINTEXT, keyring, V1)
+    await s3.client.send(new PutObjectCommand({ Bucket, Key: 'v1', Body: body, Metadata: { ...metadata } }))
+    const open = ['decrypt', `s3://${Bucket}/v1`, '-o', 'v1', ...key, ...at]
+    const policy = ['--commitment-policy', 'require-encrypt-allow-decrypt']
+    const [wraps, modes] = ['--enable-legacy-wrapping-algorithms', '--enable-legacy-unauthenticated-modes']
+    await refused(1, /ERR_LEGACY_REFUSED/, ...open, ...policy)
+    await refused(1, /ERR_LEGACY_REFUSED/, ...open, ...policy, wraps)
+    await ok(...open, ...policy, wraps, modes)
+    assert.equal(read('v1'), PLAINTEXT)
+    await refused(2, /legacy algorithms are of S3 objects/, 'decrypt', 'plain', '-o', 'x', ...key, wraps)
   })
 
   test('what cannot be is refused', async () => {

@@ -5,6 +5,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { command, path, printed, read, sealwax, shell, start, startProgram } from '../cli/cli'
 import { aesTemplate, importKeys, PIN, rsaTemplate, softHsm } from '../support/pkcs11'
+import { CREDENTIALS, startS3 } from '../support/s3-server'
 
 const token = softHsm()
 if (token) testCommands(token)
@@ -51,6 +52,31 @@ function testCommands(kind: NonNullable<typeof token>): void {
       assert.is(code, 0, stderr)
       assert.is(read(`c${i}`).toString(), 'plaintext')
     }
+  })
+
+  test('objects of S3 under a key of a token open with a key file, and the reverse', async () => {
+    const s3 = await startS3()
+    const url = (name: string) => `s3://${s3.bucket}/${name}`
+    const { accessKeyId, secretAccessKey } = CREDENTIALS
+    const credentials = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey }
+    const env = { ...process.env, ...credentials, AWS_REGION: 'us-east-1' }
+    const ok = async (...args: string[]) => {
+      const { code, stderr } = await start([...args, '--endpoint-url', s3.endpoint], { env }).done
+      assert.is(code, 0, stderr)
+    }
+    const inFile = { aes: ['-k', 'key.json'], rsa: ['--rsa-private-key', 'key.pem'] }
+    for (const name of ['aes', 'rsa'] as const) {
+      await ok('encrypt', 'plain', '-o', url(name), ...wrapping(name), ...withPin)
+      await ok('decrypt', url(name), '-o', `s3-${name}`, ...inFile[name])
+      assert.is(read(`s3-${name}`).toString(), 'plaintext')
+    }
+    await ok('encrypt', 'plain', '-o', url('file'), ...inFile.aes)
+    await ok('decrypt', url('file'), '-o', 's3-file', ...wrapping('aes'), ...withPin)
+    assert.is(read('s3-file').toString(), 'plaintext')
+    await ok('rewrap', url('file'), ...inFile.aes, '--new-wrapping-key', uri('other'), ...withPin)
+    await ok('decrypt', url('file'), '-o', 's3-other', ...wrapping('other'), ...withPin)
+    assert.is(read('s3-other').toString(), 'plaintext')
+    await s3.close()
   })
 
   test('several keys of a token, and a key file, wrap together; each opens', async () => {
