@@ -3,7 +3,7 @@ import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { type Duplex, PassThrough, type TransformCallback } from 'node:stream'
-import { Command, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import {
   AlgorithmSuite,
   type EncryptionContext,
@@ -18,6 +18,7 @@ import { ALGORITHMS, MetadataWriter } from './aws-metadata'
 import { Base64Decoder, Base64Encoder } from './base64'
 import { HeldPlaintext } from './decrypt'
 import { orInterrupted, quote, UsageError } from './errors'
+import { expandPattern } from './glob'
 import { transfer, transformFile } from './io'
 import { clientOf, POLICIES, parseCount } from './options'
 import { usage } from './token'
@@ -69,8 +70,8 @@ export function awsProgram(signal: AbortSignal): Command {
     .addOption(new Option('-e, --encrypt', 'encrypt').conflicts(['decrypt', 'decryptUnsigned']))
     .addOption(new Option('-d, --decrypt', 'decrypt').conflicts('decryptUnsigned'))
     .option('--decrypt-unsigned', 'decrypt, and refuse signed messages')
-    .requiredOption('-i, --input <path>', 'file, folder with --recursive, or - for standard input')
-    .requiredOption('-o, --output <path>', 'file, folder, or - for standard output')
+    .requiredOption('-i, --input <path>', 'file, pattern, folder with --recursive, or - for standard input', once)
+    .requiredOption('-o, --output <path>', 'file, folder, or - for standard output', once)
     .option('-w, --wrapping-keys <attributes>', 'key=… provider=… discovery=… region=… profile=…', parseKeyGroup)
     .option('-c, --encryption-context <pairs...>', 'key=value; on decrypting also a key that must be there')
     .option('--required-encryption-context-keys <keys...>', 'keys whose pairs are kept out of the message')
@@ -84,6 +85,7 @@ export function awsProgram(signal: AbortSignal): Command {
     .option(
       '--metadata-output <path>',
       'file that a line of JSON is added to for each operation; - for standard output',
+      once,
     )
     .option('--overwrite-metadata', 'replace that file')
     .addOption(new Option('-S, --suppress-metadata', 'no metadata').conflicts('metadataOutput'))
@@ -104,6 +106,12 @@ export function awsProgram(signal: AbortSignal): Command {
       const { R: alsoRecursive, ...rest } = options
       await orInterrupted(run({ ...rest, ...(alsoRecursive && { recursive: true }) }, signal), signal)
     })
+}
+
+/** For options that would contradict themselves. */
+function once(text: string, previous: string | undefined): string {
+  if (previous !== undefined) throw new InvalidArgumentError('It may be given once only.')
+  return text
 }
 
 /** `@file` stands for the arguments in that file; the attributes after one `--wrapping-keys` are put into one argument. */
@@ -158,27 +166,44 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
   if (metadataOutput === '-' && output === '-')
     throw new UsageError('output and metadata cannot both go to standard output')
   if (interactive && !overwrite) throw new UsageError('--interactive and --no-overwrite exclude each other')
-  if (metadataOutput !== undefined && metadataOutput !== '-') checkMetadataPlace(metadataOutput, input, output)
+  const inputs = input === '-' ? [input] : expandPattern(input)
+  if (inputs.length === 0) throw new UsageError(`nothing matches ${quote(input)}`)
+  if (inputs.length > 1 && !isFolder(output)) throw new UsageError('several inputs go to a folder that is there')
+  if (metadataOutput !== undefined && metadataOutput !== '-') {
+    for (const each of inputs) checkMetadataPlace(metadataOutput, each, output)
+  }
   const metadata = await MetadataWriter.open(metadataOutput, overwriteMetadata === true)
   try {
     const work = await workOf(options, metadata, signal)
-    if (input !== '-' && isFolder(input)) {
-      if (!recursive) throw new UsageError(`${quote(input)} is a folder: --recursive takes all of it`)
-      if (interactive) throw new UsageError('--interactive is for one file')
-      const existing = overwrite ? 'replace' : 'skip'
-      return await transformTree(input, { folder: output, existing }, work, signal)
+    for (const each of inputs) {
+      if (inputs.length > 1 && isFolder(each) && !recursive) note(`${quote(each)} is a folder, and is left out`)
+      else await transformOne(each, options, work, signal)
     }
-    if (input === '-' && isFolder(output)) throw new UsageError('standard input does not go to a folder: name a file')
-    const path = isFolder(output) ? join(output, work.rename(Buffer.from(basename(input)))!.toString()) : output
-    if (path !== '-' && existsSync(path) && statSync(path).isFile()) {
-      if (!overwrite) return void process.stderr.write(`sealwax: ${quote(path)} exists already, and is left as it is\n`)
-      if (interactive && !(await isYes(`Overwrite existing target file ${quote(path)} with new contents? [y/N]: `)))
-        return
-    }
-    await transformFile(input, { path, force: true }, work, signal)
   } finally {
     metadata.close()
   }
+}
+
+async function transformOne(input: string, options: AwsOptions, work: TreeWork, signal: AbortSignal): Promise<void> {
+  const { output, recursive, interactive, overwrite } = options
+  if (input !== '-' && isFolder(input)) {
+    if (!recursive) throw new UsageError(`${quote(input)} is a folder: --recursive takes all of it`)
+    if (interactive) throw new UsageError('--interactive is for one file')
+    const existing = overwrite ? 'replace' : 'skip'
+    return await transformTree(input, { folder: output, existing }, work, signal)
+  }
+  if (input === '-' && isFolder(output)) throw new UsageError('standard input does not go to a folder: name a file')
+  const path = isFolder(output) ? join(output, work.rename(Buffer.from(basename(input)))!.toString()) : output
+  if (path !== '-' && existsSync(path) && statSync(path).isFile()) {
+    if (!overwrite) return note(`${quote(path)} exists already, and is left as it is`)
+    if (interactive && !(await isYes(`Overwrite existing target file ${quote(path)} with new contents? [y/N]: `)))
+      return
+  }
+  await transformFile(input, { path, force: true }, work, signal)
+}
+
+function note(text: string): void {
+  process.stderr.write(`sealwax: ${text}\n`)
 }
 
 /** Metadata must not go where data are read from or written to, by whatever name. */

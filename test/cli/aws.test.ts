@@ -1,6 +1,6 @@
 /** The arguments of the AWS Encryption CLI. */
 import type { ChildProcess } from 'node:child_process'
-import { linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import * as peer from '@aws-crypto/client-node'
 import { CreateKeyCommand, KMSClient, ReplicateKeyCommand } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
@@ -210,6 +210,36 @@ test('folders, suffixes, and files into folders', async () => {
   await good('-e', '-i', 'plain', '-o', 'out', ...KEYS, ...QUIET, '--suffix', '.mine')
   assert.ok(readdirSync(path('out')).includes('plain.mine'))
   assert.match((await sealwax('-e', '-i', 'in', '-o', 'out', ...KEYS, ...QUIET)).stderr, /is a folder: --recursive/)
+})
+
+test('a pattern stands for the files that it matches', async () => {
+  for (const name of ['many', 'many/sub', 'many-out']) mkdirSync(path(name))
+  for (const name of ['a.txt', 'b.txt', 'c.md', '.d.txt', 'x[1].txt', 'sub/e.txt', 'n1', 'n2', 'nn']) {
+    writeFileSync(path(`many/${name}`), name)
+  }
+  const encrypt = async (pattern: string) => {
+    for (const name of readdirSync(path('many-out'))) rmSync(path(`many-out/${name}`))
+    await good('-e', '-i', pattern, '-o', 'many-out', ...KEYS, ...QUIET)
+    return readdirSync(path('many-out')).sort()
+  }
+  assert.equal(await encrypt('many/*.txt'), ['a.txt.encrypted', 'b.txt.encrypted', 'x[1].txt.encrypted'])
+  assert.equal(await encrypt('m?ny/[!a].*'), ['b.txt.encrypted', 'c.md.encrypted'])
+  assert.equal(await encrypt('many/n[0-9]'), ['n1.encrypted', 'n2.encrypted'])
+  assert.equal(await encrypt('many/.*'), ['.d.txt.encrypted'])
+  assert.equal(await encrypt('many/x[1].txt'), ['x[1].txt.encrypted'])
+  assert.equal(await encrypt('*any/sub/*'), ['e.txt.encrypted'])
+  const { stderr } = await good('-e', '-i', 'many/*b*', '-o', 'many-out', ...KEYS, ...QUIET)
+  assert.match(stderr, /sub" is a folder, and is left out/)
+  for (const [args, message] of [
+    [['-i', 'many/*.none', '-o', 'many-out', '-S'], /nothing matches/],
+    [['-i', 'many/*.txt', '-o', 'out', '-S'], /several inputs go to a folder/],
+    [['-i', 'many/*.txt', '-o', 'many-out', '--metadata-output', 'many/b.txt'], /is the input itself/],
+    [['-i', 'plain', '-i', 'plain', '-o', 'out', '-S'], /given once only/],
+  ] as const) {
+    const refused = await sealwax('-e', ...args, ...KEYS)
+    assert.is(refused.code, 2, refused.stderr)
+    assert.match(refused.stderr, message)
+  }
 })
 
 test('what is there already is replaced, left alone, or asked about', async () => {

@@ -1,0 +1,44 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+
+/**
+ * The paths that a pattern stands for, in order, as Python's `glob.glob` finds them: `*`, `?` and `[…]` stand for characters of one
+ * name, and for a first dot only where the pattern has it. What is there, and what is no pattern, stands for itself.
+ */
+export function expandPattern(pattern: string): string[] {
+  if (existsSync(pattern) || !IS_PATTERN.test(pattern)) return [pattern]
+  const [first = '', ...rest] = pattern.split('/')
+  const start = first === '' ? '/' : ''
+  const names = first === '' ? rest : [first, ...rest]
+  return names.reduce<string[]>((paths, name) => paths.flatMap((path) => below(path, name)), [start])
+}
+
+function below(folder: string, name: string): string[] {
+  if (!IS_PATTERN.test(name)) return existsSync(join(folder, name)) ? [join(folder, name)] : []
+  const matches = toRegExp(name)
+  return namesIn(folder === '' ? '.' : folder)
+    .filter((each) => matches.test(each) && (name[0] === '.' || each[0] !== '.'))
+    .sort()
+    .map((each) => join(folder, each))
+}
+
+/** Nothing is in what is no folder, or cannot be read. */
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
+function toRegExp(pattern: string): RegExp {
+  const source = pattern.replace(/\[(!?)(\]?[^\]]*)\]|[*?]|[\\^$.|+(){}[\]]/g, (text, not, characters) => {
+    if (text === '*') return '.*'
+    if (text === '?') return '.'
+    if (characters === undefined) return `\\${text}`
+    return `[${not ? '^' : ''}${characters.replace(/[\\\]^[]/g, '\\$&')}]`
+  })
+  return new RegExp(`^${source}$`, 's')
+}
+
+const IS_PATTERN = /[*?[]/
