@@ -13,6 +13,7 @@ import {
 import { checkBoolean, checkBytes, checkOptions, describe } from '../options'
 import type { AlgorithmSuiteIdentifier } from '../suites'
 import { checkIdentity, toWrap } from './data-key'
+import { WrapCount } from './wrap-count'
 
 /** The algorithm a raw AES keyring wraps with: AES-GCM, 12-byte IV, 16-byte tag, by key length. */
 export enum RawAesWrappingSuiteIdentifier {
@@ -70,6 +71,7 @@ export class RawAesKeyringNode extends KeyringNode {
   readonly #key: Uint8Array
   readonly #nameBytes: Uint8Array
   readonly #orders: readonly [ContextOrder, ContextOrder]
+  readonly #wraps = new WrapCount()
 
   constructor(input: RawAesKeyringNodeInput) {
     super()
@@ -112,6 +114,7 @@ export class RawAesKeyringNode extends KeyringNode {
     const key = this.#usableKey()
     const rawInfo = serializeInfo(this.#nameBytes)
     const iv = rawInfo.subarray(rawInfo.length - IV_LENGTH)
+    this.#wraps.add()
     const dataKey = toWrap(material, keyNamespace, keyName, iv)
     const wrapped = Buffer.allocUnsafe(dataKey.length + TAG_LENGTH)
     getEngine().seal(key, iv, serializeContext(material.encryptionContext, this.#orders[0]), dataKey, wrapped)

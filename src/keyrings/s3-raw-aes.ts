@@ -6,6 +6,7 @@ import { authenticationFailed, SealwaxError } from '../errors'
 import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from '../materials/s3-keyring'
 import { checkBytes, checkOptions } from '../options'
 import { checkMaterialDescription, dataKeyFor, refuseContext } from './s3-material'
+import { WrapCount } from './wrap-count'
 
 export interface S3RawAesKeyringInput {
   /** The wrapping key: 16, 24 or 32 bytes. Copied, never written to; the caller may wipe it afterwards. */
@@ -28,6 +29,7 @@ const TAG_LENGTH = 16
 export class S3RawAesKeyring implements S3Keyring {
   readonly materialDescription: Readonly<EncryptionContext>
   readonly #key: Uint8Array
+  readonly #wraps = new WrapCount()
 
   constructor(input: S3RawAesKeyringInput) {
     const { wrappingKey, materialDescription } = checkOptions(input, OPTIONS, 'S3RawAesKeyring')
@@ -51,6 +53,7 @@ export class S3RawAesKeyring implements S3Keyring {
     const { contentAlgorithm, encryptionContext } = request
     refuseContext(encryptionContext)
     const key = this.#usableKey()
+    this.#wraps.add()
     const { materialDescription } = this
     const dataKey = dataKeyFor(request)
     if (contentAlgorithm === 'AES/CBC/PKCS5Padding') {
