@@ -3,7 +3,7 @@ import { copyFileSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { installedProject, ROOT, run, scratchFolder, writeFiles } from './support'
+import { installedProject, ROOT, run, scratchFolder, writeFiles, writeProject } from './support'
 
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 const STRICTEST = {
@@ -43,6 +43,17 @@ test('moduleResolution bundler', () => {
   compiles(project, options, ['peer-types.ts', 'subpaths.ts'])
 })
 
+test('TypeScript 5.9, moduleResolution node10', () => {
+  const folder = scratchFolder()
+  try {
+    writeProject(folder, { dependencies: { typescript: '5.9.3' } })
+  } catch {
+    return console.log('SKIPPED TypeScript 5.9: it cannot be installed here')
+  }
+  const options = { ...STRICTEST, skipLibCheck: true, module: 'commonjs', moduleResolution: 'node10' }
+  compiles(project, options, ['peer-types.ts', 'subpaths.ts'], join(folder, 'node_modules/typescript/bin/tsc'))
+})
+
 test('no declaration asks for a package that is not installed with this one', () => {
   const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   const allowed = new Set(Object.keys({ ...dependencies, ...peerDependencies }))
@@ -56,10 +67,10 @@ test('no declaration asks for a package that is not installed with this one', ()
   }
 })
 
-function compiles(folder: string, compilerOptions: object, files: string[]): void {
+function compiles(folder: string, compilerOptions: object, files: string[], tsc = TSC): void {
   const types = { types: ['node'], typeRoots: [join(ROOT, 'node_modules/@types')], target: 'es2023', noEmit: true }
   writeFiles(folder, { 'tsconfig.json': JSON.stringify({ compilerOptions: { ...types, ...compilerOptions }, files }) })
-  const { status, stdout } = run(process.execPath, [TSC, '-p', folder])
+  const { status, stdout } = run(process.execPath, [tsc, '-p', folder])
   assert.is(stdout, '')
   assert.is(status, 0)
 }
