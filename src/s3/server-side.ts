@@ -1,3 +1,4 @@
+import { KeyObject } from 'node:crypto'
 import { copySecret, utf8, wipe } from '../bytes'
 import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
 import { md5 } from '../engine/md5'
@@ -13,8 +14,8 @@ import { KEPT_MODE } from './call'
  * - `kms`: with a KMS key (SSE-KMS). `keyId`: which; by default the one of S3 in the account. `context`: public pairs that KMS
  *   binds. `bucketKey`: whether S3 may use one KMS data key for many objects; by default what the bucket says.
  * - `dsse`: with a KMS key, twice (DSSE-KMS).
- * - `customer`: with a key that goes along with every request (SSE-C), 32 bytes, or a function that gives them for each request.
- *   The bytes are copied; what a function gives is the caller's to wipe after the promise has settled.
+ * - `customer`: with a key that goes along with every request (SSE-C), 32 bytes or a secret KeyObject, or a function that gives them
+ *   for each request. The bytes are copied; what a function gives is the caller's to wipe after the promise has settled.
  */
 export type ServerSideEncryption =
   | { mode: 's3' }
@@ -32,7 +33,8 @@ export interface ServerSidePlugin {
   applyToStack(stack: { add(middleware: never, options: never): void }): void
 }
 
-export type CustomerKey = Uint8Array | (() => Uint8Array | Promise<Uint8Array>)
+type CustomerKeyBytes = Uint8Array | KeyObject
+export type CustomerKey = CustomerKeyBytes | (() => CustomerKeyBytes | Promise<CustomerKeyBytes>)
 
 export interface ServerSideOptions {
   /** How the source of a copy is stored. Default: as the destination is, where that is with a customer's key. */
@@ -67,7 +69,9 @@ export function serverSideEncryption(serverSide: ServerSideEncryption, options?:
       if (Object.keys(headers).some((name) => name.endsWith(CUSTOMER_KEY))) checkTransport(args.request)
       // A new one for each attempt: another attempt begins with the same request.
       const request = Object.assign(Object.create(Object.getPrototypeOf(args.request)), args.request, { headers })
-      const result = await next({ ...args, request })
+      const result = await next({ ...args, request }).catch((error) => {
+        throw target.mode === 'customer' && command.creates ? withHint(error) : error
+      })
       try {
         checkEcho(stated, command, result.response)
       } catch (error) {
@@ -83,6 +87,14 @@ export function serverSideEncryption(serverSide: ServerSideEncryption, options?:
     applyToStack: (stack) =>
       stack.add(middleware as never, { step: 'finalizeRequest', priority: 'high', name, override: true } as never),
   }
+}
+
+/** Why a store that takes everything else may refuse just this. */
+function withHint(error: unknown): unknown {
+  if (!(error instanceof Error && error.name === 'AccessDenied')) return error
+  error.message +=
+    ' (buckets of S3 refuse customers\u2019 keys, unless "BlockedEncryptionTypes" in their encryption configuration is NONE)'
+  return error
 }
 
 type Next = (args: Args) => Promise<Result>
@@ -142,7 +154,7 @@ export function checkServerSide(value: ServerSideEncryption, name: string): Serv
   checkOneOf(mode, `${name}.mode`, ['s3', 'kms', 'dsse', 'customer'])
   if (value.mode === 'customer') {
     const { key } = checkOptions(value, ['mode', 'key'], `"${name}"`)
-    return { mode: 'customer', key: typeof key === 'function' ? key : copySecret(checkCustomerKey(key)) }
+    return { mode: 'customer', key: typeof key === 'function' ? key : copyCustomerKey(key) }
   }
   if (value.mode === 's3') return { mode: checkOptions(value, ['mode'], `"${name}"`).mode }
   const known = ['mode', 'keyId', 'context', ...(value.mode === 'kms' ? ['bucketKey'] : [])] as (keyof typeof value)[]
@@ -157,11 +169,19 @@ export function checkServerSide(value: ServerSideEncryption, name: string): Serv
 }
 
 /** A string is no key: whether it is base64, hexadecimal or text, nobody can tell. */
-function checkCustomerKey(key: unknown): Uint8Array {
+function copyCustomerKey(key: unknown): Uint8Array {
+  if (key instanceof KeyObject && key.type === 'secret') {
+    const exported = key.export()
+    try {
+      return copyCustomerKey(exported)
+    } finally {
+      wipe(exported)
+    }
+  }
   const { length } = checkBytes(key, 'key')
   if (length !== CUSTOMER_KEY_LENGTH) throw new RangeError(`"key" must be ${CUSTOMER_KEY_LENGTH} bytes, got ${length}`)
   if ((key as Uint8Array).every((byte) => byte === 0)) throw new RangeError('"key" is all zeros')
-  return key as Uint8Array
+  return copySecret(key as Uint8Array)
 }
 
 async function headersFor(serverSide: ServerSideEncryption, { creates }: Command): Promise<Headers> {
@@ -183,7 +203,7 @@ function sorted(context: Readonly<EncryptionContext>): Readonly<EncryptionContex
 
 async function customerHeaders(source: CustomerKey, prefix: string): Promise<Headers> {
   // JavaScript cannot promise that no copy remains: a header is a string.
-  const key = copySecret(checkCustomerKey(typeof source === 'function' ? await source() : source))
+  const key = copyCustomerKey(typeof source === 'function' ? await source() : source)
   try {
     return {
       [prefix + CUSTOMER_ALGORITHM]: 'AES256',

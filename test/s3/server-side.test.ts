@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, createSecretKey, generateKeyPairSync } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import {
@@ -19,7 +19,7 @@ import {
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { S3EncryptionClient, S3RawAesKeyring, type ServerSideEncryption, serverSideEncryption } from '../../src/s3'
-import { rejects, throws } from '../support/expect'
+import { rejectionOf, rejects, throws } from '../support/expect'
 import { bytes } from '../support/keys'
 import { CREDENTIALS } from '../support/s3-server'
 
@@ -268,6 +268,34 @@ test('another attempt states the same', async () => {
   await client.send(new HeadObjectCommand({ Bucket, Key }))
   assert.is(sent.length, before + 3)
   for (const { headers } of sent.slice(before)) assert.is(headers[`${TARGET}-customer-key-md5`], md5(KEY))
+})
+
+test('a customer\u2019s key may be a KeyObject', async () => {
+  const key = createSecretKey(KEY)
+  for (const given of [key, () => key, async () => key]) {
+    await using({ mode: 'customer', key: given }).send(new HeadObjectCommand({ Bucket, Key }))
+    assert.equal(stated(), customer(TARGET, KEY))
+  }
+  for (const [wrong, kind] of [
+    [createSecretKey(bytes(16)), RangeError],
+    [generateKeyPairSync('ed25519').publicKey, TypeError],
+  ] as const) {
+    throws(() => serverSideEncryption({ mode: 'customer', key: wrong }), kind, /"key" must be/)
+  }
+})
+
+test('a bucket that refuses customers\u2019 keys is told of, where an upload was refused', async () => {
+  const denied = () => {
+    throw Object.assign(new Error('Access Denied'), { name: 'AccessDenied', $metadata: { httpStatusCode: 403 } })
+  }
+  const send = (mode: ServerSideEncryption, command: PutObjectCommand) =>
+    rejectionOf(using(mode, 'https://store.example', denied).send(command))
+  const put = new PutObjectCommand({ Bucket, Key, Body: 'x' })
+  const withKey = (await send({ mode: 'customer', key: KEY }, put)) as Error
+  assert.is(withKey.name, 'AccessDenied')
+  assert.match(withKey.message, /BlockedEncryptionTypes/)
+  const another = (await send({ mode: 's3' }, put)) as Error
+  assert.is(another.message, 'Access Denied')
 })
 
 test('the encryption client stores instruction files the same way', async () => {
