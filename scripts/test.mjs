@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url'
 
 const LINES = 95
 const BRANCHES = 90
+/** Longer than any file takes on a slow machine. */
+const MINUTES = 15
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const filter = process.argv[2] ?? ''
@@ -78,6 +80,15 @@ function run(args, coverage) {
     let output = ''
     child.stdout.on('data', (chunk) => (output += chunk))
     child.stderr.on('data', (chunk) => (output += chunk))
-    child.on('close', (code) => resolve({ code, output }))
+    // A test that waits for what never comes fails here, with what it said until then, and the others still run.
+    const watchdog = setTimeout(() => {
+      child.kill('SIGKILL')
+      for (const stream of [child.stdout, child.stderr]) stream.destroy()
+      resolve({ code: null, output: `${output}\nended: it ran for ${MINUTES} minutes` })
+    }, MINUTES * 60_000)
+    child.on('close', (code) => {
+      clearTimeout(watchdog)
+      resolve({ code, output })
+    })
   })
 }

@@ -33,7 +33,7 @@ async function takenWithoutReader([direction, signed, frameLength]: Kind, chunkL
     }
   })()
   // The key pair of a signed message takes as long as it takes.
-  while (stream.readableLength === 0) await nextTurn()
+  while (stream.readableLength === 0 && !stream.destroyed) await nextTurn()
   for (let idle = 0, before = -1; idle < 200; idle = taken === before ? idle + 1 : 0) {
     before = taken
     await nextTurn()
