@@ -1,7 +1,7 @@
 import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { isMainThread } from 'node:worker_threads'
+import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads'
 import { allocateSecret, ByteWriter, wipe } from '../bytes'
 import { TAG_LENGTH } from '../format/frame'
 import { maxMessagePlaintext } from '../format/header-layout'
@@ -47,7 +47,7 @@ export type LoadedNative =
 
 /**
  * Loads the first of `files` that works: this platform's prebuilt addon, or the one built here. Where none does, warns
- * once and says why.
+ * once a process, and says why.
  */
 export function loadNative(files: readonly string[] = addonFiles()): LoadedNative {
   let fallback = `there is no addon for ${process.platform}-${process.arch}`
@@ -61,9 +61,18 @@ export function loadNative(files: readonly string[] = addonFiles()): LoadedNativ
       fallback = error instanceof Error ? error.message : String(error)
     }
   }
-  process.emitWarning(`sealwax runs on node:crypto, many times slower: ${fallback}`, { code: 'SEALWAX_FALLBACK' })
+  warnOnce(`sealwax runs on node:crypto, many times slower: ${fallback}`)
   return { fallback }
 }
+
+/** Workers that are started afterwards know of it. */
+function warnOnce(text: string): void {
+  if (getEnvironmentData(FALLBACK)) return
+  setEnvironmentData(FALLBACK, true)
+  process.emitWarning(text, { code: FALLBACK })
+}
+
+const FALLBACK = 'SEALWAX_FALLBACK'
 
 /** The one built here, if there is one; then prebuildify's names. Only the addon of the right C library loads on Linux. */
 function addonFiles(): string[] {

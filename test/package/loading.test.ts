@@ -98,6 +98,19 @@ test('esbuild, all in one file: without its addon it falls back, and says so', (
   assert.match(stderr, 'SEALWAX_FALLBACK')
 })
 
+test('without the addon, one warning is for the process, whatever its workers load', () => {
+  const worker = `require(${JSON.stringify(join(project, 'one.cjs'))})`
+  const program = `
+    const { Worker } = require('node:worker_threads')
+    process.once('warning', () => {
+      for (let i = 0; i < 3; i++) new Worker(${JSON.stringify(worker)}, { eval: true })
+    })
+    require('./one.cjs')`
+  const { stdout, stderr } = run(process.execPath, ['-e', program], project)
+  assert.is(stdout, 'loaded\n'.repeat(4))
+  assert.is(stderr.match(/SEALWAX_FALLBACK/g)?.length, 1)
+})
+
 test('esbuild, all in one file: it finds its addon beside it', () => {
   const folder = scratchFolder()
   bundle(join(folder, 'dist/app/one.cjs'), '--format=cjs', '--external:pkcs11js')
