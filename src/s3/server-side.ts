@@ -1,4 +1,5 @@
-import { KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { types } from 'node:util'
 import { copySecret, utf8, wipe } from '../bytes'
 import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
 import { md5 } from '../engine/md5'
@@ -170,7 +171,7 @@ export function checkServerSide(value: ServerSideEncryption, name: string): Serv
 
 /** A string is no key: whether it is base64, hexadecimal or text, nobody can tell. */
 function copyCustomerKey(key: unknown): Uint8Array {
-  if (key instanceof KeyObject && key.type === 'secret') {
+  if (types.isKeyObject(key) && key.type === 'secret') {
     const exported = key.export()
     try {
       return copyCustomerKey(exported)
