@@ -38,7 +38,14 @@ function toRegExp(pattern: string): RegExp {
     if (characters === undefined) return `\\${text}`
     return `[${not ? '^' : ''}${characters.replace(/[\\\]^[]/g, '\\$&')}]`
   })
-  return new RegExp(`^${source}$`, 's')
+  try {
+    return new RegExp(`^${source}$`, 's')
+  } catch {
+    // A range that ends before it begins has no characters.
+    return NOTHING
+  }
 }
+
+const NOTHING = /(?!)/
 
 const IS_PATTERN = /[*?[]/

@@ -69,7 +69,12 @@ export function loadNative(files: readonly string[] = addonFiles()): LoadedNativ
 function warnOnce(text: string): void {
   if (getEnvironmentData(FALLBACK)) return
   setEnvironmentData(FALLBACK, true)
-  process.emitWarning(text, { code: FALLBACK })
+  warn(text, FALLBACK)
+}
+
+/** A warning of this library, which programs tell by its code. */
+export function warn(text: string, code: string): void {
+  process.emitWarning(text, { code })
 }
 
 const FALLBACK = 'SEALWAX_FALLBACK'

@@ -1,3 +1,4 @@
+import { warn } from '../engine/native'
 import { SealwaxError } from '../errors'
 
 /** How many times AES-GCM may seal under one key with IVs that are drawn at random (NIST SP 800-38D, 8.3). */
@@ -18,9 +19,7 @@ export class WrapCount {
       throw new SealwaxError('ERR_LIMIT_EXCEEDED', 'an AES key wraps at most 2^32 data keys: take a new one')
     }
     this.#count++
-    if (this.#count !== WARNED) return
-    process.emitWarning('an AES wrapping key has wrapped 2^31 data keys, half of what it may: rotate it', {
-      code: 'SEALWAX_KEY_USE',
-    })
+    if (this.#count === WARNED)
+      warn('an AES wrapping key has wrapped 2^31 data keys, half of what it may: rotate it', 'SEALWAX_KEY_USE')
   }
 }

@@ -34,6 +34,7 @@ async function openGcm({ key, iv, aad }: ContentKey, ciphertext: Uint8Array): Pr
   if (length <= SEGMENT_LENGTH) return engine.open(key, iv, aad, ciphertext, plaintext) ? plaintext : undefined
   // In turns: others have theirs in between. What the caller changes meanwhile does not change what was opened.
   const segments: SegmentHash[] = []
+  let isAuthentic = false
   try {
     for (let start = 0; start < length; start += SEGMENT_LENGTH) {
       if (start > 0) await setImmediate()
@@ -41,10 +42,11 @@ async function openGcm({ key, iv, aad }: ContentKey, ciphertext: Uint8Array): Pr
       const out = plaintext.subarray(start, end)
       segments.push(engine.openSegment(key, iv, start / BLOCK_LENGTH, ciphertext.subarray(start, end), out))
     }
-    if (engine.verifySegments(key, iv, aad, segments, ciphertext.subarray(length))) return plaintext
+    isAuthentic = engine.verifySegments(key, iv, aad, segments, ciphertext.subarray(length))
+    return isAuthentic ? plaintext : undefined
   } finally {
     for (const { hash } of segments) wipe(hash)
+    // Also where the caller took its memory away meanwhile.
+    if (!isAuthentic) wipe(plaintext)
   }
-  wipe(plaintext)
-  return undefined
 }

@@ -1,4 +1,4 @@
-import type { PutObjectCommandInput, PutObjectCommandOutput } from '@aws-sdk/client-s3'
+import type { HeadObjectCommandOutput, PutObjectCommandInput, PutObjectCommandOutput } from '@aws-sdk/client-s3'
 import { wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
@@ -36,10 +36,15 @@ export async function putObject(call: Put): Promise<PutObjectCommandOutput> {
     return await call.next({ ...input, Body, ContentLength: Body.length, Metadata })
   } catch (error) {
     const outcome = await outcomeOf(error, call, input, { ...sealed, length: Body.length })
-    if (typeof outcome === 'object') return outcome
+    if (typeof outcome === 'object') return toPutOutput(outcome)
     if (outcome === 'not stored') await putBack?.()
     throw error
   }
+}
+
+/** What there is of the answer that was lost. */
+function toPutOutput({ $metadata, ETag, VersionId }: HeadObjectCommandOutput): PutObjectCommandOutput {
+  return { $metadata, ETag, VersionId }
 }
 
 async function seal(call: Put, plaintext: PartBody) {

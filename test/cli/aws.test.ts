@@ -232,6 +232,7 @@ test('a pattern stands for the files that it matches', async () => {
   assert.match(stderr, /sub" is a folder, and is left out/)
   for (const [args, message] of [
     [['-i', 'many/*.none', '-o', 'many-out', '-S'], /nothing matches/],
+    [['-i', 'many/[z-a]*', '-o', 'many-out', '-S'], /nothing matches/],
     [['-i', 'many/*.txt', '-o', 'missing', '-S'], /several inputs go to a folder/],
     [['-i', 'many/*.txt', '-o', 'many-out', '--metadata-output', 'many/b.txt'], /is the input itself/],
     [['-i', 'plain', '-i', 'plain', '-o', 'out', '-S'], /given once only/],

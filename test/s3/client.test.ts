@@ -398,6 +398,11 @@ async function main(): Promise<void> {
       changed[at]! ^= 1
       await rejects(openObject({ metadata, body: changed }, keyring), 'ERR_AUTHENTICATION_FAILED')
     }
+    const taken = Uint8Array.from(body)
+    const opening = openObject({ metadata, body: taken }, keyring)
+    await new Promise(setImmediate)
+    structuredClone(taken, { transfer: [taken.buffer] })
+    assert.instance(await rejectionOf(opening), Error, 'memory that is taken away gives no plaintext')
   })
 
   test('a stream whose length is told is sealed as it comes', async () => {
