@@ -23,6 +23,9 @@ type Stack = Parameters<S3Plugin['applyToStack']>[0]
 interface Args {
   input: object
 }
+interface HttpArgs extends Args {
+  request: { headers: Record<string, string> }
+}
 interface Result {
   output: object
 }
@@ -52,9 +55,11 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
   }) as S3Client['send']
   const encryption = { settings: checked, send, uploads }
   rememberEncryption(client, encryption)
+  let isDestroyed = false
   const { destroy } = client
   if (typeof destroy === 'function') {
     client.destroy = () => {
+      isDestroyed = true
       uploads.endAll('ended with its client')
       destroy.call(client)
     }
@@ -74,11 +79,17 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
       return { ...result, output }
     }
   }
+  // Upload of the SDK rejects first and cleans up after: what it still sends would leave its connections to a destroyed client.
+  const closing = (next: (args: HttpArgs) => Promise<Result>) => (args: HttpArgs) => {
+    if (isDestroyed) args.request.headers.connection = 'close'
+    return next(args)
+  }
   return {
     applyToStack: (stack: Stack) => {
       const name = 'sealwaxS3Encryption'
       // Its type is one of the SDK's inner packages.
       stack.add(middleware as never, { step: 'initialize', priority: 'low', name, override: true })
+      stack.add(closing as never, { step: 'finalizeRequest', priority: 'low', name: `${name}Close`, override: true })
       if (serverSide) stack.use(serverSide)
     },
   }

@@ -26,7 +26,9 @@ import { newContentKey, openContentKey } from '../../src/s3/content-key'
 import { MultipartUpload } from '../../src/s3/multipart-upload'
 import { checkDecryptOptions } from '../../src/s3/options'
 import { PartGeometry } from '../../src/s3/part-geometry'
+import { until } from '../support/clock'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { startFaultProxy } from '../support/fault-proxy'
 import { bytes } from '../support/keys'
 import { seeded, shuffled } from '../support/random'
 import { startSmallS3 } from '../support/small-s3'
@@ -402,6 +404,17 @@ async function main(): Promise<void> {
       await rejects(last.part(1, 'x'), 'ERR_MULTIPART_UPLOAD')
     }
     s3.uploads.clear()
+  })
+
+  test('what is sent after destroy(), as Upload of the SDK cleans up, leaves no connection behind', async () => {
+    const proxy = await startFaultProxy({ origin: s3.endpoint })
+    const ended = new S3EncryptionClient({ ...s3.config, endpoint: proxy.endpoint }, { keyring })
+    const { abort } = await begin(ended)
+    assert.is(proxy.sockets, 1)
+    ended.destroy()
+    await abort()
+    await until(() => proxy.sockets === 0)
+    await proxy.close()
   })
 
   test('an upload that is aborted while its tag is sent says so', async () => {

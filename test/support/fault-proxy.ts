@@ -135,7 +135,8 @@ export async function startFaultProxy(options: {
     for (const end of [incoming, answer]) end.on('error', () => {})
     void serve(incoming, answer, takeRule(incoming)).catch(() => incoming.socket.destroy())
   })
-  server.keepAliveTimeout = 60_000
+  // A connection that a client leaves behind stays.
+  server.keepAliveTimeout = 0
   let open = 0
   server.on('connection', (socket) => {
     open++
