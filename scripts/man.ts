@@ -2,12 +2,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command, Option } from 'commander'
+import { awsProgram } from '../src/cli/aws'
 import { programOf } from '../src/cli/program'
 
 export function manPage(): string {
   const program = programOf(new AbortController().signal)
   const lines = [
     `.TH SEALWAX 1 "" "sealwax ${program.version()}" "User Commands"`,
+    // Names of suites are longer than what is left of a line.
+    '.ad l',
     '.SH NAME',
     'sealwax \\- client-side encryption of files',
     '.SH SYNOPSIS',
@@ -16,6 +19,11 @@ export function manPage(): string {
     text(program.description()),
     '.SH COMMANDS',
     ...sections(program, []),
+    '.SH ARGUMENTS OF AWS-ENCRYPTION-CLI',
+    text(
+      'Without a command, after --encrypt, --decrypt or --decrypt-unsigned. @file stands for the arguments in a file.',
+    ),
+    ...options(awsProgram(new AbortController().signal)),
     '.SH EXIT STATUS',
     ...item('0', 'done, all of it'),
     ...item('1', 'failed: a file, a key, a policy, a limit'),
@@ -34,15 +42,13 @@ function sections(parent: Command, path: readonly string[]): string[] {
       visible(command).length > 0
         ? []
         : [`.SS "${escaped(['sealwax', ...names].join(' '))}"`, text(command.description())]
-    const options =
-      visible(command).length > 0
-        ? []
-        : command
-            .createHelp()
-            .visibleOptions(command)
-            .filter(({ long }) => long !== '--help')
-    return [...own, ...options.flatMap((option) => item(option.flags, describe(option))), ...sections(command, names)]
+    return [...own, ...(visible(command).length > 0 ? [] : options(command)), ...sections(command, names)]
   })
+}
+
+function options(command: Command): string[] {
+  const all = command.createHelp().visibleOptions(command)
+  return all.filter(({ long }) => long !== '--help').flatMap((option) => item(option.flags, describe(option)))
 }
 
 function synopses(parent: Command, path: readonly string[] = ['sealwax']): string[] {
@@ -75,7 +81,7 @@ function text(line: string): string {
 }
 
 function escaped(line: string): string {
-  return line.replaceAll('\\', '\\e').replaceAll('-', '\\-')
+  return line.replaceAll('\\', '\\e').replaceAll('-', '\\-').replaceAll('…', '...')
 }
 
 if (require.main === module) {

@@ -1,5 +1,5 @@
-/** The arguments of the AWS Encryption CLI (`aws-encryption-cli`), for scripts that were written for it. */
-import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
+/** What the AWS Encryption CLI (`aws-encryption-cli`) does, for scripts that were written for it. */
+import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { type Duplex, PassThrough, type TransformCallback } from 'node:stream'
@@ -49,17 +49,6 @@ interface AwsOptions {
   suffix?: string | true
   encode?: true
   decode?: true
-}
-
-const ACTIONS = ['-e', '--encrypt', '-d', '--decrypt', '--decrypt-unsigned']
-
-/** Whether these are arguments of that command line, and not of ours. */
-export function isAwsStyle([first, ...rest]: readonly string[]): boolean {
-  return (
-    first !== undefined &&
-    /^[-@]/.test(first) &&
-    [first, ...rest].some((each) => ACTIONS.includes(each) || each[0] === '@')
-  )
 }
 
 export function awsProgram(signal: AbortSignal): Command {
@@ -112,49 +101,6 @@ export function awsProgram(signal: AbortSignal): Command {
 function once(text: string, previous: string | undefined): string {
   if (previous !== undefined) throw new InvalidArgumentError('It may be given once only.')
   return text
-}
-
-/** `@file` stands for the arguments in that file; the attributes after one `--wrapping-keys` are put into one argument. */
-export function expandArguments(args: readonly string[]): string[] {
-  const all = args.flatMap((each) => (each.startsWith('@') ? argumentsIn(each.slice(1), []) : [each]))
-  const expanded: string[] = []
-  for (let i = 0; i < all.length; i++) {
-    expanded.push(all[i]!)
-    if (all[i] !== '-w' && all[i] !== '--wrapping-keys') continue
-    const start = i + 1
-    while (i + 1 < all.length && !all[i + 1]!.startsWith('-')) i++
-    if (i >= start) expanded.push(JSON.stringify(all.slice(start, i + 1)))
-  }
-  return expanded
-}
-
-function argumentsIn(path: string, within: readonly string[]): string[] {
-  if (within.includes(path)) throw new UsageError(`the file ${quote(path)} names itself`)
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new UsageError(`cannot read the arguments in ${quote(path)}: ${(error as NodeJS.ErrnoException).code}`)
-  }
-  const words = text.split('\n').flatMap((line) => wordsOf(line, path))
-  return words.flatMap((each) => (each.startsWith('@') ? argumentsIn(each.slice(1), [...within, path]) : [each]))
-}
-
-/** The words of a line up to a comment, quoted and escaped as a shell has it; nothing is expanded. */
-function wordsOf(line: string, path: string): string[] {
-  const word = /\s*(?:#.*$|((?:[^\s'"\\#]|(?<=[^\s])#|'[^']*'|"(?:[^"\\]|\\.)*"|\\.)+)|$)/y
-  const words: string[] = []
-  while (word.lastIndex < line.length) {
-    const found = word.exec(line)
-    if (!found) throw new UsageError(`a quotation in ${quote(path)} has no end`)
-    if (found[1] === undefined) break
-    words.push(
-      found[1].replace(/'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)/g, (_, single, double, escaped) => {
-        return single ?? escaped ?? double.replace(/\\(["\\])/g, '$1')
-      }),
-    )
-  }
-  return words
 }
 
 async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,6 @@
 import { Argument, type Command } from 'commander'
+import { awsProgram } from './aws'
+import { isAwsStyle } from './aws-arguments'
 import { print } from './sink'
 
 /** `sealwax completion` */
@@ -9,7 +11,7 @@ export function addCompletion(program: Command, signal: AbortSignal): void {
     .description('Prints completions of commands and options, for the start-up file of a shell.')
     .addArgument(new Argument('<shell>', 'the shell').choices(['bash', 'zsh', 'fish']))
     .action(async (shell: keyof typeof SCRIPTS) => {
-      await print(SCRIPTS[shell](wordsOf(program)).trimEnd(), signal)
+      await print(SCRIPTS[shell](allWords(program, awsProgram(signal))).trimEnd(), signal)
     })
 }
 
@@ -19,6 +21,15 @@ interface Words {
   readonly command: string
   readonly words: readonly { readonly word: string; readonly help: string }[]
   readonly choices: readonly { readonly flag: string; readonly values: readonly string[] }[]
+}
+
+/** With the arguments of the AWS Encryption CLI, of which the first stands where a command would. */
+function allWords(program: Command, aws: Command): Words[] {
+  const [own, ...commands] = wordsOf(program)
+  const [{ words, choices }] = wordsOf(aws) as [Words]
+  const actions = words.filter(({ word }) => isAwsStyle([word]))
+  const all = { ...own!, words: [...own!.words, ...actions] }
+  return [all, ...commands, ...actions.map(({ word }) => ({ command: word, words, choices }))]
 }
 
 function wordsOf(command: Command, path: readonly string[] = []): Words[] {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { forbidCoreDumps } from '../engine'
-import { awsProgram, expandArguments, isAwsStyle } from './aws'
+import { awsProgram } from './aws'
+import { expandArguments, isAwsStyle } from './aws-arguments'
 import { exitCodeOf, messageOf } from './errors'
 import { programOf } from './program'
 import { abortUploads } from './s3'
@@ -27,8 +28,10 @@ async function main(argv: readonly string[]): Promise<void> {
   let code = 0
   try {
     const args = argv.slice(2)
-    if (isAwsStyle(args)) await awsProgram(abort.signal).parseAsync(expandArguments(args), { from: 'user' })
-    else await programOf(abort.signal).parseAsync(args, { from: 'user' })
+    if (isAwsStyle(args)) {
+      const program = awsProgram(abort.signal)
+      await program.parseAsync(expandArguments(args, program), { from: 'user' })
+    } else await programOf(abort.signal).parseAsync(args, { from: 'user' })
   } catch (error) {
     code = exitCodeOf(error)
     const message = interruption ? 'interrupted' : messageOf(error)

@@ -1,17 +1,20 @@
 /** The arguments of the AWS Encryption CLI. */
 import type { ChildProcess } from 'node:child_process'
 import { linkSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import * as peer from '@aws-crypto/client-node'
 import { CreateKeyCommand, KMSClient, ReplicateKeyCommand } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { awsProgram, expandArguments } from '../../src/cli/aws'
+import { awsProgram } from '../../src/cli/aws'
+import { expandArguments } from '../../src/cli/aws-arguments'
 import { exitCodeOf } from '../../src/cli/errors'
 import { rejectionOf } from '../support/expect'
 import { folder, path, type Result, read, sealwax, sealwaxWith, shell, start } from './cli'
 
 const KEYS = ['--wrapping-keys', 'provider=sealwax', 'key=key.json']
 const QUIET = ['-S']
+const program = awsProgram(new AbortController().signal)
 let kms: ChildProcess
 let arn: string
 let endpoint: string
@@ -296,14 +299,47 @@ test('arguments come from files too, with comments', async () => {
   writeFileSync(path('keys.conf'), '--wrapping-keys provider=sealwax # a comment\n key=key.json\n# another\n')
   writeFileSync(path('all.conf'), '--encrypt\n@keys.conf\n-S')
   await good('@all.conf', '-i', 'plain', '-o', 'from-file')
-  writeFileSync(path('quoted.conf'), `-c "a=hello \\"world\\"" 'b=#1 $HOME' c=x\\ y#z # d=1`)
-  const words = ['-c', 'a=hello "world"', 'b=#1 $HOME', 'c=x y#z']
-  assert.equal(expandArguments([`@${path('quoted.conf')}`]), words)
+  writeFileSync(path('quoted.conf'), `-c "a=hello \\"world\\"" 'b=#1 $home' c=x\\ y#z # d=1`)
+  const words = ['-c', 'a=hello "world"', 'b=#1 $home', 'c=x y#z']
+  assert.equal(expandArguments([`@${path('quoted.conf')}`], program), words)
+  process.env.SEALWAX_TEST_KEY = 'key.json'
+  writeFileSync(path('home.conf'), `-w key=$SEALWAX_TEST_KEY key='\${SEALWAX_TEST_KEY}' -i ~/plain -o ~ -c $none=a~b`)
+  const expanded = [
+    '-w',
+    '["key=key.json","key=key.json"]',
+    '-i',
+    `${homedir()}/plain`,
+    '-o',
+    homedir(),
+    '-c',
+    '$none=a~b',
+  ]
+  assert.equal(expandArguments([`@${path('home.conf')}`], program), expanded)
   writeFileSync(path('open.conf'), `-c "a=1`)
   assert.match((await sealwax('@open.conf')).stderr, /a quotation in "open.conf" has no end/)
   writeFileSync(path('loop.conf'), '@loop.conf')
   assert.match((await sealwax('@loop.conf')).stderr, /names itself/)
   assert.match((await sealwax('@missing.conf')).stderr, /cannot read the arguments in "missing.conf": ENOENT/)
+})
+
+test('an option may be given by its start, where no other has it', async () => {
+  await good(
+    '--encrypt',
+    '--inp',
+    'plain',
+    '--out',
+    'short',
+    '--wrapping',
+    'provider=sealwax',
+    'key=key.json',
+    '--supp',
+    '--algo=AES_256_GCM_HKDF_SHA512_COMMIT_KEY',
+  )
+  await good('--decrypt-u', '--inp=short', '--out=long', ...KEYS, '--sup')
+  assert.is(read('long').toString(), 'plaintext')
+  const { code, stderr } = await sealwax('-e', '--over', '--enc', ...IO, ...KEYS, ...QUIET)
+  assert.is(code, 2)
+  assert.match(stderr, /--enc could be --encrypt or --encryption-context or --encode/)
 })
 
 const IO = ['-i', 'plain', '-o', 'refused']
@@ -336,7 +372,7 @@ for (const [args, message] of [
   test(`refuses ${args.join(' ')}`, async () => {
     process.chdir(folder)
     const program = awsProgram(new AbortController().signal).configureOutput({ writeErr: () => {} })
-    const error = await rejectionOf(program.parseAsync(expandArguments(args), { from: 'user' }))
+    const error = await rejectionOf(program.parseAsync(expandArguments(args, program), { from: 'user' }))
     assert.is(exitCodeOf(error), 2, String(error))
     assert.match((error as Error).message, message)
   })

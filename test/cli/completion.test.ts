@@ -30,6 +30,9 @@ test('bash completes commands, commands of commands, options, and their choices'
   assert.equal(offered(['encrypt', '--wrapping']), ['--wrapping-key'])
   assert.equal(offered(['encrypt', 'file', '--oaep-hash', 'sha5']), ['sha512'])
   assert.equal(offered(['completion', 'z']), ['zsh'])
+  assert.equal(offered(['--decr']), ['--decrypt', '--decrypt-unsigned'])
+  assert.equal(offered(['--encrypt', '-i', 'file', '--metadata']), ['--metadata-output'])
+  assert.equal(offered(['--encrypt', '--commitment-policy', 'forbid']), ['forbid-encrypt-allow-decrypt'])
 })
 
 for (const shell of ['bash', 'zsh', 'fish']) {
@@ -46,7 +49,7 @@ test('other shells are refused', async () => {
 
 test('the man page is what the commands say of themselves, and man can format it', () => {
   assert.is(readFileSync(join(__dirname, '../../man/sealwax.1'), 'utf8'), manPage(), 'npx tsx scripts/man.ts writes it')
-  for (const word of ['sealwax encrypt', '\\-\\-wrapping\\-key', 'sealwax hsm keygen'])
+  for (const word of ['sealwax encrypt', '\\-\\-wrapping\\-key', 'sealwax hsm keygen', '\\-\\-metadata\\-output'])
     assert.ok(manPage().includes(word), word)
   if (!existsSync('/usr/bin/groff')) return
   const { stderr, status } = spawnSync('groff', ['-man', '-Tutf8', '-ww', 'man/sealwax.1'], { encoding: 'utf8' })
