@@ -10,13 +10,14 @@ export {
 export { EncryptedDataKey } from './encrypted-data-key'
 export type { EncryptionContext } from './encryption-context'
 export { SealwaxError, type SealwaxErrorCode } from './errors'
-export type { MessageHeader, MessageHeaderV1, MessageHeaderV2 } from './format/message-header'
+export type { ContentType, MessageHeader, MessageHeaderV1, MessageHeaderV2 } from './format/message-header'
 export {
   BranchKeyStoreNode,
   BranchKeyStoreNode as BranchKeyStore,
   type BranchKeyStoreNodeInput,
   type CreateKeyInput,
   type CreateKeyOutput,
+  type DynamoDBTable,
   isIBranchKeyStoreNode,
   type KeyStoreInfoOutput,
   type VersionKeyInput,
@@ -45,8 +46,14 @@ export {
   getKmsClient,
   KMS,
   type KMSNodeConstructible,
+  type KmsAnswer,
+  type KmsCallOptions,
   type KmsClient,
+  type KmsClientSupplier,
+  type KmsConstructible,
   type KmsNodeClientSupplier,
+  type KmsReply,
+  type KmsRequest,
   limitRegions,
 } from './keyrings/kms-clients'
 export {
@@ -114,6 +121,8 @@ export {
   type GetVerify,
   getDecryptionHelper,
   getEncryptHelper,
+  type NodeDecryptionMaterialHelper,
+  type NodeEncryptionMaterialHelper,
 } from './materials/material-helpers'
 export {
   type AwsEsdkKeyObject,
@@ -133,6 +142,7 @@ export {
   getLocalCryptographicMaterialsCache,
 } from './materials/materials-cache'
 export { RequiredEncryptionContextCmm, type RequiredEncryptionContextCmmInput } from './materials/required-context-cmm'
+export type { SignatureKey, VerificationKey } from './materials/signature'
 export {
   buildClient,
   buildDecrypt,

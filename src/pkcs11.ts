@@ -13,6 +13,6 @@ export {
   type TokenSelector,
 } from './keyrings/pkcs11-token'
 export { type Pkcs11Uri, parsePkcs11Uri } from './keyrings/pkcs11-uri'
-export type { TokenDescription } from './keyrings/pkcs11-wire'
+export type { KeyDescription, KeyKind, OaepHashName, TokenDescription } from './keyrings/pkcs11-wire'
 export { S3Pkcs11AesKeyring, type S3Pkcs11AesKeyringInput } from './keyrings/s3-pkcs11-aes'
 export { S3Pkcs11RsaKeyring, type S3Pkcs11RsaKeyringInput } from './keyrings/s3-pkcs11-rsa'

@@ -34,8 +34,7 @@ export interface ServerSidePlugin {
   applyToStack(stack: { add(middleware: never, options: never): void }): void
 }
 
-type CustomerKeyBytes = Uint8Array | KeyObject
-export type CustomerKey = CustomerKeyBytes | (() => CustomerKeyBytes | Promise<CustomerKeyBytes>)
+export type CustomerKey = Uint8Array | KeyObject | (() => Uint8Array | KeyObject | Promise<Uint8Array | KeyObject>)
 
 export interface ServerSideOptions {
   /** How the source of a copy is stored. Default: as the destination is, where that is with a customer's key. */

@@ -39,11 +39,16 @@ export function writeFiles(folder: string, files: Record<string, string>): void 
   }
 }
 
-export function run(command: string, args: readonly string[], cwd: string = ROOT): SpawnSyncReturns<string> {
+export function run(
+  command: string,
+  args: readonly string[],
+  cwd: string = ROOT,
+  { timeout = 120_000, ...variables }: { timeout?: number; PATH?: string } = {},
+): SpawnSyncReturns<string> {
   // Sources that another Node.js compiles have other offsets, which would spoil the coverage of this one's.
   const { NODE_V8_COVERAGE: measured, ...env } = process.env
   if (measured && command === process.execPath) env.NODE_V8_COVERAGE = measured
-  return spawnSync(command, args, { cwd, env, encoding: 'utf8', timeout: 120_000, maxBuffer: 1 << 26 })
+  return spawnSync(command, args, { cwd, env: { ...env, ...variables }, encoding: 'utf8', timeout, maxBuffer: 1 << 26 })
 }
 
 /** What the command printed; throws what it said if it failed. */
