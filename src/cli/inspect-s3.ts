@@ -12,7 +12,7 @@ export interface InspectedObject extends ObjectProtection {
 /** Of a message only the two ends are read, and of an S3 client's object nothing but its metadata. */
 export async function inspectObject(url: string, options: S3Options, signal: AbortSignal): Promise<InspectedObject> {
   const target = parseS3Url(url)
-  const client = openS3(options)
+  const client = await openS3(options)
   try {
     return await naming(quote(url), 'inspect', async () => {
       const { describeObject } = require('../s3') as typeof import('../s3')

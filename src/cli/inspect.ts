@@ -6,32 +6,31 @@ import { type EncryptedDataKey, type MessageOutline, outlineMessage, SealwaxErro
 import { naming, orInterrupted, quote } from './errors'
 import { inspectObject, objectToText } from './inspect-s3'
 import { openSource, type Source } from './io'
-import { isS3Url, type S3Options } from './s3'
+import { addS3ReadOptions, isS3Url, type S3Options } from './s3'
 import { print } from './sink'
 
 /** `sealwax inspect` */
 export function addInspect(program: Command, signal: AbortSignal): void {
-  program
+  const command = program
     .command('inspect')
     .summary('show what a message says of itself')
     .description('Shows the header and the lengths of a message. Needs no key, and so authenticates nothing of it.')
     .argument('<input>', 'message to inspect; - for standard input; s3://bucket/key for an object')
     .option('--json', 'as JSON', false)
-    .option('--endpoint-url <url>', 'where S3 answers; AWS by default')
-    .action(async (input: string, { json, ...s3 }: { json: boolean } & S3Options) => {
-      if (isS3Url(input)) {
-        const found = await orInterrupted(inspectObject(input, s3, signal), signal)
-        const { message } = found
-        const text = [objectToText(found), ...(message ? ['', toText(message)] : [])].join('\n')
-        const values = { ...found, message: message && toJson(message) }
-        return await print(json ? JSON.stringify(values, null, 2) : text, signal)
-      }
-      const outline = await orInterrupted(outlineOf(input), signal)
-      await print(json ? JSON.stringify(toJson(outline), null, 2) : toText(outline), signal)
-      if (!outline.body) {
-        throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the message does not end where its frames say')
-      }
-    })
+  addS3ReadOptions(command).action(async (input: string, { json, ...s3 }: { json: boolean } & S3Options) => {
+    if (isS3Url(input)) {
+      const found = await orInterrupted(inspectObject(input, s3, signal), signal)
+      const { message } = found
+      const text = [objectToText(found), ...(message ? ['', toText(message)] : [])].join('\n')
+      const values = { ...found, message: message && toJson(message) }
+      return await print(json ? JSON.stringify(values, null, 2) : text, signal)
+    }
+    const outline = await orInterrupted(outlineOf(input), signal)
+    await print(json ? JSON.stringify(toJson(outline), null, 2) : toText(outline), signal)
+    if (!outline.body) {
+      throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the message does not end where its frames say')
+    }
+  })
 }
 
 /** Of a file only the ends are read. */

@@ -176,7 +176,7 @@ function usable<T>(path: string, build: () => T): T {
   }
 }
 
-function badKey(path: string, problem: string): SealwaxError {
+export function badKey(path: string, problem: string): SealwaxError {
   return new SealwaxError('ERR_WRAPPING_KEY', `the key in ${quote(path)} cannot be used: ${problem}`)
 }
 

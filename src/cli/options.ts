@@ -1,9 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { AlgorithmSuiteIdentifier, buildClient, CommitmentPolicy, type EncryptionContext } from '../index'
 import type { KeyOptions } from './keys'
+import { addS3Options, type S3Options } from './s3'
 
 /** What `encrypt` and `decrypt` have in common. */
-export interface CommonOptions extends KeyOptions {
+export interface CommonOptions extends KeyOptions, S3Options {
   output?: string
   force?: true
   encryptionContext?: ReadonlyMap<string, string>
@@ -12,7 +13,6 @@ export interface CommonOptions extends KeyOptions {
   recursive?: true
   skipExisting?: true
   format?: 's3' | 'message'
-  endpointUrl?: string
 }
 
 /** What of old S3 objects is accepted. */
@@ -32,7 +32,7 @@ export const MAX_FRAME_LENGTH = 2 ** 32 - 1
 export const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.toLowerCase().replaceAll('_', '-'))
 
 export function addCommonOptions(command: Command, contextHelp: string): Command {
-  return addPinOptions(command)
+  return addS3Options(addPinOptions(command))
     .option('-o, --output <file>', 'where to write; - for standard output')
     .option('-f, --force', 'replace an existing output file')
     .option('-r, --recursive', 'all files below the folder <input>, into the folder --output')
@@ -46,7 +46,6 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
         'message',
       ]),
     )
-    .option('--endpoint-url <url>', 'where S3 answers; AWS by default')
     .option('-c, --encryption-context <key=value>', `${contextHelp}; may be given several times`, addPair)
     .addOption(
       new Option('--commitment-policy <policy>', 'which suites to write and read')

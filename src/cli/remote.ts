@@ -30,8 +30,8 @@ export async function transformRemote(
   if (format === 's3' && !isS3Url(cipherSide)) throw new UsageError('--format s3 is for objects at s3://')
   const encrypts = cipherSide === path
   const clients: S3Client[] = []
-  const clientFor = (url: string, encryption?: S3Client) => {
-    const client = url === cipherSide && encryption ? encryption : openS3(options)
+  const clientFor = async (url: string, encryption?: S3Client) => {
+    const client = url === cipherSide && encryption ? encryption : await openS3(options)
     clients.push(client)
     return client
   }
@@ -46,13 +46,14 @@ export async function transformRemote(
       {
         ...work,
         ...(isS3Url(input) && {
-          openSource: () => openS3Source(clientFor(input, encryption), input, encrypts ? undefined : context, signal),
+          openSource: async () =>
+            openS3Source(await clientFor(input, encryption), input, encrypts ? undefined : context, signal),
         }),
         ...(isS3Url(path) && {
-          openSink: () => {
+          openSink: async () => {
             const isSealed = encrypts && encryption !== undefined
             const own = { equalParts: isSealed, encryptionContext: isSealed ? context : undefined }
-            return openS3Sink(clientFor(path, encryption), path, { force, signal, ...own })
+            return openS3Sink(await clientFor(path, encryption), path, { force, signal, ...own })
           },
         }),
       },
@@ -71,7 +72,7 @@ async function encryptionClient(options: RemoteOptions, encrypts: boolean): Prom
   const keyring = await toS3Keyring(options, encrypts ? 'encrypt' : 'decrypt')
   const { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes } = options
   const legacy = { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes }
-  return openS3(options, { keyring, commitmentPolicy: policyOf(options), ...legacy })
+  return await openS3(options, { keyring, commitmentPolicy: policyOf(options), ...legacy })
 }
 
 /** The client encrypts and decrypts by itself. */

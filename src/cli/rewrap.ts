@@ -16,7 +16,7 @@ import {
   policyOf,
 } from './options'
 import { openProgress } from './progress'
-import { naming, openS3, parseS3Url, type S3Options } from './s3'
+import { addS3Options, naming, openS3, parseS3Url, type S3Options } from './s3'
 import { toS3Keyring } from './s3-keys'
 import { print } from './sink'
 
@@ -47,7 +47,7 @@ export function addRewrap(program: Command, signal: AbortSignal): void {
       'Wraps the data keys of all S3 objects whose keys begin with the prefix anew, in their place. Their content stays.',
     )
     .argument('<url>', 's3://bucket/prefix')
-  addLegacyWrappingOption(addPinOptions(command))
+  addLegacyWrappingOption(addS3Options(addPinOptions(command)))
     .option('-k, --key <file>', 'old key: key file made by keygen; may be given several times', collect)
     .option('--wrapping-key <key>', 'old key: AWS KMS key, or pkcs11: URI; may be given several times', collect)
     .option('--rsa-private-key <file>', 'old key: RSA private key in PEM, without a passphrase')
@@ -59,7 +59,6 @@ export function addRewrap(program: Command, signal: AbortSignal): void {
     .option('--namespace <text>', 'key namespace of keys of a token')
     .option('--name <text>', 'key name of keys of a token')
     .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
-    .option('--endpoint-url <url>', 'where S3 answers; AWS by default')
     .option('--journal <file>', 'note what is done, and go on from there where the file is there already')
     .option('--concurrency <n>', 'objects at a time', parseCount(1, 256))
     .option(
@@ -98,7 +97,7 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
   )
   const { rewrapObjects } = require('../s3') as typeof import('../s3')
   const { partSize, enableLegacyWrappingAlgorithms, newEncryptionContext: newContext } = options
-  const client = openS3(options)
+  const client = await openS3(options)
   const progress = await openProgress(url, (done) => `${done} objects`)
   const failures: string[] = []
   let exitCode = 0

@@ -2,14 +2,19 @@
 import { statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
+import { type Command, Option } from 'commander'
 import { SealwaxError } from '../index'
-import type { S3EncryptionSettings } from '../s3'
+import type { S3EncryptionSettings, ServerSideEncryption } from '../s3'
 import { fileError, quote, UsageError } from './errors'
 import type { Source } from './io'
+import { badKey, readSecret } from './keys'
 import type { Sink } from './sink'
 
 export interface S3Options {
   endpointUrl?: string
+  sse?: 'AES256' | 'aws:kms' | 'aws:kms:dsse'
+  sseKmsKeyId?: string
+  sseCKey?: string
 }
 
 /** One object, or for some commands all whose keys begin so. */
@@ -28,18 +33,52 @@ export function parseS3Url(url: string, { keyRequired = true } = {}): S3Url {
   throw new UsageError(`an object is named s3://bucket/key, not ${quote(url)}`)
 }
 
+export function addS3Options(command: Command): Command {
+  return addS3ReadOptions(command)
+    .addOption(
+      new Option('--sse <mode>', 'how S3 encrypts once more what it stores; as the bucket says by default')
+        .choices(['AES256', 'aws:kms', 'aws:kms:dsse'])
+        .conflicts('sseCKey'),
+    )
+    .option('--sse-kms-key-id <key>', 'AWS KMS key for that; the one of S3 in the account by default')
+}
+
+export function addS3ReadOptions(command: Command): Command {
+  return command
+    .option('--endpoint-url <url>', 'where S3 answers; AWS by default')
+    .option('--sse-c-key <file>', 'file of 32 bytes, the key that S3 encrypts once more with and does not keep')
+}
+
 /** A client, with encryption if there are settings for it. */
-export function openS3(options: S3Options, settings?: S3EncryptionSettings): S3Client {
+export async function openS3(options: S3Options, settings?: S3EncryptionSettings): Promise<S3Client> {
   const { endpointUrl: endpoint } = options
   if (endpoint !== undefined && !/^https?:$/.test(URL.canParse(endpoint) ? new URL(endpoint).protocol : '')) {
     throw new UsageError(`--endpoint-url must be a URL such as https://s3.example, not ${quote(endpoint)}`)
   }
   // Stores other than S3 seldom have a name for each bucket.
   const config: S3ClientConfig = endpoint === undefined ? {} : { endpoint, forcePathStyle: true }
-  if (!settings) return new (s3Sdk().S3Client)(config)
-  s3Sdk()
-  const { S3EncryptionClient } = require('../s3') as typeof import('../s3')
-  return new S3EncryptionClient(config, settings)
+  const { S3Client } = s3Sdk()
+  const { S3EncryptionClient, serverSideEncryption } = require('../s3') as typeof import('../s3')
+  const { sseCKey } = options
+  const key = sseCKey === undefined ? undefined : await readSecret(sseCKey)
+  try {
+    if (key && key.length !== 32) throw badKey(sseCKey!, `it must have 32 bytes, and has ${key.length}`)
+    const serverSide = key ? { mode: 'customer' as const, key } : serverSideOf(options)
+    if (settings) return new S3EncryptionClient(config, { ...settings, serverSide })
+    const client = new S3Client(config)
+    if (serverSide) client.middlewareStack.use(serverSideEncryption(serverSide))
+    return client
+  } finally {
+    key?.fill(0)
+  }
+}
+
+function serverSideOf({ sse, sseKmsKeyId: keyId }: S3Options): ServerSideEncryption | undefined {
+  if (sse === undefined || sse === 'AES256') {
+    if (keyId !== undefined) throw new UsageError('--sse-kms-key-id is for --sse aws:kms or aws:kms:dsse')
+    return sse && { mode: 's3' }
+  }
+  return { mode: sse === 'aws:kms' ? 'kms' : 'dsse', keyId }
 }
 
 /** Loaded for these commands only; it is installed beside this package by those who need it. */

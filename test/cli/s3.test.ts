@@ -8,6 +8,7 @@ import { startLocalKms } from '../../src/local-kms'
 import { S3EncryptionClient, S3KmsKeyring, S3RawAesKeyring, sealObject } from '../../src/s3'
 import { bytes } from '../support/keys'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
+import { startSmallS3 } from '../support/small-s3'
 import { keyForms, path, printed, read, sealwax } from './cli'
 
 const PLAINTEXT = Buffer.from(bytes(100_000))
@@ -75,6 +76,43 @@ async function main(): Promise<void> {
     assert.match((await head('long')).ETag!, /-3"$/)
     await ok('decrypt', `s3://${Bucket}/long`, '-o', 'back', '-f', ...key, ...at)
     assert.equal(read('back'), read('long'))
+  })
+
+  test('S3 encrypts once more as it is told, and with a key that it does not keep', async () => {
+    const store = await startSmallS3()
+    const url = `s3://${store.bucket}/twice`
+    const there = ['--endpoint-url', store.endpoint]
+    const keyed = [...key, ...there]
+    const mode = async (...more: string[]) => {
+      const { stdout } = await ok('inspect', url, '--json', ...more, ...there)
+      return (JSON.parse(stdout.toString()) as { serverSide: { mode: string; keyId?: string } }).serverSide
+    }
+    await ok('encrypt', 'plain', '-o', url, '--sse', 'aws:kms', '--sse-kms-key-id', 'alias/objects', ...keyed)
+    assert.equal(await mode(), { mode: 'kms', keyId: 'alias/objects' })
+    await ok('encrypt', 'plain', '-f', '-o', url, '--format', 'message', '--sse', 'aws:kms:dsse', ...keyed)
+    assert.is((await mode()).mode, 'dsse')
+    await ok('encrypt', 'plain', '-f', '-o', url, '--sse', 'AES256', ...keyed)
+    assert.is((await mode()).mode, 's3')
+
+    const customer = ['--sse-c-key', 'customer.key']
+    writeFileSync(path('customer.key'), bytes(32), { mode: 0o600 })
+    for (const name of ['plain', 'long']) {
+      await ok('encrypt', name, '-f', '-o', url, ...customer, ...keyed)
+      await ok('decrypt', url, '-f', '-o', 'back', ...customer, ...keyed)
+      assert.equal(read('back'), read(name))
+    }
+    assert.is((await mode(...customer)).mode, 'customer')
+    await refused(1, /cannot read/, 'decrypt', url, '-f', '-o', 'back', ...keyed)
+    writeFileSync(path('short.key'), bytes(31), { mode: 0o600 })
+    await refused(1, /32 bytes, and has 31/, 'inspect', url, '--sse-c-key', 'short.key', ...there)
+    await refused(2, /is for --sse aws:kms/, 'encrypt', 'plain', '-o', url, '--sse-kms-key-id', 'x', ...keyed)
+    await refused(2, /cannot be used with/, 'encrypt', 'plain', '-o', url, '--sse', 'AES256', ...customer, ...keyed)
+    await store.close()
+
+    // This one does not do as it is told, and says so.
+    await ok('encrypt', 'plain', '-o', `s3://${Bucket}/told`, ...key, ...at)
+    const rewrap = ['rewrap', `s3://${Bucket}/told`, ...key, '--new-key', 'new.json', ...at]
+    await refused(1, /was asked for x-amz-server-side-encryption "aws:kms"/, ...rewrap, '--sse', 'aws:kms')
   })
 
   test('inspect tells what protects an object', async () => {

@@ -12,17 +12,21 @@ interface StoredObject {
   readonly body: Buffer
   readonly etag: string
   readonly metadata: Record<string, string>
+  /** What the request asked for: all of it but a customer's key is told again with each answer. */
+  readonly encryption: Record<string, string>
 }
 
 interface StoredUpload {
   readonly key: string
   readonly metadata: Record<string, string>
+  readonly encryption: Record<string, string>
   readonly parts: Map<number, { readonly body: Buffer; readonly etag: string; readonly crc: string | undefined }>
 }
 
 /**
  * An S3 of objects and multipart uploads, on loopback, in memory that tests can look into. Unlike others it has no least
- * length of parts, so that edges can be tried with few bytes, and checks the checksums that it is given.
+ * length of parts, so that edges can be tried with few bytes, and checks the checksums that it is given. It says that it encrypts
+ * as it was told, and does not.
  */
 export interface SmallS3 {
   readonly endpoint: string
@@ -51,6 +55,8 @@ export async function startSmallS3(): Promise<SmallS3> {
     const key = decodeURIComponent(pathname.split('/').slice(2).join('/'))
     const { method, headers } = request
     const body = await buffer(request)
+    const encryption = encryptionOf(request)
+    for (const [name, value] of Object.entries(encryption)) response.setHeader(name, value)
     const crc = headers['x-amz-checksum-crc32'] as string | undefined
     if (crc !== undefined && crc !== crcOf(body)) throw new Refusal(400, 'BadDigest')
     const uploadId = query.get('uploadId')
@@ -59,14 +65,14 @@ export async function startSmallS3(): Promise<SmallS3> {
 
     if (method === 'POST' && query.has('uploads')) {
       const id = `upload-${++begun}`
-      uploads.set(id, { key, metadata: metadataOf(request), parts: new Map() })
+      uploads.set(id, { key, metadata: metadataOf(request), encryption, parts: new Map() })
       xml(`<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`)
     } else if (method === 'PUT' && uploadId !== null) {
       const etag = quoted(md5(body).toString('hex'))
       upload().parts.set(Number(query.get('partNumber')), { body, etag, crc })
       response.writeHead(200, { etag, ...(crc && { 'x-amz-checksum-crc32': crc }) }).end()
     } else if (method === 'POST' && uploadId !== null) {
-      const { key, metadata } = upload()
+      const { key, metadata, encryption } = upload()
       const listed = partsOf(body.toString()).map(({ number, etag, crc }, i, all) => {
         const part = upload().parts.get(number)
         if (!part || part.etag !== etag || (crc && crc !== part.crc)) throw new Refusal(400, 'InvalidPart')
@@ -79,7 +85,7 @@ export async function startSmallS3(): Promise<SmallS3> {
       const whole = Buffer.concat(listed)
       const size = headers['x-amz-mp-object-size']
       if (size !== undefined && Number(size) !== whole.length) throw new Refusal(400, 'InvalidRequest')
-      objects.set(key, { body: whole, etag, metadata })
+      objects.set(key, { body: whole, etag, metadata, encryption })
       uploads.delete(uploadId)
       xml(`<CompleteMultipartUploadResult><Key>${key}</Key><ETag>${etag}</ETag></CompleteMultipartUploadResult>`)
     } else if (method === 'DELETE' && uploadId !== null) {
@@ -88,10 +94,11 @@ export async function startSmallS3(): Promise<SmallS3> {
       response.writeHead(204).end()
     } else if (method === 'PUT') {
       const etag = quoted(md5(body).toString('hex'))
-      objects.set(key, { body, etag, metadata: metadataOf(request) })
+      objects.set(key, { body, etag, metadata: metadataOf(request), encryption })
       response.writeHead(200, { etag }).end()
     } else if (method === 'GET' || method === 'HEAD') {
-      const { body, etag, metadata } = objects.get(key) ?? refuse(404, 'NoSuchKey')
+      const { body, etag, metadata, encryption: stored } = objects.get(key) ?? refuse(404, 'NoSuchKey')
+      if (stored[CUSTOMER_KEY_MD5] !== encryption[CUSTOMER_KEY_MD5]) throw new Refusal(400, 'InvalidRequest')
       const named = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value])
       if (headers['if-match'] !== undefined && headers['if-match'] !== etag)
         throw new Refusal(412, 'PreconditionFailed')
@@ -103,6 +110,7 @@ export async function startSmallS3(): Promise<SmallS3> {
       response.writeHead(from === undefined ? 200 : 206, {
         etag,
         'content-length': part.length,
+        ...stored,
         ...(from !== undefined && { 'content-range': range }),
         ...Object.fromEntries(named),
       })
@@ -141,6 +149,14 @@ function metadataOf({ headers }: IncomingMessage): Record<string, string> {
   const named = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-meta-'))
   return Object.fromEntries(named.map(([name, value]) => [name.slice('x-amz-meta-'.length), String(value)]))
 }
+
+function encryptionOf({ headers }: IncomingMessage): Record<string, string> {
+  const isTold = (name: string) => name.startsWith(ENCRYPTION) && !name.endsWith('-customer-key')
+  return Object.fromEntries(Object.entries(headers as Record<string, string>).filter(([name]) => isTold(name)))
+}
+
+const ENCRYPTION = 'x-amz-server-side-encryption'
+const CUSTOMER_KEY_MD5 = `${ENCRYPTION}-customer-key-md5`
 
 function partsOf(xml: string): { number: number; etag: string; crc: string | undefined }[] {
   return [...xml.matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = '']) => ({
