@@ -168,7 +168,11 @@ export class MultipartUpload {
   finish(numbers: readonly number[]): PartToSend[] {
     this.#checkRunning()
     const highest = Math.max(this.#geometry.last ?? this.#geometry.highest, 1)
-    const missing = Array.from({ length: highest }, (_, i) => i + 1).find((n) => !this.#parts.get(n)?.hash)
+    const missing = Array.from({ length: highest }, (_, i) => i + 1).find((number) => {
+      const { hash, stored, isOwed } = this.#parts.get(number) ?? {}
+      // After a hand-over, what the store has in place of a part that waited is not the part.
+      return !hash || !(stored || isOwed)
+    })
     if (missing !== undefined) throw partError(`part ${missing} is missing: upload it`)
     if (numbers.length !== highest || numbers.some((number, i) => number !== i + 1)) {
       throw partError(

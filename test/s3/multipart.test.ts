@@ -559,6 +559,29 @@ async function main(): Promise<void> {
     })
   }
 
+  test('what the store has in place of a part that waited is not taken for the part by the next process', async () => {
+    const [first, second] = [bytes(100), bytes(60, 1)]
+    const upload = await begin(clientOf())
+    await upload.part(2, second)
+    await upload.part(1, first)
+    const other = clientOf()
+    const { Parts } = await resumeUpload(other, await resumeToken(clients.at(-2)!, upload.UploadId!))
+    assert.equal(
+      Parts.map(({ PartNumber }) => PartNumber),
+      [1],
+    )
+    const target = { Bucket, Key, UploadId: upload.UploadId }
+    const complete = (all: object[]) =>
+      other.send(new CompleteMultipartUploadCommand({ ...target, MultipartUpload: { Parts: all } }))
+    const [placeholder] = [...s3.uploads.get(upload.UploadId!)!.parts].filter(([number]) => number === 2)
+    const listed = [...Parts, { PartNumber: 2, ETag: placeholder![1].etag }]
+    await rejects(complete(listed), 'ERR_MULTIPART_UPLOAD', /part 2 is missing/)
+    const { ETag } = await other.send(new UploadPartCommand({ ...target, PartNumber: 2, Body: second }))
+    await complete([...Parts, { PartNumber: 2, ETag }])
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
+    assert.equal(Buffer.from(await Body!.transformToByteArray()), Buffer.concat([first, second]))
+  })
+
   test('a token is nothing without its keyring, or changed', async () => {
     const upload = await begin()
     await upload.part(1, bytes(100))
