@@ -24,9 +24,11 @@ for (const file of files) {
 }
 output?.end()
 
-for (const [cell, { count, outcomes, slowest }] of cells) {
+for (const [cell, { count, outcomes, most }] of cells) {
   const told = Object.entries(outcomes).map(([outcome, times]) => `${times} ${outcome}`)
-  console.log(`${cell.padEnd(48)} ${String(count).padStart(6)}  ${told.join(', ')}; slowest ${slowest} ms`)
+  console.log(
+    `${cell.padEnd(48)} ${String(count).padStart(6)}  ${told.join(', ')}; at most ${most.ms} ms, event loop ${most.blocked} ms, ${most.left} MiB left`,
+  )
 }
 const all = [...cells.values()]
 const bad = all.reduce((sum, { outcomes }) => sum + (outcomes.wrong ?? 0) + (outcomes.nothing ?? 0), 0)
@@ -42,10 +44,11 @@ function take(line) {
     return
   }
   output?.write(`${fault}\n`)
-  const { cell, outcome, ms } = JSON.parse(fault)
-  const entry = cells.get(cell) ?? { count: 0, outcomes: {}, slowest: 0 }
+  const { cell, outcome, ms, blocked, left = 0 } = JSON.parse(fault)
+  const entry = cells.get(cell) ?? { count: 0, outcomes: {}, most: { ms: 0, blocked: 0, left: 0 } }
   entry.count++
   entry.outcomes[outcome] = (entry.outcomes[outcome] ?? 0) + 1
-  entry.slowest = Math.max(entry.slowest, ms)
+  for (const [name, value] of Object.entries({ ms, blocked, left }))
+    entry.most[name] = Math.max(entry.most[name], value)
   cells.set(cell, entry)
 }

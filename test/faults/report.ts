@@ -2,6 +2,8 @@
  * What became of each injected fault. The tests of this folder have a quick set, and a full one with
  * `SEALWAX_FAULTS=full`, which prints one JSON line per fault: `node scripts/faults.mjs` runs them all and counts.
  */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setImmediate as turn } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 
 export const full = process.env.SEALWAX_FAULTS === 'full'
@@ -23,6 +25,10 @@ export interface FaultLine {
   readonly calls: number
   /** Resident memory afterwards, in MiB. */
   readonly rss: number
+  /** The longest time without a turn of the event loop, in ms; servers and the clients' checks run on it too. */
+  readonly blocked: number
+  /** Memory that is in use after a garbage collection beyond what was before the first fault, in MiB; of the full set only. */
+  readonly left?: number
   /** Why it is wrong. */
   readonly problem?: string
 }
@@ -34,11 +40,29 @@ export interface Attempt {
   readonly requests: number
 }
 
+/** In MiB. */
+const MAX_LEFT = 32
+
+async function memoryInUse(): Promise<number | undefined> {
+  if (!full || !globalThis.gc) return undefined
+  for (let i = 0; i < 2; i++) {
+    globalThis.gc()
+    await turn()
+  }
+  const { heapUsed, external } = process.memoryUsage()
+  return (heapUsed + external) / 2 ** 20
+}
+
 export class FaultReport {
   readonly #lines: FaultLine[] = []
+  readonly #delay = monitorEventLoopDelay({ resolution: 5 })
+  #before: number | undefined
 
   /** Injects one fault: `attempt` throws where an invariant is broken. */
   async inject(cell: string, seed: number, n: number, attempt: () => Promise<Attempt>): Promise<void> {
+    this.#before ??= await memoryInUse()
+    this.#delay.reset()
+    this.#delay.enable()
     const start = performance.now()
     let end: Pick<FaultLine, 'outcome' | 'problem'>
     let calls = 0
@@ -50,8 +74,13 @@ export class FaultReport {
       end = { outcome: 'wrong', problem: String((error as Error).stack ?? error) }
     }
     const ms = Math.round(performance.now() - start)
+    this.#delay.disable()
+    const blocked = Math.round(this.#delay.max / 1e6)
+    const after = await memoryInUse()
+    const left = after !== undefined && { left: Math.round(after - this.#before!) }
+    if (left && left.left > MAX_LEFT) end = { outcome: 'wrong', problem: `${left.left} MiB are still in use` }
     const rss = Math.round(process.memoryUsage.rss() / 2 ** 20)
-    const line: FaultLine = { cell, seed, n, ...end, ms, calls, rss }
+    const line: FaultLine = { cell, seed, n, ...end, ms, calls, rss, blocked, ...left }
     this.#lines.push(line)
     if (full) console.log(JSON.stringify(line))
   }
