@@ -32,9 +32,13 @@ export function turnIsDue(length: number): boolean {
   return true
 }
 
-/** Lets other events have their turn. */
+/** The last turn that is waited for. */
+let turns = Promise.resolve()
+
+/** Lets other events have their turn. Of all that wait, one goes on after each: many messages hold up no more than one. */
 export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
+  turns = turns.then(() => new Promise((resolve) => setImmediate(resolve)))
+  return turns
 }
 
 /** Throws `ERR_ABORTED` once the signal says so. */
