@@ -53,12 +53,10 @@ test('an abort ends the wait for a keyring at once, and wipes the key that comes
 
 test('a keyring that never answers does not hold an aborted operation; one that fails late harms nobody', async () => {
   for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
-    const spy = new SpyKeyring()
-    let fail = (_: Error) => {}
-    spy.after = () => new Promise((_, reject) => (fail = reject))
+    const { spy, asked, fail } = slowKeyring()
     const controller = new AbortController()
     const running = run(spy, controller.signal)
-    await turn()
+    await asked
     controller.abort()
     await rejects(running, 'ERR_ABORTED')
     fail(new Error('late'))
@@ -71,9 +69,8 @@ test('an abort between two slices of a long message', async () => {
   for (const { name, run } of operations(LONG, await sealed(LONG))) {
     const spy = new SpyKeyring()
     const controller = new AbortController()
-    const running = run(spy, controller.signal)
-    setImmediate(() => controller.abort())
-    await rejects(running, 'ERR_ABORTED', /aborted/)
+    spy.after = () => void setImmediate(() => controller.abort())
+    await rejects(run(spy, controller.signal), 'ERR_ABORTED', /aborted/)
     assert.ok(spy.wiped, `${name} wipes its data key`)
   }
 })
@@ -141,13 +138,14 @@ async function sealed(plaintext: Uint8Array): Promise<Buffer> {
 function slowKeyring() {
   const spy = new SpyKeyring()
   let answer = () => {}
+  let fail = (_: Error) => {}
   const asked = new Promise<void>((resolve) => {
     spy.after = () => {
       resolve()
-      return new Promise<void>((done) => (answer = done))
+      return new Promise<void>((...settle) => ([answer, fail] = settle))
     }
   })
-  return { spy, asked, answer: () => answer() }
+  return { spy, asked, answer: () => answer(), fail: (error: Error) => fail(error) }
 }
 
 function turn(): Promise<void> {
