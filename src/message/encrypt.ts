@@ -8,11 +8,12 @@ import type { NodeEncryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOneOf, checkOptions } from '../options'
 import { CommitmentPolicySuites } from '../policies'
 import { AlgorithmSuiteIdentifier, getSuite } from '../suites'
+import { CALL_LENGTH, nextTurn, turnIsDue } from '../turns'
 import type { ClientOptions } from './client'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { MessageSealer } from './sealer'
 import { SHORT_LENGTH, sealShort } from './short'
-import { checkAborted, nextTurn, orAborted, slices, turnIsDue } from './slices'
+import { checkAborted, orAborted, slices } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `encrypt`. */
@@ -78,6 +79,10 @@ async function seal(
     bytesOfSource(plaintext, options.encoding) ??
     (await readStream(plaintext, { ...options, maxLength: options.plaintextLength, problem: 'Unsupported plaintext' }))
   const length = bytes.length
+  if (turnIsDue(CALL_LENGTH)) {
+    await nextTurn(CALL_LENGTH)
+    checkAborted(options.signal)
+  }
 
   const request = {
     suite: options.suite,
@@ -116,7 +121,7 @@ export async function sealInSlices(
     output.allocate(sealer.header.length).set(sealer.header)
     const pieces = [sealer.header]
     for (const [start, end] of slices(length, frameLength)) {
-      if (turnIsDue(end - start)) await nextTurn()
+      if (turnIsDue(end - start)) await nextTurn(end - start)
       checkAborted(signal)
       checkUnchanged(bytes, length, 'plaintext')
       const slice = bytes.subarray(start, end)

@@ -16,6 +16,7 @@ import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../material
 import { checkOptions, describe } from '../options'
 import { CommitmentPolicySuites } from '../policies'
 import { getSuite, type NodeAlgorithmSuite } from '../suites'
+import { nextTurn } from '../turns'
 import type { ClientOptions } from './client'
 import {
   checkDecryptOptions,
@@ -28,7 +29,7 @@ import {
 import { changed, checkEncryptOptions, type EncryptInput, type EncryptOutput, sealInSlices } from './encrypt'
 import { newHeader } from './header'
 import { isShort, openShort, SHORT_LENGTH, sealShort } from './short'
-import { checkAborted, nextTurn, orAborted } from './slices'
+import { checkAborted, orAborted } from './slices'
 import { bytesOfSource } from './source'
 
 /** Options of `encryptMany`: those of `encrypt`, for all messages. */

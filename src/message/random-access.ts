@@ -21,10 +21,11 @@ import { type NodeMaterialsManager, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import { dataKeyOf } from '../materials/materials'
 import { checkBoolean, checkInteger, checkOptions, describe } from '../options'
+import { nextTurn } from '../turns'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { headerAad } from './header'
-import { checkAborted, nextTurn, orAborted } from './slices'
+import { checkAborted, orAborted } from './slices'
 
 /** Where a message lies: bytes, an open file, or anything that reads a range of known total length. */
 export type RandomAccessSource = Uint8Array | FileHandleLike | RangeReader

@@ -1,44 +1,19 @@
 import { SealwaxError } from '../errors'
+import { TURN_LENGTH } from '../turns'
 
 /**
- * How much one engine call works on before other events get a turn: some milliseconds' worth at most, so that a long
- * message does not hold up the event loop. Measured in bench/message.ts.
+ * Cuts `length` bytes into slices of whole `unit`s, the last one taking what is left; empty input is one empty slice. One is
+ * worked on in a turn of the event loop.
  */
-const SLICE_LENGTH = 4 * 1024 * 1024
-
-/** Cuts `length` bytes into slices of whole `unit`s, the last one taking what is left; empty input is one empty slice. */
 export function* slices(
   length: number,
   unit: number,
-  sliceLength = SLICE_LENGTH,
+  sliceLength = TURN_LENGTH,
 ): Generator<readonly [start: number, end: number]> {
   const step = Math.max(1, Math.floor(sliceLength / unit)) * unit
   let start = 0
   for (; start + step < length; start += step) yield [start, start + step]
   yield [start, length]
-}
-
-/** How much was done since other events had their turn, whatever the message. */
-let sinceTurn = 0
-
-/**
- * Whether other events are due for their turn before `length` more bytes are worked on: a caller who awaits one message
- * after the other would keep the event loop for itself, and memory that is no longer needed would not come back.
- */
-export function turnIsDue(length: number): boolean {
-  sinceTurn += length
-  if (sinceTurn <= SLICE_LENGTH) return false
-  sinceTurn = length
-  return true
-}
-
-/** The last turn that is waited for. */
-let turns = Promise.resolve()
-
-/** Lets other events have their turn. Of all that wait, one goes on after each: many messages hold up no more than one. */
-export function nextTurn(): Promise<void> {
-  turns = turns.then(() => new Promise((resolve) => setImmediate(resolve)))
-  return turns
 }
 
 /** Throws `ERR_ABORTED` once the signal says so. */

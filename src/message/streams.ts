@@ -4,6 +4,7 @@ import { HeaderParser, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import { type SignaturePolicy, SignaturePolicySuites } from '../policies'
+import { nextTurn, turnIsDue } from '../turns'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
@@ -50,8 +51,6 @@ abstract class MessageStream extends Duplex {
   #pieces: Uint8Array[] = []
   #ending = false
   #waitsForReader = false
-  /** How much has been done since other events had their turn. */
-  #sinceTurn = 0
 
   constructor(signal: AbortSignal | undefined) {
     super({ readableHighWaterMark: HIGH_WATER_MARK, writableHighWaterMark: HIGH_WATER_MARK })
@@ -109,21 +108,20 @@ abstract class MessageStream extends Duplex {
   }
 
   /**
-   * Works in batches until the chunk is done or the reader has enough. Other events have their turn after each batch's
-   * worth, also where a source and a reader that never wait would keep the event loop for themselves.
+   * Works in batches until the chunk is done or the reader has enough. Other events have their turn in between, also where a
+   * source and a reader that never wait would keep the event loop for themselves.
    */
-  readonly #work = (used = 0): void => {
+  readonly #work = (used = 0, isTurn = false): void => {
     this.#offset += used
     try {
-      while (this.#deliver() && this.#offset < this.#length) {
-        if (this.#sinceTurn >= BATCH_LENGTH) {
-          this.#sinceTurn = 0
-          setImmediate(this.#work)
+      for (let hasTurn = isTurn; this.#deliver() && this.#offset < this.#length; hasTurn = false) {
+        const end = Math.min(this.#offset + BATCH_LENGTH, this.#length)
+        const cost = Math.max(end - this.#offset, CHUNK_COST)
+        if (!hasTurn && turnIsDue(cost)) {
+          void nextTurn(cost).then(this.#goOn)
           return
         }
-        const batch = this.#nextBatch()
-        this.#sinceTurn += Math.max(batch.length, CHUNK_COST)
-        this.#pieces = this.machine!.update(batch, this.allocate)
+        this.#pieces = this.machine!.update(this.#batchUpTo(end), this.allocate)
       }
     } catch (error) {
       this.#fail(error)
@@ -132,6 +130,8 @@ abstract class MessageStream extends Duplex {
     // Not in the `try`: what a write callback throws is not the stream's.
     if (!this.#waitsForReader && !this.destroyed) this.#finish()
   }
+
+  readonly #goOn = (): void => this.#work(0, true)
 
   /** Hands pieces to the reader, at its pace; whether it is time for more. */
   #deliver(): boolean {
@@ -146,13 +146,12 @@ abstract class MessageStream extends Duplex {
     return false
   }
 
-  #nextBatch(): Uint8Array {
+  #batchUpTo(end: number): Uint8Array {
     if (this.#chunk.length !== this.#length) {
       throw new TypeError('a chunk was resized or transferred before its write callback')
     }
-    const start = this.#offset
-    this.#offset = Math.min(start + BATCH_LENGTH, this.#length)
-    const batch = this.#chunk.subarray(start, this.#offset)
+    const batch = this.#chunk.subarray(this.#offset, end)
+    this.#offset = end
     // Another thread could change shared memory between what is checked and what is used.
     return batch.buffer instanceof ArrayBuffer ? batch : Uint8Array.from(batch)
   }

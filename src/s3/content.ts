@@ -1,10 +1,10 @@
 /** The content of a whole object, in memory. */
-import { setImmediate } from 'node:timers/promises'
 import { wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { openCbc, sealCbc } from '../engine/legacy'
 import { authenticationFailed } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
+import { nextTurn, turnIsDue } from '../turns'
 import { type PartBody, readExactly } from './body'
 import { BLOCK_LENGTH } from './chunks'
 import type { ContentKey } from './content-key'
@@ -37,8 +37,8 @@ async function openGcm({ key, iv, aad }: ContentKey, ciphertext: Uint8Array): Pr
   let isAuthentic = false
   try {
     for (let start = 0; start < length; start += SEGMENT_LENGTH) {
-      if (start > 0) await setImmediate()
       const end = Math.min(start + SEGMENT_LENGTH, length)
+      if (turnIsDue(end - start)) await nextTurn(end - start)
       const out = plaintext.subarray(start, end)
       segments.push(engine.openSegment(key, iv, start / BLOCK_LENGTH, ciphertext.subarray(start, end), out))
     }

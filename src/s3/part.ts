@@ -2,10 +2,10 @@
  * One part of a large object: some bytes of one AES-GCM message, sealed without the others. What lies in whole blocks is
  * sealed in segments; a block that two parts share, where the length of parts is no multiple of 16, by each of them.
  */
-import { setImmediate } from 'node:timers/promises'
 import { allocateSecret, equalSecrets, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { TAG_LENGTH } from '../format/frame'
+import { nextTurn, turnIsDue } from '../turns'
 import { type PartBody, wrongLength } from './body'
 import type { ContentKey } from './content-key'
 
@@ -43,8 +43,7 @@ export async function sealPart(
   const reader = new ExactReader(body)
   try {
     for (const [start, end] of runsOf(offset, body.length)) {
-      // A turn for others between large calls.
-      if (start >= SEGMENT_LENGTH) await setImmediate()
+      if (turnIsDue(end - start)) await nextTurn(end - start)
       const plaintext = await reader.take(end - start)
       const out = ciphertext.subarray(start, end)
       if (isWhole(offset + start, end - start)) {

@@ -1,5 +1,5 @@
 /** The addons in the tarball: for the right machine, on the oldest system that Node.js runs on, and open to nobody else. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
@@ -14,50 +14,71 @@ const OLDEST: Record<string, number[]> = {
   CXXABI: [1, 3, 11],
   GCC: [8, 0, 0],
 }
+const LIBRARIES = {
+  glibc: /^(libc|libm|libgcc_s|libstdc\+\+|libpthread|libdl|ld-linux-.*)\.so\.\d$/,
+  // By this name musl finds itself.
+  musl: /^libc\.so$/,
+}
+/** Of OpenSSL and Node-API. */
+const NODES = /^(napi_|EVP_|RAND_|ERR_|BN_|OPENSSL_|OpenSSL_|OSSL_|CRYPTO_|EC_|ECDSA_)/
 const ENTRY_POINTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
+
+/** An addon for each of the machines and C libraries that Linux has here. */
+interface Built {
+  readonly target: string
+  readonly libc: 'glibc' | 'musl'
+}
+const MEANT = ['linux-x64', 'linux-arm64'].flatMap((target) =>
+  (['glibc', 'musl'] as const).map((libc) => ({ target, libc })),
+)
 
 const folder = scratchFolder()
 const tarball = succeed(run(process.execPath, [join(ROOT, 'scripts/pack.mjs'), folder])).trim()
 succeed(run('tar', ['-xf', tarball], folder))
 const prebuilds = join(folder, 'package/prebuilds')
-const targets = readdirSync(prebuilds).filter((name) => name.startsWith('linux-'))
+const addonOf = ({ target, libc }: Built) => join(prebuilds, target, `sealwax.${libc}.node`)
 
-for (const target of ['linux-x64', 'linux-arm64']) {
-  if (!targets.includes(target)) console.log(`SKIPPED the addon of ${target}: no compiler for it here`)
-}
+for (const built of MEANT) {
+  const { target, libc } = built
+  const name = `${target}, ${libc}`
+  const addon = addonOf(built)
+  if (!existsSync(addon)) {
+    console.log(`SKIPPED the addon of ${name}: no compiler for it here`)
+    continue
+  }
 
-for (const target of targets) {
-  const addon = join(prebuilds, target, 'sealwax.glibc.node')
-
-  test(`${target}: made for its machine`, () => {
+  test(`${name}: made for its machine`, () => {
     assert.match(succeed(run('readelf', ['-h', addon])), `Machine:                           ${MACHINES[target]}`)
   })
 
-  test(`${target}: needs no other library than Node.js does`, () => {
+  test(`${name}: needs no other library than Node.js does`, () => {
     const needed = [...succeed(run('readelf', ['-d', addon])).matchAll(/\(NEEDED\).*\[(.*?)\]/g)].map(
       ([, name]) => name!,
     )
-    for (const name of needed)
-      assert.match(name, /^(libc|libm|libgcc_s|libstdc\+\+|libpthread|libdl|ld-linux-.*)\.so\.\d$/)
+    for (const library of needed) assert.match(library, LIBRARIES[libc])
   })
 
-  test(`${target}: exports nothing but its entry points`, () => {
+  test(`${name}: exports nothing but its entry points`, () => {
     const defined = symbolsOf(addon).filter((symbol) => symbol.defined)
     assert.equal(defined.map(({ name }) => name).sort(), ENTRY_POINTS)
   })
 
-  test(`${target}: takes OpenSSL and Node-API from Node.js, and all else from libraries as old as Node's`, () => {
-    const exported = new Set(symbolsOf(process.execPath).map(({ name }) => name))
-    for (const { name, version } of symbolsOf(addon).filter((symbol) => !symbol.defined)) {
-      const [, library, digits] = /^([A-Z]+)_([\d.]+)$/.exec(version) ?? []
-      if (library) assert.ok(notAfter(digits!.split('.').map(Number), OLDEST[library]!), `${name} needs ${version}`)
-      // What libraries add to those that have it.
-      else assert.ok(exported.has(name) || /^(_ITM_|__gmon_start__|__cxa_)/.test(name), `nobody has ${name}`)
+  test(`${name}: takes OpenSSL and Node-API from Node.js, and all else from libraries as old as Node's`, () => {
+    const nodes = new Set(symbolsOf(process.execPath).map((symbol) => symbol.name))
+    const system = libc === 'musl' ? muslSymbols() : undefined
+    if (libc === 'musl' && !system) console.log(`SKIPPED what ${name} takes from musl: it is not installed`)
+    for (const symbol of symbolsOf(addon).filter((each) => !each.defined && !each.weak)) {
+      const [, library, digits] = /^([A-Z]+)_([\d.]+)$/.exec(symbol.version) ?? []
+      if (library)
+        assert.ok(notAfter(digits!.split('.').map(Number), OLDEST[library]!), `${symbol.name} needs ${symbol.version}`)
+      else if (NODES.test(symbol.name) || libc === 'glibc')
+        assert.ok(nodes.has(symbol.name), `Node has no ${symbol.name}`)
+      else if (system) assert.ok(system.has(symbol.name), `musl has no ${symbol.name}`)
     }
   })
 }
 
-if (targets.includes('linux-arm64'))
+if (existsSync(addonOf({ target: 'linux-arm64', libc: 'glibc' })))
   test('linux-arm64: passes its self-test, and opens what it sealed, in an emulator', () => {
     const emulator = run('qemu-aarch64', ['--version'])
     if (emulator.status !== 0) return console.log('SKIPPED linux-arm64 in an emulator: there is no qemu-aarch64')
@@ -94,6 +115,8 @@ interface DynamicSymbol {
   /** Of the library that defines it, such as `GLIBC_2.17`; empty where there is none. */
   version: string
   defined: boolean
+  /** What need not be there. */
+  weak: boolean
 }
 
 function symbolsOf(file: string): DynamicSymbol[] {
@@ -104,8 +127,14 @@ function symbolsOf(file: string): DynamicSymbol[] {
     .filter(([number, , , type, bind]) => /^\d+:$/.test(number ?? '') && bind !== 'LOCAL' && type !== 'SECTION')
     .map((row) => {
       const [name = '', version = ''] = row[7]?.split(/@+/) ?? []
-      return { name, version, defined: row[6] !== 'UND' }
+      return { name, version, defined: row[6] !== 'UND', weak: row[4] === 'WEAK' }
     })
+}
+
+/** What Debian's package musl has. */
+function muslSymbols(): Set<string> | undefined {
+  const library = '/lib/ld-musl-x86_64.so.1'
+  return existsSync(library) ? new Set(symbolsOf(library).map(({ name }) => name)) : undefined
 }
 
 function notAfter(version: number[], oldest: number[]): boolean {

@@ -1,0 +1,110 @@
+import { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { buildClient } from '../src/index'
+import { nextTurn, TURN_LENGTH, turnIsDue } from '../src/turns'
+import { aesKeyring } from './support/keys'
+
+const { decrypt, encrypt, encryptStream } = buildClient()
+
+/** Which turn of the event loop this is, counted from the first call. */
+function countTurns(): { turn: () => number; stop: () => void } {
+  let turns = 0
+  let next: NodeJS.Immediate
+  const count = () => {
+    turns++
+    next = setImmediate(count)
+  }
+  next = setImmediate(count)
+  return { turn: () => turns, stop: () => clearImmediate(next) }
+}
+
+/** In which turn each step of `count` tasks went on, of three steps each. */
+async function stepsOf(count: number, length: number): Promise<number[]> {
+  const { turn, stop } = countTurns()
+  const wentOn: number[] = []
+  const task = async () => {
+    for (let step = 0; step < 3; step++) {
+      await nextTurn(length)
+      wentOn.push(turn())
+    }
+  }
+  await Promise.all(Array.from({ length: count }, task))
+  stop()
+  assert.is(wentOn.length, 3 * count)
+  return wentOn
+}
+
+test('of slices that fill a turn, one goes on in each', async () => {
+  for (const length of [TURN_LENGTH, 2 * TURN_LENGTH])
+    assert.is(new Set(await stepsOf(4, length)).size, 12, `${length} bytes each`)
+})
+
+test('of short ones, as many as fit, in their order', async () => {
+  const turns = await stepsOf(8, TURN_LENGTH / 4)
+  for (const turn of turns) assert.ok(turns.filter((other) => other === turn).length <= 4, turns.join(' '))
+  assert.equal(
+    turns,
+    [...turns].sort((a, b) => a - b),
+  )
+  assert.ok(new Set(turns).size <= 8, turns.join(' '))
+})
+
+test('who asks while others wait waits too', async () => {
+  await nextTurn()
+  assert.ok(turnIsDue(1), 'this turn is full')
+  const others = [nextTurn(), nextTurn()]
+  assert.ok(turnIsDue(1))
+  await Promise.all(others)
+  await nextTurn(1)
+  assert.not.ok(turnIsDue(TURN_LENGTH - 1))
+  assert.ok(turnIsDue(1))
+})
+
+test('many streams at once do no more in a turn than one does', async () => {
+  const { turn, stop } = countTurns()
+  const done = new Map<number, number>()
+  const sink = () =>
+    new Writable({
+      highWaterMark: 1 << 30,
+      write(chunk: Buffer, _encoding, callback) {
+        done.set(turn(), (done.get(turn()) ?? 0) + chunk.length)
+        callback()
+      },
+    })
+  const chunk = Buffer.alloc(1024 * 1024)
+  const streams = Array.from({ length: 16 }, () =>
+    pipeline(Readable.from(Array<Buffer>(8).fill(chunk)), encryptStream(aesKeyring(), { suiteId: 0x0478 }), sink()),
+  )
+  await Promise.all(streams)
+  stop()
+  const most = Math.max(...done.values())
+  assert.ok(most < 2 * TURN_LENGTH, `${most} bytes in one turn`)
+})
+
+test('short messages, one after the other or all at once, leave turns to others', async () => {
+  const { turn, stop } = countTurns()
+  const [short, op] = [Buffer.alloc(100), { suiteId: 0x0478 }]
+  const sealed = (await encrypt(aesKeyring(), short, op)).result
+  const before = turn()
+  for (let i = 0; i < 300; i++) await encrypt(aesKeyring(), short, op)
+  for (let i = 0; i < 300; i++) await decrypt(aesKeyring(), sealed)
+  const between = turn()
+  assert.ok(between - before >= 4, `${between - before} turns`)
+  await Promise.all(Array.from({ length: 600 }, () => encrypt(aesKeyring(), short, op)))
+  assert.ok(turn() - between >= 4, `${turn() - between} turns`)
+  stop()
+})
+
+test('a clock that a program puts in the place of its own, as test runners do, holds up nobody', async () => {
+  const { setImmediate: own } = globalThis
+  globalThis.setImmediate = (() => assert.unreachable('a clock that stands still')) as unknown as typeof setImmediate
+  try {
+    await encrypt(aesKeyring(), Buffer.alloc(5 * TURN_LENGTH))
+  } finally {
+    globalThis.setImmediate = own
+  }
+})
+
+test.run()
