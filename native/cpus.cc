@@ -6,8 +6,10 @@
 #ifdef __linux__
 #include <sched.h>
 
-#include <fstream>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
+#include <memory>
 #include <string>
 #endif
 
@@ -29,20 +31,29 @@ unsigned wholeCpus(double quota, double period) {
   return static_cast<unsigned>(std::clamp(quota / period, 1.0, 65536.0));
 }
 
+// Of a small file; empty where it cannot be read.
+std::string contentOf(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  std::string content;
+  char chunk[4096];
+  for (size_t length = 0; file && (length = std::fread(chunk, 1, sizeof chunk, file.get())) > 0;) {
+    content.append(chunk, length);
+  }
+  return content;
+}
+
 // cpu.max: "$quota $period", where the quota may be "max".
 unsigned quotaV2(const std::string& folder) {
-  std::ifstream file(folder + "/cpu.max");
-  double quota = 0;
-  double period = 0;
-  return file >> quota >> period ? wholeCpus(quota, period) : kUnlimited;
+  const std::string limits = contentOf(folder + "/cpu.max");
+  char* rest = nullptr;
+  const double quota = std::strtod(limits.c_str(), &rest);
+  return wholeCpus(quota, std::strtod(rest, nullptr));
 }
 
 unsigned quotaV1(const std::string& folder) {
-  std::ifstream quotaFile(folder + "/cpu.cfs_quota_us");
-  std::ifstream periodFile(folder + "/cpu.cfs_period_us");
-  double quota = 0;  // -1: no limit
-  double period = 0;
-  return quotaFile >> quota && periodFile >> period ? wholeCpus(quota, period) : kUnlimited;
+  const std::string quota = contentOf(folder + "/cpu.cfs_quota_us");  // -1: no limit
+  const std::string period = contentOf(folder + "/cpu.cfs_period_us");
+  return wholeCpus(std::strtod(quota.c_str(), nullptr), std::strtod(period.c_str(), nullptr));
 }
 
 // A group is bound by the quotas of all above it too.
@@ -60,8 +71,9 @@ unsigned tightest(const std::string& mount, std::string path, Quota quota) {
 // /proc/self/cgroup: "hierarchy:controllers:path" a line; version 2 is hierarchy 0 without controllers.
 unsigned cgroupQuota() {
   unsigned limit = kUnlimited;
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
+  const std::string groups = contentOf("/proc/self/cgroup");
+  for (size_t start = 0, end = 0; (end = groups.find('\n', start)) != std::string::npos; start = end + 1) {
+    const std::string line = groups.substr(start, end - start);
     const size_t first = line.find(':');
     const size_t second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;

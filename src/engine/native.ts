@@ -50,17 +50,18 @@ export type LoadedNative =
  * once a process, and says why.
  */
 export function loadNative(files: readonly string[] = addonFiles()): LoadedNative {
-  let fallback = `there is no addon for ${process.platform}-${process.arch}`
+  const problems: string[] = []
   for (const file of files.filter((name) => existsSync(name))) {
     try {
       const engine = new NativeEngine(require(file) as Binding)
       const problem = selfTest(engine)
       if (problem === undefined) return { engine }
-      fallback = `the addon failed its self-test: ${problem}`
+      problems.push(`the addon failed its self-test: ${problem}`)
     } catch (error) {
-      fallback = error instanceof Error ? error.message : String(error)
+      problems.push(error instanceof Error ? error.message : String(error))
     }
   }
+  const fallback = problems.join('; ') || `there is no addon for ${process.platform}-${process.arch}`
   warnOnce(`sealwax runs on node:crypto, many times slower: ${fallback}`)
   return { fallback }
 }
