@@ -12,7 +12,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createHistogram, type Histogram, monitorEventLoopDelay } from 'node:perf_hooks'
-import { Readable, Writable } from 'node:stream'
+import { type Duplex, Readable, Writable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
@@ -95,7 +95,7 @@ async function slowSink(): Promise<Figure[]> {
     { endpoint: store.said, region: 'us-east-1', credentials: CREDENTIALS, forcePathStyle: true },
     { keyring: new S3RawAesKeyring({ wrappingKey: bytes(32) }) },
   )
-  const [Bucket, Key, partSize] = ['objects', 'large', 8 * MiB]
+  const [Bucket, Key, partSize] = ['objects', 'large', 5 * MiB]
   const before = process.memoryUsage.rss()
   let peak = before
   const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20)
@@ -125,28 +125,43 @@ async function slowSink(): Promise<Figure[]> {
   ]
 }
 
-/** 1000 streams at once: a tenth is never read, a tenth never ended, and the others are to end. */
+/** 1000 streams at once: a tenth is never read, a tenth never ended, and the others are to end. Twice: the first time warms up. */
 async function manyStreams(): Promise<Figure[]> {
-  const [count, length, frameLength] = [1000, 4 * MiB, 4 * KiB]
-  const chunk = Buffer.alloc(64 * KiB, 1)
-  const taken = new Map<number, number>()
+  await thousandStreams()
   const before = await settledMemory()
-  let peak = before
+  const { right, unread, peak } = await thousandStreams()
+  const after = await settledMemory()
+  return [
+    { name: 'streams that ended right', value: right, limit: 800, atLeast: true },
+    { name: 'taken without a reader, MiB', value: unread / MiB, limit: 2 + (3 * FRAME_LENGTH) / MiB },
+    { name: 'peak, GiB', value: peak / GiB, limit: 2 },
+    { name: 'left when they are destroyed, MiB', value: (after - before) / MiB, limit: 32 },
+  ]
+}
+
+const FRAME_LENGTH = 4 * KiB
+
+async function thousandStreams() {
+  const length = 4 * MiB
+  const chunk = Buffer.alloc(64 * KiB, 1)
+  const stalled: Duplex[] = []
+  let [right, unread, peak] = [0, 0, 0]
   const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20)
-  const stalled: NodeJS.ReadWriteStream[] = []
-  let right = 0
   const run = async (i: number) => {
-    const sealing = client.encryptStream(aesKeyring(), { ...UNSIGNED, frameLength })
+    const sealing = client.encryptStream(aesKeyring(), { ...UNSIGNED, frameLength: FRAME_LENGTH })
+    const isRead = i % 10 > 0
     const pieces = function* () {
       for (let given = 0; given < length; given += chunk.length) {
-        taken.set(i, given)
+        if (!isRead) unread = Math.max(unread, given)
         yield chunk
       }
     }
     const source = Readable.from(pieces(), { objectMode: false, highWaterMark: chunk.length })
-    if (i % 10 === 0) stalled.push(source.pipe(sealing))
-    else if (i % 10 === 1) stalled.push(sealing.resume()) && sealing.write(chunk)
-    else {
+    if (!isRead) stalled.push(source.pipe(sealing))
+    else if (i % 10 === 1) {
+      stalled.push(sealing.resume())
+      sealing.write(chunk)
+    } else {
       let opened = 0
       const sink = new Writable({
         write(piece: Buffer, _encoding, callback) {
@@ -158,18 +173,10 @@ async function manyStreams(): Promise<Figure[]> {
       right += Number(opened === length)
     }
   }
-  await Promise.all(Array.from({ length: count }, (_, i) => run(i)))
+  await Promise.all(Array.from({ length: 1000 }, (_, i) => run(i)))
   clearInterval(watch)
-  const unread = Math.max(...Array.from({ length: count / 10 }, (_, i) => taken.get(10 * i) ?? 0))
-  for (const stream of stalled) (stream as unknown as Readable).destroy()
-  stalled.length = 0
-  const after = await settledMemory()
-  return [
-    { name: 'streams that ended right', value: right, limit: 0.8 * count, atLeast: true },
-    { name: 'taken without a reader, MiB', value: unread / MiB, limit: (MiB + 3 * frameLength + MiB) / MiB },
-    { name: 'peak, GiB', value: peak / GiB, limit: 2 },
-    { name: 'left when they are destroyed, MiB', value: (after - before) / MiB, limit: 32 },
-  ]
+  for (const stream of stalled) stream.destroy()
+  return { right, unread, peak }
 }
 
 /** The same work on one core, then on two. */
@@ -185,7 +192,8 @@ async function cpuQuota(): Promise<Figure[]> {
 /** With little memory: streams of any length go on, and what cannot fit is an error that one may catch. */
 async function littleMemory(): Promise<Figure[]> {
   const limits = ['bash', '-c', `ulimit -v ${6 * MiB}; exec "$@"`, 'bash']
-  const child = await startChild('little', limits, ['--max-old-space-size=64'])
+  const flags = ['--max-old-space-size=64', '--disable-wasm-trap-handler']
+  const child = await startChild('little', limits, flags)
   const { streamed, refused, after } = JSON.parse(child.said) as Record<string, number>
   return [
     { name: 'MiB streamed', value: streamed!, limit: 2048, atLeast: true },
