@@ -1,8 +1,6 @@
-import { hash, randomBytes } from 'node:crypto'
-import { ByteWriter, compareBytes, utf8 } from '../bytes'
-import { bytesOf, type EncryptedDataKey } from '../encrypted-data-key'
-import { serializeContext, splitContext } from '../encryption-context'
+import { randomBytes } from 'node:crypto'
 import { checkOptions, describe } from '../options'
+import { CacheIds } from './cache-ids'
 import {
   type NodeDecryptionRequest,
   type NodeEncryptionRequest,
@@ -53,7 +51,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
   readonly #maxAge: number
   readonly #maxBytes: number
   readonly #maxMessages: number
-  readonly #partition: PartitionId
+  readonly #ids: CacheIds
   readonly #flights = new SingleFlight()
 
   constructor(input: CachingMaterialsManagerInput) {
@@ -74,7 +72,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     if (typeof partition !== 'string' || partition === '') {
       throw new TypeError(`partition must be a string. It must not be empty, got ${describe(partition)}`)
     }
-    this.#partition = partitionId(partition)
+    this.#ids = new CacheIds(partition)
     Object.freeze(this)
   }
 
@@ -88,7 +86,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     // A message past the limit by itself uses no cached key, and leaves the others theirs.
     if (!cacheable || plaintextLength > this.#maxBytes) return await this.#backing.getEncryptionMaterials(request)
 
-    const id = encryptionCacheId(this.#partition, request)
+    const id = this.#ids.ofEncryption(request)
     const find = () => {
       const entry = this.#cache.getEncryptionMaterial(id, plaintextLength)
       if (!entry) return undefined
@@ -108,7 +106,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
     if (!request.suite.cacheSafe) return await this.#backing.decryptMaterials(request)
-    const id = decryptionCacheId(this.#partition, request)
+    const id = this.#ids.ofDecryption(request)
     const find = () => {
       const entry = this.#cache.getDecryptionMaterial(id)
       return entry ? this.#take(id, entry, false, cloneDecryptionMaterial) : undefined
@@ -131,50 +129,6 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
 }
 Object.freeze(NodeCachingMaterialsManager)
 Object.freeze(NodeCachingMaterialsManager.prototype)
-
-/** What ids of a partition begin with, computed once. */
-export type PartitionId = Uint8Array
-
-export function partitionId(partition: string): PartitionId {
-  return sha512(utf8(partition))
-}
-
-/**
- * Which encryption materials are interchangeable (framework/cryptographic-materials-cache.md "Appendix A"), in base64.
- * Over the specification's formula the commitment policy is in it: where no suite is asked for it decides the suite, and
- * clients with different policies may share a cache. Keys of pairs that are not stored follow, if there are any.
- */
-export function encryptionCacheId(
-  partition: PartitionId,
-  {
-    suite,
-    encryptionContext,
-    commitmentPolicy,
-    requiredEncryptionContextKeys = [],
-  }: Pick<NodeEncryptionRequest, 'suite' | 'encryptionContext' | 'commitmentPolicy' | 'requiredEncryptionContextKeys'>,
-): string {
-  const suiteInfo = suite ? new ByteWriter(3).u8(1).u16(suite.id).bytes : Uint8Array.of(0)
-  const context = sha512(serializeContext(encryptionContext))
-  const required = [...requiredEncryptionContextKeys].sort()
-  const policy = utf8(required.length === 0 ? commitmentPolicy : `${commitmentPolicy} ${JSON.stringify(required)}`)
-  return hash('sha512', Buffer.concat([partition, suiteInfo, context, policy]), 'base64')
-}
-
-/**
- * The same for decryption materials, the specification's formula, followed by the pairs that are not stored if there are any.
- * Whether a policy allows the suite is decided before any are asked for.
- */
-export function decryptionCacheId(
-  partition: PartitionId,
-  { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext = {} }: NodeDecryptionRequest,
-): string {
-  const suiteInfo = new ByteWriter(2).u16(suite.id).bytes
-  const edks = encryptedDataKeys.map((edk) => sha512(serializeEdk(edk))).sort(compareBytes)
-  const context = sha512(serializeContext(encryptionContext))
-  const [, notStored] = splitContext(reproducedEncryptionContext, Object.keys(encryptionContext))
-  const reproduced = serializeContext(notStored)
-  return hash('sha512', Buffer.concat([partition, suiteInfo, ...edks, EDKS_END, context, reproduced]), 'base64')
-}
 
 /** Caches materials that may be cached; what the caller gets is its own to wipe either way. */
 function keep<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
@@ -221,24 +175,6 @@ function copyTrace<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(so
   clone.keyringTrace.splice(0, Infinity, ...source.keyringTrace.map((trace) => ({ ...trace })))
 }
 
-/** Key provider ID, key provider info and ciphertext as a header has them. */
-function serializeEdk(edk: EncryptedDataKey): Uint8Array {
-  const id = utf8(edk.providerId)
-  const { rawInfo, encryptedDataKey } = bytesOf(edk)
-  return new ByteWriter(6 + id.length + rawInfo.length + encryptedDataKey.length)
-    .u16(id.length)
-    .put(id)
-    .u16(rawInfo.length)
-    .put(rawInfo)
-    .u16(encryptedDataKey.length)
-    .put(encryptedDataKey).bytes
-}
-
-/** By way of text, which takes half as long: a buffer of its own for each would be made natively. */
-function sha512(bytes: Uint8Array): Buffer {
-  return Buffer.from(hash('sha512', bytes, 'binary'), 'binary')
-}
-
 function checkLimit(value: unknown, max: number, problem: string): number {
   if (typeof value !== 'number') throw new TypeError(`${problem} It must be a number, got ${describe(value)}`)
   if (value > 0 && value <= max) return value
@@ -247,7 +183,6 @@ function checkLimit(value: unknown, max: number, problem: string): number {
 
 const MAX_BYTES = Number.MAX_SAFE_INTEGER
 const MAX_MESSAGES = 2 ** 32
-const EDKS_END = new Uint8Array(64)
 const OPTIONS = [
   'backingMaterials',
   'cache',

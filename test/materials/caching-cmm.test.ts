@@ -19,8 +19,8 @@ import {
   type NodeEncryptionRequest,
   type NodeMaterialsManager,
 } from '../../src/index'
+import { CacheIds, decryptionCacheId, encryptionCacheId, partitionId } from '../../src/materials/cache-ids'
 import type { CachingMaterialsManagerInput } from '../../src/materials/caching-cmm'
-import { decryptionCacheId, encryptionCacheId, partitionId } from '../../src/materials/caching-cmm'
 import { dataKeyOf } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { advance, stepWallClock } from '../support/clock'
@@ -453,6 +453,38 @@ test('wrong options are refused', () => {
   make({ maxMessagesEncrypted: 2 ** 32, maxBytesEncrypted: 2 ** 53 - 1 })()
   for (const partition of ['', 5]) throws(make({ partition }), TypeError, /partition must be a string/)
   throws(make({ maxage: 5 }), TypeError, /unknown option "maxage"/)
+})
+
+test('cache ids that are remembered are those of the very question', () => {
+  const partition = partitionId('partition')
+  const ids = new CacheIds('partition')
+  const edk = (rawInfo: string, key: string) =>
+    new EncryptedDataKey({
+      providerId: 'p',
+      providerInfo: 'i',
+      rawInfo: Buffer.from(rawInfo),
+      encryptedDataKey: Buffer.from(key),
+    })
+  const lists = [[edk('a', 'b')], [edk('a', 'b 1:c')], [edk('a 1:b', 'c')], [edk('a', 'b'), edk('a', 'c')]]
+  const pairs = [{}, { a: 'b' }, { a: 'b', c: 'd' }, { a: 'b 1:c 1:d' }, { b: 'a' }, ...contexts]
+  const keys = [[], ['c', 'd'], ['c 1:d'], ['d', 'c']]
+  for (let round = 0; round < 3; round++) {
+    for (const encryptionContext of pairs) {
+      for (const requiredEncryptionContextKeys of keys) {
+        for (const suite of [{}, { suite: getSuite(0x0478) }]) {
+          const policy = { commitmentPolicy: REQUIRE_ENCRYPT_REQUIRE_DECRYPT }
+          const request = { ...suite, ...policy, encryptionContext, requiredEncryptionContextKeys }
+          assert.is(ids.ofEncryption(request), encryptionCacheId(partition, request))
+        }
+      }
+      for (const encryptedDataKeys of lists) {
+        for (const reproducedEncryptionContext of pairs.slice(0, 5)) {
+          const request = { suite: getSuite(0x0478), encryptionContext, encryptedDataKeys, reproducedEncryptionContext }
+          assert.is(ids.ofDecryption(request), decryptionCacheId(partition, request))
+        }
+      }
+    }
+  }
 })
 
 test.run()
