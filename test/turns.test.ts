@@ -4,6 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { buildClient } from '../src/index'
 import { nextTurn, TURN_LENGTH, turnIsDue } from '../src/turns'
+import { rejects } from './support/expect'
 import { aesKeyring } from './support/keys'
 
 const { decrypt, encrypt, encryptStream } = buildClient()
@@ -95,6 +96,27 @@ test('short messages, one after the other or all at once, leave turns to others'
   await Promise.all(Array.from({ length: 1200 }, () => encrypt(aesKeyring(), short, op)))
   assert.ok(turn() - between >= 4, `${turn() - between} turns`)
   stop()
+})
+
+test('an abort does not wait for a turn', async () => {
+  const [controller, message] = [
+    new AbortController(),
+    (await encrypt(aesKeyring(), Buffer.alloc(2 * TURN_LENGTH))).result,
+  ]
+  await nextTurn()
+  const others = Array.from({ length: 100 }, () => nextTurn())
+  let turns = 0
+  for (const other of others) void other.then(() => turns++)
+  const { signal } = controller
+  const attempts = [
+    encrypt(aesKeyring(), 'short', { signal }),
+    encrypt(aesKeyring(), message, { signal }),
+    decrypt(aesKeyring(), message, { signal }),
+  ]
+  setImmediate(() => controller.abort())
+  await Promise.all(attempts.map((attempt) => rejects(attempt, 'ERR_ABORTED')))
+  assert.ok(turns < 5, `${turns} turns`)
+  await Promise.all(others)
 })
 
 test('a clock that a program puts in the place of its own, as test runners do, holds up nobody', async () => {

@@ -14,13 +14,13 @@ import type { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOptions, describe } from '../options'
 import { allowsDecrypt, CommitmentPolicySuites } from '../policies'
-import { CALL_LENGTH, nextTurn, turnIsDue } from '../turns'
+import { CALL_LENGTH } from '../turns'
 import type { ClientOptions } from './client'
 import { checkEncoding, checkSignal, checkUnchanged } from './encrypt'
 import { MessageOpener } from './opener'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { isShort, openShort } from './short'
-import { checkAborted, orAborted, slices } from './slices'
+import { checkAborted, orAborted, slices, turnBefore } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `decrypt`. */
@@ -82,10 +82,8 @@ async function open(
     bytesOfSource(ciphertext, options.encoding) ??
     (await readStream(ciphertext, { ...options, problem: 'Unsupported ciphertext format.' }))
   const length = bytes.length
-  if (turnIsDue(CALL_LENGTH)) {
-    await nextTurn(CALL_LENGTH)
-    checkAborted(options.signal)
-  }
+  const turn = turnBefore(CALL_LENGTH, options.signal)
+  if (turn) await turn
 
   const header = parseHeader(bytes, limitsOf(client))
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
@@ -124,7 +122,8 @@ export async function openInSlices(
     const pieces: Uint8Array[] = []
     const unit = framed ? frameLength + REGULAR_FRAME_OVERHEAD : Math.max(1, bodyLength)
     for (const [start, end] of slices(bodyLength, unit)) {
-      if (turnIsDue(end - start)) await nextTurn(end - start)
+      const turn = turnBefore(end - start, signal)
+      if (turn) await turn
       checkAborted(signal)
       checkUnchanged(bytes, length, 'ciphertext')
       pieces.push(

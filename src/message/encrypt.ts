@@ -8,12 +8,12 @@ import type { NodeEncryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOneOf, checkOptions } from '../options'
 import { CommitmentPolicySuites } from '../policies'
 import { AlgorithmSuiteIdentifier, getSuite } from '../suites'
-import { CALL_LENGTH, nextTurn, turnIsDue } from '../turns'
+import { CALL_LENGTH } from '../turns'
 import type { ClientOptions } from './client'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { MessageSealer } from './sealer'
 import { SHORT_LENGTH, sealShort } from './short'
-import { checkAborted, orAborted, slices } from './slices'
+import { checkAborted, orAborted, slices, turnBefore } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `encrypt`. */
@@ -79,10 +79,8 @@ async function seal(
     bytesOfSource(plaintext, options.encoding) ??
     (await readStream(plaintext, { ...options, maxLength: options.plaintextLength, problem: 'Unsupported plaintext' }))
   const length = bytes.length
-  if (turnIsDue(CALL_LENGTH)) {
-    await nextTurn(CALL_LENGTH)
-    checkAborted(options.signal)
-  }
+  const turn = turnBefore(CALL_LENGTH, options.signal)
+  if (turn) await turn
 
   const request = {
     suite: options.suite,
@@ -121,7 +119,8 @@ export async function sealInSlices(
     output.allocate(sealer.header.length).set(sealer.header)
     const pieces = [sealer.header]
     for (const [start, end] of slices(length, frameLength)) {
-      if (turnIsDue(end - start)) await nextTurn(end - start)
+      const turn = turnBefore(end - start, signal)
+      if (turn) await turn
       checkAborted(signal)
       checkUnchanged(bytes, length, 'plaintext')
       const slice = bytes.subarray(start, end)

@@ -1,5 +1,5 @@
 import { SealwaxError } from '../errors'
-import { TURN_LENGTH } from '../turns'
+import { nextTurn, TURN_LENGTH, turnIsDue } from '../turns'
 
 /**
  * Cuts `length` bytes into slices of whole `unit`s, the last one taking what is left; empty input is one empty slice. One is
@@ -14,6 +14,13 @@ export function* slices(
   let start = 0
   for (; start + step < length; start += step) yield [start, start + step]
   yield [start, length]
+}
+
+/** Where others are due for their turn before `length` more bytes are worked on, a promise to wait for: `ERR_ABORTED` ends that at once. */
+export function turnBefore(length: number, signal: AbortSignal | undefined): Promise<void> | undefined {
+  if (!turnIsDue(length)) return undefined
+  const turn = nextTurn(length)
+  return signal ? orAborted(turn, signal, () => {}) : turn
 }
 
 /** Throws `ERR_ABORTED` once the signal says so. */
