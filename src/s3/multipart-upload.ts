@@ -87,6 +87,8 @@ export class MultipartUpload {
   readonly #memory = new PartMemory()
   readonly #running = new Set<Promise<unknown>>()
   #stopped: string | undefined
+  /** Whether the key is gone. */
+  #hasEnded = false
 
   constructor(start: UploadStart, state?: UploadState) {
     this.start = start
@@ -118,6 +120,7 @@ export class MultipartUpload {
   /** Forgets all secrets. */
   end(why: string): void {
     this.#stopped ??= why
+    this.#hasEnded = true
     wipe(this.start.content.key, this.#tag, this.#waiting?.plaintext)
     for (const { hash } of this.#parts.values()) if (hash) wipeHash(hash)
     this.#parts.clear()
@@ -125,6 +128,8 @@ export class MultipartUpload {
 
   /** What to send for a part: its ciphertext, with the tag after it where it is the last and all others are sealed. */
   async seal(number: number, body: PartBody, isLast: boolean | undefined): Promise<Uint8Array> {
+    // Its body may have been read meanwhile.
+    this.#checkPresent()
     this.#geometry.add(number, body.length, isLast)
     if (!this.#parts.has(number)) this.#parts.set(number, { length: body.length })
     if (this.#geometry.partLength !== undefined) {
@@ -226,6 +231,7 @@ export class MultipartUpload {
   }
 
   get state(): UploadState {
+    this.#checkPresent()
     const { partLength, last } = this.#geometry
     const parts = [...this.#parts].flatMap(([number, { length, hash, stored, isOwed = false, isTagged = false }]) =>
       hash ? [{ number, length, hash, stored: isOwed ? undefined : stored, isTagged }] : [],
@@ -300,7 +306,7 @@ export class MultipartUpload {
 
   /** What is under way goes on after `stop`, and not after `end`. */
   #checkPresent(): void {
-    if (this.#parts.size === 0) this.#checkRunning()
+    if (this.#hasEnded) this.#checkRunning()
   }
 }
 

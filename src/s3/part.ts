@@ -4,6 +4,7 @@
  */
 import { allocateSecret, equalSecrets, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
+import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { nextTurn, turnIsDue } from '../turns'
 import { type PartBody, wrongLength } from './body'
@@ -47,7 +48,7 @@ export async function sealPart(
       const plaintext = await reader.take(end - start)
       const out = ciphertext.subarray(start, end)
       if (isWhole(offset + start, end - start)) {
-        const { key, iv } = content
+        const { key, iv } = checkKey(content)
         segments.push(getEngine().sealSegment(key, iv, (offset + start) / BLOCK_LENGTH, plaintext, out))
       } else {
         sealFragment(content, offset + start, plaintext, out)
@@ -87,7 +88,8 @@ export function isSamePart(a: PartHash, b: PartHash): boolean {
 }
 
 /** The tag of the object, from all its parts. */
-export function tagOf({ key, iv, aad }: ContentKey, parts: readonly PartHash[]): Uint8Array {
+export function tagOf(content: ContentKey, parts: readonly PartHash[]): Uint8Array {
+  const { key, iv, aad } = checkKey(content)
   const engine = getEngine()
   const blocks = new Map<number, Fragment[]>()
   for (const fragment of parts.flatMap(({ fragments }) => fragments)) {
@@ -103,6 +105,12 @@ export function tagOf({ key, iv, aad }: ContentKey, parts: readonly PartHash[]):
   } finally {
     for (const { hash } of shared) wipe(hash)
   }
+}
+
+/** Whoever gives an object up wipes its key at any time: nothing is sealed under zeros, which everybody knows. */
+function checkKey(content: ContentKey): ContentKey {
+  if (content.key.some((byte) => byte !== 0)) return content
+  throw new SealwaxError('ERR_INTERNAL', 'the key of this object has been wiped')
 }
 
 export function wipeHash({ segments }: PartHash): void {
@@ -130,7 +138,8 @@ function isWhole(offset: number, length: number): boolean {
 }
 
 /** As a whole block, of which the rest is thrown away: there, it would be bare keystream. */
-function sealFragment({ key, iv }: ContentKey, offset: number, plaintext: Uint8Array, out: Uint8Array): void {
+function sealFragment(content: ContentKey, offset: number, plaintext: Uint8Array, out: Uint8Array): void {
+  const { key, iv } = checkKey(content)
   const inBlock = offset % BLOCK_LENGTH
   const block = allocateSecret(BLOCK_LENGTH)
   const sealed = allocateSecret(BLOCK_LENGTH)

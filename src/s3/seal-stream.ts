@@ -27,7 +27,8 @@ export function sealStream({ key: callers, iv, aad }: ContentKey): Transform {
     transform(piece: Uint8Array, _encoding, done) {
       try {
         if (sealed + filled + piece.length > MAX_GCM_LENGTH) throw tooLong()
-        for (let start = 0; start < piece.length; ) {
+        // Whoever reads may end the stream at any piece: then the key is gone.
+        for (let start = 0; start < piece.length && !this.destroyed; ) {
           const part = piece.subarray(start, start + CHUNK_LENGTH - filled)
           staging.set(part, filled)
           filled += part.length
@@ -42,7 +43,7 @@ export function sealStream({ key: callers, iv, aad }: ContentKey): Transform {
     flush(done) {
       try {
         if (filled > 0) this.push(sealStaged())
-        this.push(engine.combineSegments(key, iv, aad, segments))
+        if (!this.destroyed) this.push(engine.combineSegments(key, iv, aad, segments))
         done()
       } catch (error) {
         done(error as Error)

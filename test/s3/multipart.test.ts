@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -89,6 +89,44 @@ async function main(): Promise<void> {
       number: i + 1,
       body: plaintext.subarray(i * length, (i + 1) * length),
     }))
+
+  for (const how of ['its client is destroyed', 'it is aborted']) {
+    test(`a part whose body is read while ${how} is not sent: its key is zeros then`, async () => {
+      for (const slow of [false, true]) {
+        const by = clientOf()
+        let sent = 0
+        by.middlewareStack.add(
+          (next, { commandName }) =>
+            async (args) => {
+              if (commandName === 'UploadPartCommand') sent++
+              return await next(args)
+            },
+          { step: 'finalizeRequest' },
+        )
+        const upload = await begin(by)
+        const body = new PassThrough()
+        const part = rejectionOf(upload.part(1, slow ? body : bytes(100)))
+        if (slow) await new Promise(setImmediate)
+        const ended = how === 'it is aborted' ? upload.abort() : by.destroy()
+        body.end(bytes(100))
+        assert.is(((await part) as { code?: string }).code, 'ERR_MULTIPART_UPLOAD')
+        await ended
+        assert.is(sent, 0)
+        s3.uploads.clear()
+      }
+    })
+  }
+
+  test('an upload that ends while its token is made gives none', async () => {
+    const by = clientOf()
+    const upload = await begin(by)
+    const body = new PassThrough()
+    const part = rejectionOf(upload.part(1, body))
+    const token = rejectionOf(resumeToken(by, upload.UploadId!))
+    await upload.abort()
+    body.end(bytes(10))
+    for (const error of [await part, await token]) assert.is((error as { code?: string }).code, 'ERR_MULTIPART_UPLOAD')
+  })
 
   const random = seeded(1)
   for (const [name, settings] of [
