@@ -22,6 +22,7 @@ import { S3EncryptionClient, S3RawAesKeyring, type ServerSideEncryption, serverS
 import { rejectionOf, rejects, throws } from '../support/expect'
 import { bytes } from '../support/keys'
 import { CREDENTIALS } from '../support/s3-server'
+import { unsignedHeaders } from '../support/small-s3'
 
 const Bucket = 'bucket'
 const Key = 'key'
@@ -42,6 +43,7 @@ function clientOf(endpoint = 'https://store.example', answer: (headers: Headers)
   const handle = async (request: { method: string; path: string; protocol: string; headers: Headers }) => {
     const { protocol, headers, method, path } = request
     sent.push({ name: `${method} ${path}`, protocol, headers })
+    assert.equal(unsignedHeaders(headers), [])
     const echo: Headers = {}
     for (const [name, value] of Object.entries(headers)) {
       if (name.startsWith(TARGET) && !name.endsWith('-customer-key')) echo[name] = value

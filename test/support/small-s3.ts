@@ -25,7 +25,7 @@ interface StoredUpload {
 
 /**
  * An S3 of objects and multipart uploads, on loopback, in memory that tests can look into. Unlike others it has no least
- * length of parts, so that edges can be tried with few bytes, and checks the checksums that it is given. It says that it encrypts
+ * length of parts, so that edges can be tried with few bytes, and checks the checksums that it is given, and that headers are signed. It says that it encrypts
  * as it was told, and does not.
  */
 export interface SmallS3 {
@@ -55,6 +55,7 @@ export async function startSmallS3(): Promise<SmallS3> {
     const key = decodeURIComponent(pathname.split('/').slice(2).join('/'))
     const { method, headers } = request
     const body = await buffer(request)
+    if (unsignedHeaders(headers).length > 0) throw new Refusal(403, 'AccessDenied')
     const encryption = encryptionOf(request)
     for (const [name, value] of Object.entries(encryption)) response.setHeader(name, value)
     const crc = headers['x-amz-checksum-crc32'] as string | undefined
@@ -139,6 +140,13 @@ class Refusal extends Error {
   ) {
     super(code)
   }
+}
+
+/** Which of its own headers S3 would refuse, as the signature does not name them. */
+export function unsignedHeaders({ authorization, ...headers }: IncomingMessage['headers']): string[] {
+  if (authorization === undefined) return []
+  const signed = /SignedHeaders=([^,]*)/.exec(authorization)![1]!.split(';')
+  return Object.keys(headers).filter((name) => name.startsWith('x-amz-') && !signed.includes(name))
 }
 
 function refuse(status: number, code: string): never {
