@@ -86,3 +86,9 @@ export function describe(value: unknown): string {
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
   return typeof value === 'object' ? `a value of type ${value.constructor?.name ?? 'object'}` : `a ${typeof value}`
 }
+
+/** Throws `TypeError` for a stream of Node.js that has ended or was destroyed: taken for an empty one, it would lose what it held. */
+export function checkUnread(stream: unknown, problem: string): void {
+  if ((stream as { readable?: unknown } | null)?.readable === false)
+    throw new TypeError(`${problem} The stream was read before, or destroyed`)
+}

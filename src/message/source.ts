@@ -1,5 +1,5 @@
 import { SealwaxError } from '../errors'
-import { describe } from '../options'
+import { checkUnread, describe } from '../options'
 import { orAborted } from './slices'
 
 /** Bytes, text, or a readable stream (anything that iterates asynchronously over bytes or text). */
@@ -24,6 +24,7 @@ export async function readStream(
   if (!isAsyncIterable(source)) {
     throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
   }
+  checkUnread(source, problem)
   const reading = collect(source, encoding, maxLength, problem)
   if (!signal) return await reading
   try {

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
+import { types } from 'node:util'
 import { SealwaxError } from '../errors'
-import { checkInteger, describe } from '../options'
+import { checkInteger, checkUnread, describe } from '../options'
 
 /** What the SDK takes for the content of an object. */
 export type ObjectBody = Uint8Array | string | Blob | Readable | ReadableStream | undefined
@@ -18,6 +19,30 @@ export interface PartBody {
   readonly chunks: AsyncIterable<Uint8Array>
 }
 
+/** The bytes of a piece, which may be any view of memory; a stream of numbers or objects is none of bytes. */
+function toBytes(chunk: unknown): Uint8Array {
+  if (typeof chunk === 'string') return Buffer.from(chunk, 'utf8')
+  if (types.isAnyArrayBuffer(chunk)) return new Uint8Array(chunk)
+  if (!ArrayBuffer.isView(chunk))
+    throw new TypeError(`"Body" must be a stream of bytes, and gives values of type ${typeof chunk}`)
+  return chunk instanceof Uint8Array ? chunk : new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+}
+
+/** A stream that fails before anyone reads it would end the process; whoever reads it then hears of it all the same. */
+export function holdErrors(body: unknown): void {
+  if (body instanceof Readable) body.on('error', () => {})
+}
+
+/** Throws `TypeError` for a stream that has nothing left: it is not an empty object that its owner wants stored. */
+export function checkBody(body: unknown, name: string): void {
+  const problem = `"${name}" cannot be used.`
+  holdErrors(body)
+  checkUnread(body, problem)
+  if (!(body instanceof ReadableStream)) return
+  // Locked, it is refused by whoever iterates.
+  if (Readable.isDisturbed(body as unknown as Readable)) throw new TypeError(`${problem} The stream was read before`)
+}
+
 /** The body of a part. A stream whose length nobody tells is read into memory first. */
 export async function toPartBody(
   body: unknown,
@@ -26,6 +51,7 @@ export async function toPartBody(
   exceeded?: (limit: number) => Error,
 ): Promise<PartBody> {
   if (length !== undefined) checkInteger(length, 'ContentLength', 0, limit)
+  checkBody(body, 'Body')
   const isBlob = body instanceof Blob
   const told = (length as number | undefined) ?? (isBlob ? body.size : undefined)
   const stream = isBlob ? body.stream() : body
@@ -77,7 +103,7 @@ export async function readBody(
 }
 
 function bytesAtHand(body: unknown): Uint8Array | undefined {
-  if (body === undefined) return new Uint8Array(0)
+  if (body === undefined || body === null) return new Uint8Array(0)
   if (typeof body === 'string') return Buffer.from(body, 'utf8')
   return body instanceof Uint8Array ? body : undefined
 }
@@ -87,22 +113,22 @@ export async function* bytesOf(
   chunks: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
-    if (typeof chunk === 'string') yield Buffer.from(chunk, 'utf8')
+    const bytes = toBytes(chunk)
     // Another thread could change shared memory while it is sealed.
-    else yield chunk.buffer instanceof ArrayBuffer ? chunk : new Uint8Array(chunk)
+    yield bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
   }
 }
 
 /** A body as a stream of Node.js, which can be destroyed while it waits. */
 export function toReadable(body: AsyncIterable<Uint8Array>): Readable {
-  if (body instanceof Readable) return body
+  if (body instanceof Readable && !body.readableObjectMode) return body
   if (body instanceof ReadableStream) return Readable.fromWeb(body as import('node:stream/web').ReadableStream)
   return Readable.from(copiesOf(body), { objectMode: false })
 }
 
 /** What a generator gives, it may use again as soon as it is asked for more; and a stream asks ahead. */
 async function* copiesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const piece of body) yield Uint8Array.from(piece)
+  for await (const piece of body) yield Uint8Array.from(toBytes(piece))
 }
 
 /** Ends a body that nobody will read, so that its connection, or its file, is free again. */
@@ -126,7 +152,10 @@ export function toSdkBody(stream: Readable): SdkBody {
   const toBytes = async () => await readBody(take(), Infinity)
   return Object.assign(stream, {
     transformToByteArray: toBytes,
-    transformToString: async (encoding = 'utf8') => Buffer.from(await toBytes()).toString(encoding as BufferEncoding),
+    transformToString: async (encoding = 'utf8') =>
+      Buffer.isEncoding(encoding)
+        ? Buffer.from(await toBytes()).toString(encoding)
+        : new TextDecoder(encoding).decode(await toBytes()),
     transformToWebStream: () => Readable.toWeb(take()) as ReadableStream,
   })
 }

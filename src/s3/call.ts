@@ -32,6 +32,14 @@ export interface Call<Input, Output> {
   readonly uploads: OpenUploads
 }
 
+/** One that stores something. */
+export interface StoringCall<Input, Output> extends Call<Input, Output> {
+  /** Throws the error of the SDK where the caller has given up before it was handed on. */
+  readonly checkAborted: () => void
+  /** Whether a request of it was on its way to the store: a presigned one never is, nor one that cannot be written. */
+  readonly wasSent: () => boolean
+}
+
 /** What an encrypting client works with. */
 export type Encryption = Pick<Call<unknown, unknown>, 'settings' | 'send' | 'uploads'>
 

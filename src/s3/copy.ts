@@ -2,21 +2,21 @@ import type { CopyObjectCommandInput, CopyObjectCommandOutput, GetObjectCommandI
 import { SealwaxError } from '../errors'
 import { parseInstructionFile } from '../format/s3-instruction-file'
 import { isS3EncryptionField, parseS3Metadata, type S3Metadata } from '../format/s3-metadata'
-import { type Call, s3Sdk } from './call'
+import { type StoringCall, s3Sdk } from './call'
 import { ownerOf, readInstructionFile, replaceInstructionFile } from './instruction-file'
 import { isRefused } from './lost-answer'
 import { needsInstructionFile } from './open-object'
 import { withEnvelope } from './put'
 
-type Copy = Call<CopyObjectCommandInput, CopyObjectCommandOutput>
+type Copy = StoringCall<CopyObjectCommandInput, CopyObjectCommandOutput>
 type Source = Pick<GetObjectCommandInput, 'Bucket' | 'Key' | 'VersionId'>
 
 /** Copies the ciphertext, and with it what opens it: the envelope, also where the metadata are new, and the instruction file. */
 export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
   const { input, next } = call
   const source = parseCopySource(input.CopySource)
-  const isReplaced =
-    input.MetadataDirective === 'REPLACE' && !Object.keys(input.Metadata ?? {}).some(isS3EncryptionField)
+  // Also where the caller's metadata have an envelope: what it read may be another object's by now.
+  const isReplaced = input.MetadataDirective === 'REPLACE'
   const isMoved = source?.Bucket !== input.Bucket || source?.Key !== input.Key
   // What is no source, the store refuses.
   if (!source || !(isReplaced || isMoved)) return await next(input)
@@ -25,11 +25,12 @@ export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
   const { HeadObjectCommand } = s3Sdk()
   const { Metadata = {}, ETag } = await call.send(new HeadObjectCommand(request))
   const file = isMoved && needsInstructionFile(Metadata) ? await readFile(call, request, Metadata) : undefined
+  call.checkAborted()
   const putBack = file && (await replaceInstructionFile(call, input, file))
   try {
     return await next(isReplaced ? withEnvelopeOf(Metadata, ETag, input) : input)
   } catch (error) {
-    if (isRefused(error)) await putBack?.()
+    if (isRefused(error, call)) await putBack?.()
     throw isReplaced && (error as Error).name === 'PreconditionFailed' && !input.CopySourceIfMatch
       ? changed(error)
       : error

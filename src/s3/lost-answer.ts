@@ -2,7 +2,7 @@
 import type { HeadObjectCommandOutput } from '@aws-sdk/client-s3'
 import { equalBytes } from '../bytes'
 import { parseS3Metadata, type S3Commitment, type S3Envelope, type S3Metadata } from '../format/s3-metadata'
-import { type Call, type ObjectInput, s3Sdk } from './call'
+import { type Call, type ObjectInput, type StoringCall, s3Sdk } from './call'
 import { type CustomerKeyInput, customerKeyOf, ownerOf } from './instruction-file'
 
 /** An object as it was to be stored. */
@@ -20,18 +20,34 @@ type Sender = Pick<Call<unknown, unknown>, 'send'>
 type Input = ObjectInput & CustomerKeyInput
 
 /** From the error of the request that was to store an object. */
-export async function outcomeOf(error: unknown, call: Sender, input: Input, stored: Stored): Promise<Outcome> {
+export async function outcomeOf(
+  error: unknown,
+  call: Sender & Pick<StoringCall<unknown, unknown>, 'wasSent'>,
+  input: Input,
+  stored: Stored,
+): Promise<Outcome> {
   const { name, $metadata } = (error ?? {}) as Failure
+  if (!call.wasSent()) return 'not stored'
   // The SDK asks again where it gets no answer. The store then refuses because of what is there, or no longer is.
   const isPerhapsDone = name === 'NoSuchUpload' || (name === 'PreconditionFailed' && $metadata?.attempts !== 1)
   if (isPerhapsDone) return await lookUp(call, input, stored)
-  return isRefused(error) ? 'not stored' : 'unknown'
+  return isRefused(error, call) ? 'not stored' : 'unknown'
 }
 
-/** Whether the store said at the first attempt that it stores nothing. After a second one, the first may have succeeded. */
-export function isRefused(error: unknown): boolean {
-  const { $metadata: { attempts, httpStatusCode = 0 } = {} } = (error ?? {}) as Failure
-  return attempts === 1 && httpStatusCode >= 400 && httpStatusCode < 500
+/**
+ * Whether the store said at the first attempt that it stores nothing, or has never seen the request. After a second attempt, the
+ * first may have succeeded.
+ */
+export function isRefused(error: unknown, { wasSent }: Pick<StoringCall<unknown, unknown>, 'wasSent'>): boolean {
+  const { $metadata: { attempts, httpStatusCode = 0 } = {}, code = '' } = (error ?? {}) as Failure
+  if (!wasSent()) return true
+  if (attempts !== 1) return false
+  // The code is that of a header which Node.js does not write.
+  return httpStatusCode === 0 ? /^ERR_(?:INVALID|HTTP_INVALID|UNESCAPED)_/.test(code) : isClientError(httpStatusCode)
+}
+
+function isClientError(status: number): boolean {
+  return status >= 400 && status < 500
 }
 
 /** From what is stored under its key now. */
@@ -61,5 +77,6 @@ function isOf(envelope: S3Envelope, metadata: S3Metadata): boolean {
 
 interface Failure {
   readonly name?: string
+  readonly code?: string
   readonly $metadata?: { readonly attempts?: number; readonly httpStatusCode?: number }
 }

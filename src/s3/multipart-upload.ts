@@ -1,3 +1,4 @@
+import type { CreateMultipartUploadCommandInput } from '@aws-sdk/client-s3'
 import { copySecret, equalSecrets, wipe } from '../bytes'
 import { getEngine } from '../engine/engine'
 import { TAG_LENGTH } from '../format/frame'
@@ -15,7 +16,7 @@ export interface UploadStart {
   readonly content: ContentKey
   readonly envelope: S3Envelope
   /** Where and how the object is stored: fields of the request that began it. */
-  readonly storage: object
+  readonly storage: Pick<CreateMultipartUploadCommandInput, 'ChecksumAlgorithm'>
   /** To be stored before the object is complete, where there is one. */
   readonly instructionFile: Uint8Array | undefined
 }

@@ -14,7 +14,7 @@ import { wipe } from '../bytes'
 import { MAX_GCM_LENGTH, TAG_LENGTH } from '../format/frame'
 import { checkBoolean, checkInteger } from '../options'
 import { toPartBody } from './body'
-import { type Call, type EncryptionInput, s3Sdk } from './call'
+import { type Call, type EncryptionInput, type StoringCall, s3Sdk } from './call'
 import { customerKeyOf, ownerOf, replaceInstructionFile, sameStorage } from './instruction-file'
 import { lookUp, outcomeOf } from './lost-answer'
 import { MultipartUpload, type PartToSend, type StoredPart } from './multipart-upload'
@@ -29,9 +29,9 @@ export interface UploadPartInput {
   IsLastPart?: boolean | undefined
 }
 
-type Create = Call<CreateMultipartUploadCommandInput & EncryptionInput, CreateMultipartUploadCommandOutput>
-type UploadPart = Call<UploadPartCommandInput & UploadPartInput & EncryptionInput, UploadPartCommandOutput>
-type Complete = Call<CompleteMultipartUploadCommandInput & EncryptionInput, CompleteMultipartUploadCommandOutput>
+type Create = StoringCall<CreateMultipartUploadCommandInput & EncryptionInput, CreateMultipartUploadCommandOutput>
+type UploadPart = StoringCall<UploadPartCommandInput & UploadPartInput & EncryptionInput, UploadPartCommandOutput>
+type Complete = StoringCall<CompleteMultipartUploadCommandInput & EncryptionInput, CompleteMultipartUploadCommandOutput>
 type Abort = Call<AbortMultipartUploadCommandInput, AbortMultipartUploadCommandOutput>
 
 /** Makes the key of the object; its envelope goes with the metadata, which S3 takes now and not later. */
@@ -45,7 +45,8 @@ export async function createMultipartUpload(call: Create): Promise<CreateMultipa
   try {
     const output = await call.next({ ...input, Metadata })
     const { Bucket: bucket = '', Key: key = '' } = input
-    const start = { bucket, key, content, envelope: content.envelope, storage: sameStorage(input), instructionFile }
+    const storage = { ...sameStorage(input), ChecksumAlgorithm: input.ChecksumAlgorithm }
+    const start = { bucket, key, content, envelope: content.envelope, storage, instructionFile }
     call.uploads.add(output.UploadId ?? '', new MultipartUpload(start))
     return output
   } catch (error) {
@@ -93,6 +94,7 @@ export async function completeMultipartUpload(call: Complete): Promise<CompleteM
       )
     }
     if (instructionFile && !upload.hasInstructionFile) {
+      call.checkAborted()
       const request = { ...upload.start.storage, ...upload.request, ...input }
       upload.putBack = await replaceInstructionFile(call, request, instructionFile)
       upload.hasInstructionFile = true
@@ -153,6 +155,7 @@ async function sendPart(call: Complete, upload: MultipartUpload, part: PartToSen
     new UploadPartCommand({
       ...ownerOf(call.input),
       ...customerKeyOf(call.input),
+      ChecksumAlgorithm: upload.start.storage.ChecksumAlgorithm,
       ...upload.request,
       Bucket,
       Key,

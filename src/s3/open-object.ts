@@ -12,7 +12,7 @@ import {
 } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
 import { checkBytes, checkOptions } from '../options'
-import { discardBody, isIterable } from './body'
+import { discardBody, holdErrors, isIterable } from './body'
 import { openContent } from './content'
 import { type ContentKey, openContentKey } from './content-key'
 import { openStream } from './open-stream'
@@ -88,7 +88,8 @@ export async function openObject(
 ): Promise<OpenedObject<Uint8Array | Readable>> {
   const { metadata, body, instructionFile } = checkOptions(object, ['metadata', 'body', 'instructionFile'], 'an object')
   const isStream = isIterable(body)
-  if (!isStream) checkBytes(body, 'body')
+  if (isStream) holdErrors(body)
+  else checkBytes(body, 'body')
   if (instructionFile !== undefined) checkBytes(instructionFile, 'instructionFile')
   checkS3Keyring(keyring, 'keyring')
   const known = isStream ? [...DECRYPT_OPTIONS, ...BUFFER_OPTIONS] : DECRYPT_OPTIONS

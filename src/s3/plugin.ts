@@ -1,6 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import { describe } from '../options'
-import { type Call, OWN, rememberEncryption } from './call'
+import { discardBody } from './body'
+import { OWN, rememberEncryption, type StoringCall } from './call'
 import { copyObject } from './copy'
 import { deleteObject, deleteObjects } from './delete'
 import { getObject, headObject } from './get'
@@ -23,6 +24,14 @@ type Stack = Parameters<S3Plugin['applyToStack']>[0]
 interface Args {
   input: object
 }
+/** One for all steps of an operation. */
+interface Context {
+  readonly commandName?: string
+  /** What the SDK's logger sees of an input. */
+  inputFilterSensitiveLog?: (input: object) => object
+  /** Older versions of the SDK tell of no signal: they end what they were handed on, and nothing before. */
+  readonly __smithy_context?: { readonly abortSignal?: AbortSignal }
+}
 interface HttpArgs extends Args {
   request: { headers: Record<string, string> }
 }
@@ -30,7 +39,7 @@ interface Result {
   output: object
 }
 type HttpHandlerOptions = Parameters<S3Client['send']>[1] & object
-type Operation = (call: Call<object, object>) => Promise<object>
+type Operation = (call: StoringCall<object, object>) => Promise<object>
 
 /**
  * Makes a client of the AWS SDK encrypt what it puts and decrypt what it gets. `client` is the client it is used on.
@@ -65,22 +74,44 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     }
   }
 
-  const middleware = (next: (args: Args) => Promise<Result>, { commandName = '' }: { commandName?: string }) => {
+  /** Of each operation under way: what ends it, and whether a request of it was on its way to the store. */
+  const states = new WeakMap<Context, { signal?: AbortSignal | undefined; wasSent: boolean }>()
+  const noting = (next: (args: Args) => Promise<Result>, context: Context) => (args: Args) => {
+    states.set(context, { signal: context.__smithy_context?.abortSignal, wasSent: false })
+    hideBody(args.input, context)
+    return next(args)
+  }
+  const middleware = (next: (args: Args) => Promise<Result>, context: Context) => {
+    const { commandName = '' } = context
     const operation = OPERATIONS.get(commandName)
     return async (args: Args) => {
       if (!operation || OWN in args.input) return await next(args)
+      const state = states.get(context) ?? { wasSent: false }
+      const { signal } = state
       let result: Result | undefined
+      let isPassedOn = false
+      const checkAborted = () => {
+        if (signal?.aborted && !isPassedOn) throw abortError()
+      }
       const passOn = async (input: object) => {
+        checkAborted()
+        isPassedOn = true
         result = await next({ ...args, input })
         refusePresigned(result.output, commandName)
         return result.output
       }
-      const output = await operation({ ...encryption, input: args.input, next: passOn })
+      checkAborted()
+      const call = { ...encryption, input: args.input, next: passOn, checkAborted, wasSent: () => state.wasSent }
+      const running = operation(call)
+      // Once the SDK has the request, it is the SDK that ends it.
+      const output = await (signal ? orAborted(running, signal, () => !isPassedOn, args.input) : running)
       return { ...result, output }
     }
   }
   // Upload of the SDK rejects first and cleans up after: what it still sends would leave its connections to a destroyed client.
-  const closing = (next: (args: HttpArgs) => Promise<Result>) => (args: HttpArgs) => {
+  const closing = (next: (args: HttpArgs) => Promise<Result>, context: Context) => (args: HttpArgs) => {
+    const state = states.get(context)
+    if (state) state.wasSent = true
     if (isDestroyed) args.request.headers.connection = 'close'
     return next(args)
   }
@@ -88,11 +119,48 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     applyToStack: (stack: Stack) => {
       const name = 'sealwaxS3Encryption'
       // Its type is one of the SDK's inner packages.
+      stack.add(noting as never, { step: 'initialize', priority: 'high', name: `${name}Note`, override: true })
       stack.add(middleware as never, { step: 'initialize', priority: 'low', name, override: true })
       stack.add(closing as never, { step: 'finalizeRequest', priority: 'low', name: `${name}Close`, override: true })
       if (serverSide) stack.use(serverSide)
     },
   }
+}
+
+/** The SDK logs inputs as the caller gave them: before they are encrypted. */
+function hideBody(input: object, context: Context): void {
+  const { inputFilterSensitiveLog: filter = (same) => same } = context
+  if ('Body' in input) context.inputFilterSensitiveLog = (logged) => ({ ...filter(logged), Body: HIDDEN })
+}
+
+/** As the SDK has it. */
+const HIDDEN = '***SensitiveInformation***'
+
+/** What the promise gives, or the SDK's error as soon as the signal says so and `isDue`; the body is ended then. */
+async function orAborted<T>(
+  running: Promise<T>,
+  signal: AbortSignal,
+  isDue: () => boolean,
+  { Body }: { Body?: unknown },
+): Promise<T> {
+  let onAbort = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      if (!isDue()) return
+      reject(abortError())
+      discardBody(Body)
+    }
+    signal.addEventListener('abort', onAbort)
+  })
+  try {
+    return await Promise.race([running, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+function abortError(): Error {
+  return Object.assign(new Error('Request aborted'), { name: 'AbortError' })
 }
 
 /**

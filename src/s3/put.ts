@@ -3,8 +3,9 @@ import { wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { checkMetadataLength, isS3EncryptionField, type S3Metadata } from '../format/s3-metadata'
+import { checkString } from '../options'
 import { discardBody, type PartBody, toPartBody } from './body'
-import type { Call, EncryptionInput } from './call'
+import type { EncryptionInput, StoringCall } from './call'
 import { sealContent } from './content'
 import { type NewContentKey, newContentKey } from './content-key'
 import { replaceInstructionFile } from './instruction-file'
@@ -13,7 +14,7 @@ import { checkObjectContext, versionToWrite } from './options'
 import { MAX_PART_LENGTH } from './part-geometry'
 import { storeEnvelope } from './seal-object'
 
-type Put = Call<PutObjectCommandInput & EncryptionInput, PutObjectCommandOutput>
+type Put = StoringCall<PutObjectCommandInput & EncryptionInput, PutObjectCommandOutput>
 type NewInput = Pick<PutObjectCommandInput, 'Metadata'> & EncryptionInput
 
 /** Everything is encrypted before the SDK sees it: its checksums, its retries and its log know the ciphertext only. */
@@ -31,6 +32,7 @@ export async function putObject(call: Put): Promise<PutObjectCommandOutput> {
   const plaintext = await toPartBody(input.Body, input.ContentLength, MAX_PUT_LENGTH, tooLongToPut)
   const sealed = await seal(call, plaintext)
   const { Body, Metadata, instructionFile } = sealed
+  call.checkAborted()
   const putBack = instructionFile && (await replaceInstructionFile(call, input, instructionFile))
   try {
     return await call.next({ ...input, Body, ContentLength: Body.length, Metadata })
@@ -86,9 +88,10 @@ export async function newObject({ input, settings }: Pick<Put, 'settings'> & { i
 }
 
 /** The caller's metadata and ours. Throws `ERR_LIMIT_EXCEEDED` where S3 would not take so much. */
-export function withEnvelope(metadata: S3Metadata = {}, envelope: S3Metadata): Record<string, string> {
+export function withEnvelope(metadata: S3Metadata | null | undefined, envelope: S3Metadata): Record<string, string> {
   // An object that was read and is written again may bring the envelope of its old ciphertext along.
-  const own = Object.entries(metadata).filter(([name]) => !isS3EncryptionField(name))
+  const own = Object.entries(metadata ?? {}).filter(([name]) => !isS3EncryptionField(name))
+  for (const [name, value] of own) checkString(value, `Metadata[${JSON.stringify(name)}]`, { allowEmpty: true })
   const all = { ...Object.fromEntries(own), ...envelope }
   checkMetadataLength(all)
   return all

@@ -6,7 +6,7 @@ import { checkMetadataLength, type S3Envelope, type S3Metadata, serializeS3Metad
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
 import { checkBoolean, checkBytes, checkOptions } from '../options'
 import { CommitmentPolicy } from '../policies'
-import { bodyOf, discardBody, isIterable, toReadable } from './body'
+import { bodyOf, checkBody, discardBody, isIterable, toReadable } from './body'
 import { sealContent } from './content'
 import { type NewContentKey, newContentKey } from './content-key'
 import { checkObjectContext, checkPolicy, ENCRYPT_OPTIONS, type S3EncryptOptions, versionToWrite } from './options'
@@ -63,7 +63,8 @@ export async function sealObject(
   options?: SealObjectOptions,
 ): Promise<SealedObject<Uint8Array | Readable>> {
   const isStream = isIterable(plaintext)
-  if (!isStream) checkBytes(plaintext, 'plaintext')
+  if (isStream) checkBody(plaintext, 'plaintext')
+  else checkBytes(plaintext, 'plaintext')
   checkS3Keyring(keyring, 'keyring')
   const { version, encryptionContext, instructionFile } = checkSealOptions(options)
   if (isStream && version === 1) throw new RangeError('"writeVersion1WithoutIntegrity" takes bytes, not a stream')

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
 import {
+  CopyObjectCommand,
   DeleteObjectCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
@@ -13,6 +14,7 @@ import {
   S3Client,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { startLocalKms } from '../../src/local-kms'
@@ -273,6 +275,8 @@ async function main(): Promise<void> {
     await store('cbc', cbc.body, cbc.metadata)
     const legacy = clientOf({ ...LEGACY, enableDelayedAuthenticationMode: true })
     assert.equal(await get(legacy, 'cbc'), plaintext)
+    const pastEnd = `bytes=${cbc.body.length}-${cbc.body.length + 8}`
+    assert.is((await get(legacy, 'cbc', { Range: pastEnd })).length, 0)
     await store('bad', cbc.body.subarray(0, -1), cbc.metadata)
     await rejects(get(legacy, 'bad'), 'ERR_AUTHENTICATION_FAILED')
   })
@@ -363,13 +367,51 @@ async function main(): Promise<void> {
       new GetObjectCommand({ Bucket, Key: 'signed' }),
       new DeleteObjectCommand({ Bucket, Key: 'signed' }),
     ]) {
-      // As getSignedUrl does it: the request is kept, and never sent.
-      const stack = client.middlewareStack.clone()
-      const keep = () => async () => ({ response: {}, output: { $metadata: {}, presigned: {} } })
-      stack.add(keep as never, { step: 'build', name: 'presignInterceptMiddleware' })
-      const handler = command.resolveMiddleware(stack as never, client.config as never, {})
-      await rejects(handler({ input: command.input } as never), TypeError, /cannot be presigned/)
+      await rejects(getSignedUrl(client, command), TypeError, /cannot be presigned/)
     }
+  })
+
+  test('what never leaves for the store leaves the instruction file of the object that is there', async () => {
+    const filing = clientOf({ putInstructionFiles: true })
+    await filing.send(new PutObjectCommand({ Bucket, Key: 'kept', Body: 'precious' }))
+    await filing.send(new PutObjectCommand({ Bucket, Key: 'other', Body: 'other' }))
+    const again = { Bucket, Key: 'kept', Body: 'new' }
+    const copy = { Bucket, Key: 'kept', CopySource: `${Bucket}/other` }
+    const abortSignal = AbortSignal.abort()
+    for (const attempt of [
+      () => getSignedUrl(filing, new PutObjectCommand(again)),
+      () => getSignedUrl(filing, new CopyObjectCommand(copy)),
+      () => filing.send(new PutObjectCommand(again), { abortSignal }),
+      () => filing.send(new CopyObjectCommand(copy), { abortSignal }),
+      () => filing.send(new PutObjectCommand({ ...again, ContentDisposition: '\u65e5\u672c' })),
+    ]) {
+      assert.instance(await rejectionOf(attempt()), Error, String(attempt))
+      const { Body } = await filing.send(new GetObjectCommand({ Bucket, Key: 'kept' }))
+      assert.is(await Body!.transformToString(), 'precious', String(attempt))
+    }
+  })
+
+  test('a request that is repeated elsewhere does not store what is left of its stream', async () => {
+    const redirecting = new S3EncryptionClient({ ...s3.config, followRegionRedirects: true }, { keyring })
+    let times = 0
+    redirecting.middlewareStack.add(
+      (next) => async (args) => {
+        if (times++ > 0) return await next(args)
+        const $response = { statusCode: 301, headers: { 'x-amz-bucket-region': 'eu-west-1' } }
+        throw Object.assign(new Error('elsewhere'), {
+          name: 'PermanentRedirect',
+          $metadata: { httpStatusCode: 301 },
+          $response,
+        })
+      },
+      { step: 'finalizeRequest', priority: 'high' },
+    )
+    const command = (Body: Readable | string) => new PutObjectCommand({ Bucket, Key: 'redirected', Body })
+    await rejects(redirecting.send(command(Readable.from([Buffer.from('x')]))), TypeError, /was read before/)
+    times = 0
+    await redirecting.send(command('text'))
+    assert.ok(times >= 2)
+    redirecting.destroy()
   })
 
   test('ranges of objects that are not encrypted are the store\u2019s business, where such are accepted', async () => {
@@ -507,7 +549,8 @@ async function main(): Promise<void> {
       const writer = clientOf({ putInstructionFiles: true })
       const Key = `refused/${attempts}-${httpStatusCode}`
       const refuse = (next: (args: { input: object }) => Promise<never>) => async (args: { input: object }) => {
-        if ((args.input as PutObjectCommandInput).Key !== Key) return await next(args)
+        const result = await next(args)
+        if ((args.input as PutObjectCommandInput).Key !== Key) return result
         throw Object.assign(new Error('refused'), { $metadata: { attempts, httpStatusCode } })
       }
       writer.middlewareStack.add(refuse as never, { step: 'build', name: 'refuse' })

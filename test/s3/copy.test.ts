@@ -94,6 +94,18 @@ async function main(): Promise<void> {
     assert.is(await text('dressed'), 'moved')
   })
 
+  test('an envelope that the caller read before is not stored with what is there by now', async () => {
+    await client.send(new PutObjectCommand({ Bucket, Key: 'again', Body: 'one' }))
+    const { Metadata } = await client.send(new HeadObjectCommand({ Bucket, Key: 'again' }))
+    await client.send(new PutObjectCommand({ Bucket, Key: 'again', Body: 'two' }))
+    await copy('again', 'again', { MetadataDirective: 'REPLACE', Metadata: { ...Metadata, a: 'b' } })
+    assert.is(await text('again'), 'two')
+    assert.is((await metadataOf('again')).a, 'b')
+    const length = { 'x-amz-unencrypted-content-length': '3' }
+    await copy('again', 'again', { MetadataDirective: 'REPLACE', Metadata: length })
+    assert.is(await text('again'), 'two')
+  })
+
   test('what is not encrypted is copied as it is, and so is not what only has the name of an instruction file', async () => {
     for (const [Key, Body] of [
       ['plain', 'plain'],

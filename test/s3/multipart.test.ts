@@ -117,6 +117,26 @@ async function main(): Promise<void> {
     })
   }
 
+  test('a resumed upload sends what it adds with the checksums that it was begun with', async () => {
+    const by = clientOf()
+    const algorithms: unknown[] = []
+    by.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const { headers } = args.request as { headers: Record<string, string> }
+          if (commandName === 'UploadPartCommand') algorithms.push(headers['x-amz-sdk-checksum-algorithm'])
+          return await next(args)
+        },
+      { step: 'finalizeRequest' },
+    )
+    const begun = await begin(client, { ChecksumAlgorithm: 'SHA256' })
+    await begun.part(1, bytes(5 * 2 ** 20), { ChecksumAlgorithm: 'SHA256' })
+    const { UploadId, Parts } = await resumeUpload(by, await resumeToken(client, begun.UploadId!))
+    const complete = { Bucket, Key, UploadId, MultipartUpload: { Parts: [...Parts] } }
+    await by.send(new CompleteMultipartUploadCommand(complete))
+    assert.equal(algorithms, ['SHA256'])
+  })
+
   test('an upload that ends while its token is made gives none', async () => {
     const by = clientOf()
     const upload = await begin(by)

@@ -16,6 +16,7 @@ import {
   UploadPartCommand,
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { S3EncryptionClient, S3RawAesKeyring, type ServerSideEncryption, serverSideEncryption } from '../../src/s3'
@@ -347,6 +348,20 @@ test('wrong options are refused', () => {
 test("what a function gives as a customer's key is checked too", async () => {
   const client = using({ mode: 'customer', key: () => 'x'.repeat(32) as never })
   await rejects(client.send(new HeadObjectCommand({ Bucket, Key })), TypeError, /"key" must be/)
+})
+
+test('a presigned URL demands what is stated', async () => {
+  for (const [mode, named] of [
+    [{ mode: 's3' }, /^[^;]*x-amz-server-side-encryption$/],
+    [{ mode: 'customer', key: KEY }, /-customer-algorithm;.*-customer-key;.*-customer-key-md5/],
+  ] as [ServerSideEncryption, RegExp][]) {
+    const url = await getSignedUrl(using(mode), new PutObjectCommand({ Bucket, Key }))
+    assert.match(url, /X-Amz-Signature=/)
+    const { searchParams } = new URL(url)
+    const stated = [searchParams.get('X-Amz-SignedHeaders')!, ...searchParams.keys()].join(';').toLowerCase()
+    assert.match(stated, /x-amz-server-side-encryption/, url)
+    if (mode.mode === 'customer') assert.match(stated, named)
+  }
 })
 
 test.run()

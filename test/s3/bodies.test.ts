@@ -1,0 +1,154 @@
+/** What callers give as the content of an object, or take it from: streams that fail, were read before, or give no bytes. */
+import { createReadStream } from 'node:fs'
+import { PassThrough, Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import {
+  CreateMultipartUploadCommand,
+  GetObjectCommand,
+  PutObjectCommand,
+  type PutObjectCommandInput,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { openObject, S3EncryptionClient, type S3Keyring, S3RawAesKeyring, sealObject } from '../../src/s3'
+import { rejectionOf, rejects } from '../support/expect'
+import { bytes } from '../support/keys'
+import { startSmallS3 } from '../support/small-s3'
+
+const raw = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+/** Takes its time, as a key service does. */
+const slow: S3Keyring = {
+  wrapDataKey: (request) => pause().then(() => raw.wrapDataKey(request)),
+  unwrapDataKey: (request) => pause().then(() => raw.unwrapDataKey(request)),
+}
+const pause = () => new Promise((resolve) => setTimeout(resolve, 20))
+const missing = () => createReadStream('/nonexistent/file')
+
+async function main(): Promise<void> {
+  const s3 = await startSmallS3()
+  const [Bucket, Key] = [s3.bucket, 'object']
+  const client = new S3EncryptionClient(s3.config, { keyring: slow })
+  const put = (Body: unknown, more: Partial<PutObjectCommandInput> = {}, options = {}) =>
+    client.send(new PutObjectCommand({ Bucket, Key, Body: Body as Uint8Array, ...more }), options)
+  const get = async () => {
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
+    return Buffer.from(await Body!.transformToByteArray())
+  }
+
+  test('a stream that was read before is refused, not stored as an empty object', async () => {
+    const consumed = async () => {
+      const streams = [Readable.from([Buffer.from('x')]), new Blob(['x']).stream(), new PassThrough().end('x')]
+      for (const stream of streams) await buffer(stream as Readable)
+      return [...streams, new PassThrough().destroy()]
+    }
+    for (const Body of await consumed()) await rejects(put(Body), TypeError, /"Body" .*was read before/)
+    for (const Body of await consumed()) await rejects(put(Body, { ContentLength: 0 }), TypeError, /was read before/)
+    for (const body of await consumed())
+      await rejects(sealObject(body as Readable, raw), TypeError, /"plaintext" .*was read before/)
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }))
+    for (const body of await consumed()) {
+      const part = { Bucket, Key, UploadId, PartNumber: 1, Body: body as Readable }
+      await rejects(client.send(new UploadPartCommand(part)), TypeError, /was read before/)
+    }
+    assert.is(s3.objects.size, 0)
+    // One that was looked into, and put back together.
+    const peeked = new PassThrough()
+    peeked.end('whole')
+    await new Promise((resolve) => peeked.once('readable', resolve))
+    peeked.unshift(peeked.read(2))
+    await put(peeked)
+    assert.is(String(await get()), 'whole')
+    for (const Body of [Readable.from([]), new Blob([]).stream(), undefined, null]) {
+      await put(Body)
+      assert.is((await get()).length, 0)
+    }
+  })
+
+  test('pieces of any kind of memory are their bytes; what is none is refused', async () => {
+    const words = Uint16Array.of(0x4141, 0x4242)
+    for (const [piece, text] of [
+      [words, 'AABB'],
+      [new DataView(words.buffer, 2), 'BB'],
+      [words.buffer, 'AABB'],
+      ['\u00fc', '\u00fc'],
+    ] as const) {
+      await put(Readable.from([piece]))
+      assert.is(String(await get()), text)
+      const { body } = await sealObject(Readable.from([piece]) as AsyncIterable<Uint8Array>, raw)
+      assert.is((await buffer(body)).length, Buffer.byteLength(text) + 16)
+    }
+    for (const piece of [3, { a: 1 }, ['a', 'b']]) {
+      await rejects(put(Readable.from([piece])), TypeError, /must be a stream of bytes/)
+      await rejects(put(Readable.from([piece]), { ContentLength: 1 }), TypeError, /must be a stream of bytes/)
+      const { body } = await sealObject(Readable.from([piece]) as AsyncIterable<Uint8Array>, raw)
+      await rejects(buffer(body), TypeError, /must be a stream of bytes/)
+    }
+  })
+
+  test('a stream that fails while a keyring is at work is an error of the call, and of nobody else', async () => {
+    assert.match(String(await rejectionOf(put(missing()))), /ENOENT/)
+    assert.match(String(await rejectionOf(put(missing(), { ContentLength: 5 }))), /ENOENT/)
+    const { body } = await sealObject(missing(), slow)
+    assert.match(String(await rejectionOf(buffer(body))), /ENOENT/)
+    const { metadata } = await sealObject(Buffer.from('x'), raw)
+    assert.match(String(await rejectionOf(openObject({ metadata, body: missing() }, slow))), /ENOENT/)
+  })
+
+  test('an abort does not wait for a body that never ends, nor for a keyring', async () => {
+    for (const more of [{}, { ContentLength: 10 }]) {
+      const [controller, Body] = [new AbortController(), new PassThrough()]
+      Body.write('x')
+      const putting = put(Body, more, { abortSignal: controller.signal })
+      setTimeout(() => controller.abort(), 30)
+      assert.is(((await rejectionOf(putting)) as Error).name, 'AbortError')
+      assert.ok(Body.destroyed)
+    }
+    const never = new S3EncryptionClient(s3.config, { keyring: { ...slow, wrapDataKey: () => new Promise(() => {}) } })
+    const controller = new AbortController()
+    const putting = never.send(new PutObjectCommand({ Bucket, Key, Body: 'x' }), { abortSignal: controller.signal })
+    setTimeout(() => controller.abort(), 5)
+    assert.is(((await rejectionOf(putting)) as Error).name, 'AbortError')
+    never.destroy()
+  })
+
+  test('text is decoded as the SDK does', async () => {
+    await put('caf\u00e9')
+    for (const encoding of ['utf-8', 'utf-16le', 'windows-1252', 'hex', 'base64']) {
+      const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
+      const expected = Buffer.isEncoding(encoding)
+        ? Buffer.from('caf\u00e9').toString(encoding)
+        : new TextDecoder(encoding).decode(Buffer.from('caf\u00e9'))
+      assert.is(await Body!.transformToString(encoding), expected)
+    }
+  })
+
+  test("the SDK's log has no plaintext", async () => {
+    const lines: unknown[] = []
+    const log = (line: unknown) => void lines.push(line)
+    const logger = { trace: log, debug: log, info: log, warn: log, error: log }
+    const logging = new S3EncryptionClient({ ...s3.config, logger }, { keyring: raw })
+    await logging.send(new PutObjectCommand({ Bucket, Key, Body: 'top secret' }))
+    const { UploadId } = await logging.send(new CreateMultipartUploadCommand({ Bucket, Key }))
+    await logging.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body: 'top secret' }))
+    await rejectionOf(logging.send(new PutObjectCommand({ Bucket, Key, Body: 'top secret', ContentLength: 3 })))
+    assert.ok(lines.length >= 4)
+    assert.not.match(JSON.stringify(lines), /top secret/)
+    assert.match(JSON.stringify(lines), /"Key":"object"/)
+    logging.destroy()
+  })
+
+  test('metadata that are no text are refused, by their name', async () => {
+    for (const value of [undefined, 5, null])
+      await rejects(put('x', { Metadata: { a: value as never } }), TypeError, /"Metadata\["a"\]" must be a string/)
+    await put('x', { Metadata: null as never })
+  })
+
+  test.after(async () => {
+    client.destroy()
+    await s3.close()
+  })
+  test.run()
+}
+
+void main()
