@@ -1,8 +1,9 @@
 /** What the AWS Encryption CLI writes about each operation: a line of JSON, members sorted. */
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, openSync, statSync, writeSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { AlgorithmSuiteIdentifier, EncryptedDataKey, EncryptionContext, MessageHeader } from '../index'
 import { naming, type Path, quote } from './errors'
+import { refuseSecretFile } from './secret-files'
 
 export interface Operation {
   readonly mode: string
@@ -25,7 +26,10 @@ export class MetadataWriter {
   static async open(path: string | undefined, replace: boolean): Promise<MetadataWriter> {
     if (path === undefined) return new MetadataWriter(undefined)
     if (path === '-') return new MetadataWriter(1)
-    return await naming(quote(path), 'write', () => new MetadataWriter(openSync(path, replace ? 'w' : 'a')))
+    return await naming(quote(path), 'write', () => {
+      refuseSecretFile(statSync(path, { throwIfNoEntry: false }), quote(path))
+      return new MetadataWriter(openSync(path, replace ? 'w' : 'a'))
+    })
   }
 
   write({ mode, input, output, header, message, missing }: Operation): void {

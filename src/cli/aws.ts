@@ -21,6 +21,7 @@ import { orInterrupted, quote, UsageError } from './errors'
 import { expandPattern } from './glob'
 import { transfer, transformFile } from './io'
 import { clientOf, POLICIES, parseCount } from './options'
+import { noteSecretFile } from './secret-files'
 import { usage } from './token'
 import { type TreeWork, transformTree } from './tree'
 
@@ -118,6 +119,8 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
   if (metadataOutput !== undefined && metadataOutput !== '-') {
     for (const each of inputs) checkMetadataPlace(metadataOutput, each, output)
   }
+  // Before anything is written, and long before they are read.
+  for (const group of options.wrappingKeys ?? []) for (const key of group.get('key') ?? []) noteSecretFile(key)
   const metadata = await MetadataWriter.open(metadataOutput, overwriteMetadata === true)
   try {
     const work = await workOf(options, metadata, signal)

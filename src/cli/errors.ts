@@ -33,15 +33,19 @@ const REFUSALS: readonly SealwaxErrorCode[] = [
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE
-  if (error instanceof UsageError) return USAGE
+  if (error instanceof UsageError || isAboutAnOption(error)) return USAGE
   if (error instanceof TreeError) return error.exitCode
-  return error instanceof SealwaxError && REFUSALS.includes(error.code) ? REFUSED : FAILED
+  if (!(error instanceof SealwaxError)) return FAILED
+  // Nobody could tell whether the message is for these keys.
+  const unanswered = attemptsOf(error).some((attempt) => (attempt as SealwaxError).code === 'ERR_KEY_SERVICE')
+  return REFUSALS.includes(error.code) && !unanswered ? REFUSED : FAILED
 }
 
 /** What the user reads; `undefined` where commander has said it already. */
 export function messageOf(error: unknown): string | undefined {
   if (error instanceof CommanderError) return undefined
-  if (error instanceof UsageError) return `${printable(error.message)} (add --help for the options)`
+  if (error instanceof UsageError || isAboutAnOption(error))
+    return `${printable(error.message)} (add --help for the options)`
   if (error instanceof TreeError) return error.message
   if (error instanceof SealwaxError) {
     const attempts = (error.errors ?? []).flatMap(attemptsOf).map(({ message }) => `\n  ${printable(message)}`)
@@ -51,6 +55,11 @@ export function messageOf(error: unknown): string | undefined {
   if (error instanceof Error && '$metadata' in error)
     return printable(`${error.name}: ${error.message.split('\n', 1)[0]}`)
   return `this should not happen, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`
+}
+
+/** What the library says of a value that it was given, by the name that it has there. */
+function isAboutAnOption(error: unknown): error is Error {
+  return (error instanceof TypeError || error instanceof RangeError) && /^"[A-Za-z0-9.]+" /.test(error.message)
 }
 
 /** A keyring of keyrings fails with their failures: what each key said is at the end of the branches. */

@@ -27,7 +27,7 @@ export function addKeygen(program: Command, signal: AbortSignal): void {
       const key = getEngine().randomBytes(Number(bits) / 8)
       const text = serializeKeyFile(namespace, name, key)
       try {
-        await writeOutput({ path, force: false, secret: true }, text, signal)
+        await writeOutput({ path, force: false, secret: true, advice: 'a key is never replaced' }, text, signal)
       } finally {
         key.fill(0)
         text.fill(0)

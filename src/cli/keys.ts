@@ -18,6 +18,7 @@ import {
 } from '../index'
 import { fileError, naming, quote, UsageError } from './errors'
 import type { PinOptions } from './options'
+import { noteSecretFile } from './secret-files'
 import { isTokenKey, toTokenKeyrings, usage } from './token'
 
 export interface KeyOptions extends PinOptions {
@@ -202,6 +203,7 @@ async function readKey(
     try {
       const stats = fstatSync(fd)
       if (!stats.isFile()) throw fileError(`the key file ${quote(path)} is not a file`)
+      noteSecretFile(stats)
       check(stats)
       if (stats.size > MAX_LENGTH) throw fileError(`the key file ${quote(path)} is too large to be one`)
       const bytes = Buffer.allocUnsafeSlow(stats.size)

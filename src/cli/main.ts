@@ -4,6 +4,7 @@ import { awsProgram } from './aws'
 import { expandArguments, isAwsStyle } from './aws-arguments'
 import { exitCodeOf, messageOf } from './errors'
 import { programOf } from './program'
+import { stopProgress } from './progress'
 import { abortUploads } from './s3'
 import { removeTemporaries } from './sink'
 
@@ -13,6 +14,7 @@ void main(process.argv)
 
 async function main(argv: readonly string[]): Promise<void> {
   forbidCoreDumps()
+  prepareSdk(process.env)
   const abort = new AbortController()
   let interruption: NodeJS.Signals | undefined
   for (const signal of SIGNALS) {
@@ -35,6 +37,7 @@ async function main(argv: readonly string[]): Promise<void> {
   } catch (error) {
     code = exitCodeOf(error)
     const message = interruption ? 'interrupted' : messageOf(error)
+    stopProgress()
     if (message !== undefined) process.stderr.write(`sealwax: ${message}\n`)
     if (interruption) {
       await abortUploads()
@@ -43,6 +46,13 @@ async function main(argv: readonly string[]): Promise<void> {
   }
   // Standard input may still be open, and would keep the process waiting.
   process.exit(code)
+}
+
+/** The SDK reads one name of the Region, and other tools of AWS two; it says at length which versions of Node.js are old. */
+function prepareSdk(env: NodeJS.ProcessEnv): void {
+  const { AWS_DEFAULT_REGION: region } = env
+  if (region !== undefined) env.AWS_REGION ??= region
+  env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
 }
 
 /** As the signal would have: an ordinary exit waits for every write under way, also to a pipe that nobody reads. */

@@ -131,6 +131,7 @@ export function addPair(text: string, previous: ReadonlyMap<string, string> = ne
   if (at < 1) throw new InvalidArgumentError('It must look like key=value.')
   const key = text.slice(0, at)
   if (key === 'aws-crypto-public-key') throw new InvalidArgumentError('Signed messages set this key themselves.')
+  if (key.startsWith('aws-crypto-')) throw new InvalidArgumentError('Such keys are those of the format itself.')
   if (previous.has(key)) throw new InvalidArgumentError('The key was given twice.')
   return new Map([...previous, [key, text.slice(at + 1)]])
 }

@@ -11,6 +11,15 @@ export interface Progress {
   stop(): void
 }
 
+/** The bar on the terminal. */
+let shown: { stop(): void } | undefined
+
+/** Takes the bar away, so that what is said next stays on the screen. */
+export function stopProgress(): void {
+  shown?.stop()
+  shown = undefined
+}
+
 const SILENT: Progress = { phase: () => {}, add: () => {}, stop: () => {} }
 
 /** A bar on standard error where that is a terminal, and the output does not go to it too. `show` words what is counted. */
@@ -21,7 +30,7 @@ export async function openProgress(output: Path, show: (done: number) => string 
   let done = 0
   return {
     phase(label, total) {
-      bar?.stop()
+      stopProgress()
       done = 0
       bar = new SingleBar({
         format: total === undefined ? '{label} {done}' : '{label} [{bar}] {percentage}% of {size}',
@@ -31,13 +40,14 @@ export async function openProgress(output: Path, show: (done: number) => string 
         // Signals are for main.ts.
         gracefulExit: false,
       })
+      shown = bar
       bar.start(total ?? 0, 0, { label: label.padEnd(10), size: show(total ?? 0), done: show(0) })
     },
     add(bytes) {
       done += bytes
-      bar?.update(done, { done: show(done) })
+      if (bar && shown === bar) bar.update(done, { done: show(done) })
     },
-    stop: () => bar?.stop(),
+    stop: stopProgress,
   }
 }
 

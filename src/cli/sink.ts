@@ -11,6 +11,7 @@ import {
   lstatSync,
   open,
   openSync,
+  readlinkSync,
   renameSync,
   rmSync,
   type Stats,
@@ -22,6 +23,7 @@ import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { getEngine } from '../engine'
 import { fileError, nameOf, naming, type Path, printable } from './errors'
+import { refuseSecretFile } from './secret-files'
 
 export interface Target {
   /** `-` for standard output. */
@@ -30,6 +32,8 @@ export interface Target {
   readonly force: boolean
   /** Only the owner may read the file; otherwise what the umask says. */
   readonly secret: boolean
+  /** What to do about a file that is there already. Default: `--force replaces it`. */
+  readonly advice?: string
 }
 
 /** Where bytes go. */
@@ -64,7 +68,7 @@ export async function print(text: string, signal: AbortSignal): Promise<void> {
 
 /** Throws `ERR_FILE` where the target is `source` itself, a folder, or an existing file that is to be kept. */
 export async function openSink(target: Target, source?: Stats): Promise<Sink> {
-  const { path, force } = target
+  const { path, force, advice } = target
   if (path === '-') {
     const name = 'standard output'
     if (source && sameFile(source, fstatSync(1))) throw fileError(`${name} is the input file itself`)
@@ -72,11 +76,15 @@ export async function openSink(target: Target, source?: Stats): Promise<Sink> {
   }
   const name = nameOf(path)
   return await naming(name, 'write', async () => {
+    const descriptor = descriptorOf(path)
+    if (descriptor !== undefined)
+      return { immediate: true, write: writer(descriptor, name), commit: async () => {}, discard: () => {} }
     const existing = statSync(path, { throwIfNoEntry: false })
     if (existing?.isDirectory()) throw fileError(`cannot write ${name}: it is a directory`)
     if (source && existing && sameFile(source, existing)) throw fileError(`${name} is the input file itself`)
+    refuseSecretFile(existing, name)
     if (existing && !existing.isFile()) return await openDevice(path, name)
-    if (!force && lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name)
+    if (!force && lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name, advice)
     return openTemporary(target, name)
   })
 }
@@ -89,13 +97,25 @@ export function removeTemporaries(): void {
 
 const temporaries = new Set<Path>()
 
+/** The descriptor that a path such as `/dev/stdout` is, or leads to: what it is open for stays where it is, and keeps its name. */
+function descriptorOf(path: Path): number | undefined {
+  const text = path.toString()
+  const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()
+  for (const place of isLink ? [text, readlinkSync(text)] : [text]) {
+    const [, name, number] = /^\/(?:dev\/(stdout|stderr)|(?:dev|proc\/self)\/fd\/(\d+))$/.exec(place) ?? []
+    if (name !== undefined) return name === 'stdout' ? 1 : 2
+    if (number !== undefined) return Number(number)
+  }
+  return undefined
+}
+
 /** Pipes and devices are written as they are: no file can take their place. */
 async function openDevice(path: Path, name: string): Promise<Sink> {
   const fd = await promisify(open)(path, 'w')
   return { immediate: true, write: writer(fd, name), commit: async () => {}, discard: () => closeSync(fd) }
 }
 
-function openTemporary({ path, force, secret }: Target, name: string): Sink {
+function openTemporary({ path, force, secret, advice }: Target, name: string): Sink {
   const random = Buffer.from(getEngine().randomBytes(8)).toString('hex')
   const temporary = siblingOf(path, `.sealwax-${random}.tmp`)
   const fd = openSync(temporary, 'wx', secret ? 0o600 : 0o666)
@@ -110,7 +130,7 @@ function openTemporary({ path, force, secret }: Target, name: string): Sink {
         // A signal has removed it.
         if (!temporaries.has(temporary)) return
         if (force) renameSync(temporary, path)
-        else putNew(temporary, path, name)
+        else putNew(temporary, path, name, advice)
         temporaries.delete(temporary)
         await syncFolder(siblingOf(path, '.'))
       }),
@@ -128,12 +148,12 @@ function siblingOf(path: Path, name: string): Path {
 }
 
 /** Unlike a rename, a link never takes the name from a file that came up meanwhile. */
-function putNew(temporary: Path, path: Path, name: string): void {
+function putNew(temporary: Path, path: Path, name: string, advice?: string): void {
   try {
     linkSync(temporary, path)
     rmSync(temporary)
   } catch (error) {
-    if (lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name)
+    if (lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name, advice)
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS' && code !== 'EMLINK') throw error
     // A file system without hard links.
@@ -172,6 +192,6 @@ function sameFile(a: Stats, b: Stats): boolean {
   return a.isFile() && b.isFile() && a.dev === b.dev && a.ino === b.ino
 }
 
-function alreadyThere(name: string): Error {
-  return fileError(`${name} exists already: --force replaces it`)
+function alreadyThere(name: string, advice = '--force replaces it'): Error {
+  return fileError(`${name} exists already: ${advice}`)
 }

@@ -11,6 +11,7 @@ import {
 import { UsageError } from './errors'
 import type { PinOptions } from './options'
 import { promptSecret } from './prompt'
+import { noteSecretFile } from './secret-files'
 
 interface TokenKeyOptions extends PinOptions {
   namespace?: string
@@ -29,7 +30,10 @@ type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
 /** Where the PIN comes from: a file, a descriptor, the URI, the environment, or else whoever sits at the terminal. */
 export function pinOf({ pinFile, pinFd }: PinOptions, uri: string | undefined): Pick<Pkcs11TokenInput, 'pin'> {
   if (pinFile !== undefined && pinFd !== undefined) throw new UsageError('the PIN comes from --pin-file or --pin-fd')
-  if (pinFile !== undefined) return { pin: { file: pinFile } }
+  if (pinFile !== undefined) {
+    noteSecretFile(pinFile)
+    return { pin: { file: pinFile } }
+  }
   if (pinFd !== undefined) return { pin: { fd: pinFd } }
   const parsed = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
   if (parsed['pin-source'] !== undefined) return {}

@@ -76,11 +76,24 @@ export class RawRsaKeyringNode extends KeyringNode {
     const { keyNamespace, keyName } = this
     const key = this.#publicKey
     if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'No public key defined in constructor.  Encrypt disabled.')
-    const encryptedDataKey = publicEncrypt({ key, ...this.#padding }, toWrap(material, keyNamespace, keyName))
+    const encryptedDataKey = this.#wrap(key, toWrap(material, keyNamespace, keyName))
     return material.addEncryptedDataKey(
       new EncryptedDataKey({ providerId: keyNamespace, providerInfo: keyName, encryptedDataKey }),
       KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY,
     )
+  }
+
+  #wrap(key: KeyObject, dataKey: Uint8Array): Uint8Array {
+    try {
+      return publicEncrypt({ key, ...this.#padding }, dataKey)
+    } catch (cause) {
+      const { oaepHash } = this.#padding
+      throw new SealwaxError(
+        'ERR_WRAPPING_KEY',
+        `an RSA key of ${key.asymmetricKeyDetails?.modulusLength} bits cannot wrap a data key of ${dataKey.length} bytes${oaepHash ? ` under OAEP with ${oaepHash}` : ''}`,
+        { cause },
+      )
+    }
   }
 
   async _onDecrypt(

@@ -94,7 +94,13 @@ class LocalKmsServer implements LocalKms {
       // Later errors are of single connections, such as too many open files.
       this.#server.on('error', (cause: NodeJS.ErrnoException) => {
         this.#log({ event: 'error', code: cause.code })
-        reject(new SealwaxError('ERR_KEY_SERVICE', `the local KMS cannot listen on ${host} port ${port}`, { cause }))
+        reject(
+          new SealwaxError(
+            'ERR_KEY_SERVICE',
+            `the local KMS cannot listen on ${host} port ${port} (${(cause as NodeJS.ErrnoException).code})`,
+            { cause },
+          ),
+        )
       })
       this.#server.listen(port, host, resolve)
     })

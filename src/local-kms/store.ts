@@ -203,7 +203,10 @@ async function birthOf(pid: number): Promise<string> {
     const boot = await readFile('/proc/sys/kernel/random/boot_id', 'latin1')
     const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
     // proc(5): field 22, counted past the command name, which may hold anything.
-    const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // Dead, and not waited for by its parent: it has nothing open.
+    if (fields[0] === 'Z' || fields[0] === 'X') return ''
+    const started = fields[19]
     return createHash('sha256').update(`${boot}${started}`).digest('hex').slice(0, 16)
   } catch {
     return ''

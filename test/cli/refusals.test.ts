@@ -32,6 +32,7 @@ test.before(async () => {
   keyFile('bad.pem', '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n')
 })
 
+const AWS_KEY = ['-w', 'provider=sealwax', 'key=key.json']
 const RSA = ['--namespace', 'a', '--name', 'b']
 
 // Arguments, exit code, what standard error says.
@@ -46,6 +47,16 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', ...KEY, '-c', '=value'], 2, /must look like key=value/],
   [['encrypt', 'plain', ...KEY, '-c', 'a=1', '-c', 'a=2'], 2, /given twice/],
   [['encrypt', 'plain', ...KEY, '-c', 'aws-crypto-public-key=x'], 2, /set this key themselves/],
+  [['encrypt', 'plain', ...KEY, '-c', 'aws-crypto-x=1'], 2, /those of the format/],
+  [['encrypt', 'plain', ...KEY, '-o', 'key.json', '-f'], 1, /"key.json" holds a key, a PIN or credentials/],
+  [['-e', ...AWS_KEY, '-i', 'plain', '-o', 'key.json', '-S'], 1, /holds a key/],
+  [
+    ['-e', ...AWS_KEY, '-i', 'plain', '-o', 'x', '--metadata-output', 'key.json', '--overwrite-metadata'],
+    1,
+    /"key.json" holds a key/,
+  ],
+  [['keygen', 'key.json'], 1, /"key.json" exists already: a key is never replaced/],
+  [['kms', 'serve', '--data', ''], 2, /"data" must not be empty|must not be empty/],
   [['encrypt', 'plain', ...KEY, '--frame-length', '0'], 2, /from 1 to 4294967295/],
   [['encrypt', 'plain', ...KEY, '--frame-length', '1e3'], 2, /from 1 to 4294967295/],
   [['encrypt', 'plain', ...KEY, '--frame-length', '4294967296'], 2, /from 1 to 4294967295/],

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { chmodSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, lstatSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { keyForms, path, printed, read, sealwax, sealwaxWith, shell, temporaries } from './cli'
@@ -58,6 +58,16 @@ test('named pipes and devices as input and output', async () => {
   assert.is(code, 0)
   assert.ok(read('unpiped').equals(plaintext))
   assert.is((await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', '/dev/null')).code, 0)
+})
+
+test('/dev/stdout, or a link to it, is what the shell made of it, and stays where it is', async () => {
+  for (const out of ['/dev/stdout', '/dev/fd/1', 'to-stdout']) {
+    const script = `ln -sf /proc/self/fd/1 to-stdout; : > there; "$@" decrypt sealed -k key.json --force -o ${out} >> there`
+    const { code, stderr } = await shell(`cp plain copy; "$@" encrypt copy -k key.json -f -o sealed && ${script}`)
+    assert.is(code, 0, stderr)
+    assert.ok(read('there').equals(plaintext))
+    assert.ok(lstatSync(path('to-stdout')).isSymbolicLink())
+  }
 })
 
 test('several keys: any one opens, a wrong one is refused with exit code 3', async () => {
