@@ -5,10 +5,11 @@ import { checkInteger, checkOptions } from '../options'
 import { CommitmentPolicy, checkCommitmentPolicy, SignaturePolicy } from '../policies'
 import { type DecryptInput, type DecryptOutput, decrypt, decryptInto } from './decrypt'
 import { type EncryptInput, type EncryptOutput, encrypt, encryptInto } from './encrypt'
+import { decryptFromStream, encryptFromStream } from './from-stream'
 import { type DecryptManyInput, decryptMany, type EncryptManyInput, encryptMany } from './many'
 import type { OutputMemory } from './output'
 import { type OpenedMessage, type OpenMessageInput, openMessage, type RandomAccessSource } from './random-access'
-import type { MessageSource } from './source'
+import { hasBytes, type MessageSource } from './source'
 import { type DecryptStreamInput, decryptStream, type EncryptStreamInput, encryptStream } from './streams'
 
 /** What holds for every message of a client. */
@@ -174,7 +175,8 @@ export function buildClient(options?: CommitmentPolicy | Partial<ClientOptions>)
 export function buildEncrypt(options?: CommitmentPolicy | Partial<ClientOptions>): EncryptClient {
   const client = checkClientOptions(options)
   return Object.freeze<EncryptClient>({
-    encrypt: (cmm, plaintext, op) => encrypt(client, cmm, plaintext, op),
+    encrypt: (cmm, plaintext, op) =>
+      hasBytes(plaintext) ? encrypt(client, cmm, plaintext, op) : encryptFromStream(client, cmm, plaintext, op),
     encryptInto: (cmm, plaintext, output, op) => encryptInto(client, cmm, plaintext, output, op),
     encryptMany: (cmm, plaintexts, op) => encryptMany(client, cmm, plaintexts, op),
     encryptStream: (cmm, op) => encryptStream(client, cmm, op),
@@ -185,7 +187,8 @@ export function buildEncrypt(options?: CommitmentPolicy | Partial<ClientOptions>
 export function buildDecrypt(options?: CommitmentPolicy | Partial<ClientOptions>): DecryptClient {
   const client = checkClientOptions(options)
   return Object.freeze<DecryptClient>({
-    decrypt: (cmm, ciphertext, op) => decrypt(client, cmm, ciphertext, op),
+    decrypt: (cmm, ciphertext, op) =>
+      hasBytes(ciphertext) ? decrypt(client, cmm, ciphertext, op) : decryptFromStream(client, cmm, ciphertext, op),
     decryptInto: (cmm, ciphertext, output, op) => decryptInto(client, cmm, ciphertext, output, op),
     decryptMany: (cmm, ciphertexts, op) => decryptMany(client, cmm, ciphertexts, op),
     decryptStream: (cmm, op) => decryptStream(client, cmm, SignaturePolicy.ALLOW_ENCRYPT_ALLOW_DECRYPT, op),

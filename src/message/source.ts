@@ -5,6 +5,11 @@ import { orAborted } from './slices'
 /** Bytes, text, or a readable stream (anything that iterates asynchronously over bytes or text). */
 export type MessageSource = Uint8Array | string | NodeJS.ReadableStream | AsyncIterable<Uint8Array | string>
 
+/** Whether a source is no stream. */
+export function hasBytes(source: MessageSource): boolean {
+  return typeof source === 'string' || source instanceof Uint8Array
+}
+
 /** The bytes of a source that has them at hand: as they are, except for shared memory and text. Undefined for streams. */
 export function bytesOfSource(source: MessageSource, encoding: BufferEncoding): Uint8Array | undefined {
   if (typeof source === 'string') return Buffer.from(source, encoding)

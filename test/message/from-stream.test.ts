@@ -1,0 +1,137 @@
+/** One-shot calls of streams: what is wrong ends them as soon as it comes, whatever else the source would give. */
+import { EventEmitter } from 'node:events'
+import { PassThrough, Readable } from 'node:stream'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  buildClient,
+  KeyringNode,
+  NodeDefaultCryptographicMaterialsManager,
+  type NodeEncryptionRequest,
+} from '../../src/index'
+import { rejects } from '../support/expect'
+import { aesKeyring, bytes } from '../support/keys'
+
+const { encrypt, decrypt } = buildClient()
+const UNSIGNED = { suiteId: 0x0478 } as const
+
+class Refusing extends KeyringNode {
+  async _onEncrypt(): Promise<never> {
+    throw new Error('denied')
+  }
+  async _onDecrypt(): Promise<never> {
+    throw new Error('denied')
+  }
+}
+
+/** Gives these bytes, and then the last of them again and again, in its own time, and never ends. */
+function endless(start: Uint8Array, chunk: Uint8Array): Readable & { given: number } {
+  async function* pieces() {
+    yield start
+    for (;;) {
+      await new Promise(setImmediate)
+      source.given += chunk.length
+      yield chunk
+    }
+  }
+  const source = Object.assign(Readable.from(pieces(), { objectMode: false }), { given: 0 })
+  return source
+}
+
+/** Gives what it has, and then nothing more. */
+function stuck(start: Uint8Array): PassThrough {
+  const source = new PassThrough()
+  source.write(start)
+  return source
+}
+
+test('a source that is no message, for others, or too long, is not read on', async () => {
+  const chunk = Buffer.alloc(65_536, 0xff)
+  const message = (await encrypt(aesKeyring(), bytes(300_000), UNSIGNED)).result
+  const start = message.subarray(0, 200_000)
+  for (const source of [endless(chunk, chunk), stuck(chunk)]) {
+    await rejects(decrypt(aesKeyring(), source), 'ERR_UNSUPPORTED_FORMAT')
+    assert.ok(source.destroyed)
+  }
+  for (const source of [endless(start, chunk), stuck(start)]) {
+    await rejects(decrypt(new Refusing(), source), Error, /denied/)
+    assert.ok(source.destroyed)
+  }
+  const long = (await encrypt(aesKeyring(), bytes(100_000), { ...UNSIGNED, frameLength: 1000 })).result
+  const few = endless(long.subarray(0, -100), chunk)
+  await rejects(decrypt(aesKeyring(), few, { maxBodySize: 999 }), 'ERR_LIMIT_EXCEEDED')
+  assert.ok(few.destroyed)
+  assert.ok(few.given < 8 * 2 ** 20, `${few.given} bytes were read`)
+})
+
+test('a keyring that refuses does not wait for the plaintext', async () => {
+  for (const source of [endless(bytes(10), Buffer.alloc(1000)), stuck(bytes(10))]) {
+    await rejects(encrypt(new Refusing(), source), Error, /denied/)
+    assert.ok(source.destroyed)
+  }
+})
+
+test('a materials manager hears of the length that the caller tells, and of no other', async () => {
+  const lengths: unknown[] = []
+  class Hearing extends NodeDefaultCryptographicMaterialsManager {
+    override async getEncryptionMaterials(request: NodeEncryptionRequest) {
+      lengths.push(request.plaintextLength)
+      return await super.getEncryptionMaterials(request)
+    }
+  }
+  const manager = new Hearing(aesKeyring())
+  await encrypt(manager, Readable.from([bytes(2)]), { plaintextLength: 5 })
+  await encrypt(manager, Readable.from([bytes(2)]))
+  await encrypt(manager, bytes(2))
+  assert.equal(lengths, [5, undefined, 2])
+  const tooLong = encrypt(manager, Readable.from([bytes(6)]), { plaintextLength: 5 })
+  await rejects(tooLong, 'ERR_LIMIT_EXCEEDED', /plaintextLength/)
+})
+
+test('a stream that was read before is no empty message', async () => {
+  const read = Readable.from([bytes(5)])
+  for await (const _ of read);
+  await rejects(encrypt(aesKeyring(), read), TypeError, /^Unsupported plaintext .*read before/)
+  await rejects(decrypt(aesKeyring(), read), TypeError, /^Unsupported ciphertext format\. .*read before/)
+  assert.is((await decrypt(aesKeyring(), (await encrypt(aesKeyring(), Readable.from([]))).result)).plaintext.length, 0)
+})
+
+test('streams as they were before they could be iterated', async () => {
+  const legacy = (pieces: readonly Uint8Array[]) => {
+    const source = Object.assign(new EventEmitter(), {
+      readable: true,
+      pause: () => source,
+      resume: () => source,
+      pipe: () => assert.unreachable(),
+    })
+    setImmediate(() => {
+      for (const piece of pieces) source.emit('data', piece)
+      source.emit('end')
+    })
+    return source as unknown as NodeJS.ReadableStream
+  }
+  const { result } = await encrypt(aesKeyring(), legacy([bytes(10), bytes(20)]))
+  const { plaintext } = await decrypt(aesKeyring(), legacy([result.subarray(0, 7), result.subarray(7)]))
+  assert.equal(plaintext, Buffer.concat([bytes(10), bytes(20)]))
+})
+
+test('an abort ends the source; one that ends by itself is left as it is', async () => {
+  const [controller, source] = [new AbortController(), stuck(bytes(10))]
+  const encrypting = encrypt(aesKeyring(), source, { signal: controller.signal })
+  setImmediate(() => controller.abort())
+  await rejects(encrypting, 'ERR_ABORTED')
+  assert.ok(source.destroyed)
+  const own = { pieces: [bytes(3)], destroyed: false }
+  const iterable = {
+    destroy() {
+      own.destroyed = true
+    },
+    async *[Symbol.asyncIterator]() {
+      yield* own.pieces
+    },
+  }
+  await encrypt(aesKeyring(), iterable)
+  assert.not(own.destroyed)
+})
+
+test.run()
