@@ -3,7 +3,7 @@
  * (right kind, value not allowed) naming the option and the value.
  */
 
-/** Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. */
+/** Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. `null` is as not given. */
 export function checkOptions<T extends object>(
   options: T | undefined,
   known: readonly (keyof T & string)[],
@@ -16,7 +16,10 @@ export function checkOptions<T extends object>(
       throw new TypeError(`unknown option "${key}" of ${of}: it takes ${known.map((name) => `"${name}"`).join(', ')}`)
     }
   }
-  return options
+  if (!Object.values(options).includes(null)) return options
+  // But for a context: its pairs may be a demand, which is not to be lost.
+  const given = Object.entries(options).filter(([name, value]) => value !== null || /context$/i.test(name))
+  return Object.fromEntries(given) as T
 }
 
 /** An integer from `min` to `max`. */
@@ -91,4 +94,9 @@ export function describe(value: unknown): string {
 export function checkUnread(stream: unknown, problem: string): void {
   if ((stream as { readable?: unknown } | null)?.readable === false)
     throw new TypeError(`${problem} The stream was read before, or destroyed`)
+}
+
+/** Makes the fields that `object` has now read-only. What subclasses, and the stubs of tests, add is theirs. */
+export function fixFields(object: object): void {
+  for (const name of Object.keys(object)) Object.defineProperty(object, name, { writable: false, configurable: false })
 }

@@ -45,6 +45,8 @@ export const KMS: typeof SdkKms = new Proxy(function KMS() {} as unknown as type
   construct: (_, args, target) => Reflect.construct(kmsSdk().KMS, args, target === KMS ? kmsSdk().KMS : target),
 })
 
+export type KMS = SdkKms
+
 /** The one place that loads `@aws-sdk/client-kms`. */
 export function kmsSdk(): typeof import('@aws-sdk/client-kms') {
   return require('@aws-sdk/client-kms')

@@ -118,7 +118,9 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
     this.cacheLimitTtl = checkTtl(cacheLimitTtl) * 1000
     if (cache && maxCacheSize) throw new TypeError('Max cache size not supported when passing a cache.')
     this.maxCacheSize = cache ? undefined : checkInteger(maxCacheSize ?? 1000, 'maxCacheSize', 1, MAX_CACHE_SIZE)
-    this.#cache = cache ? checkCache(cache) : getLocalCryptographicMaterialsCache(this.maxCacheSize!)
+    this.#cache = cache
+      ? checkCache(cache, ['putBranchKeyMaterial', 'getBranchKeyMaterial'])
+      : getLocalCryptographicMaterialsCache(this.maxCacheSize!)
     this.#partition = partitionId === undefined ? randomBytes(64) : utf8(checkString(partitionId, 'partitionId'))
     this.#orders = checkBoolean(utf8Sorting ?? false, 'utf8Sorting') ? ['utf8', 'locale'] : ['locale', 'utf8']
     Object.freeze(this)

@@ -2,7 +2,7 @@ import type { EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
-import { checkOptions, describe } from '../options'
+import { checkOptions, describe, fixFields } from '../options'
 import { checkKeyId, inRegion, isMultiRegion, isSameKey } from './kms-arn'
 import { checkKmsClient, type KmsClient } from './kms-clients'
 import { generateDataKey, notOpened, unwrapDataKey, wrapDataKey } from './kms-data-key'
@@ -51,7 +51,7 @@ export class AwsKmsMrkAwareSymmetricKeyringNode extends KeyringNode {
     this.client = checkKmsClient(client)
     this.grantTokens = checkGrantTokens(grantTokens)
     this.timeout = checkTimeout(timeout)
-    Object.freeze(this)
+    fixFields(this)
   }
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
@@ -117,7 +117,7 @@ export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
     this.discoveryFilter = checkDiscoveryFilter(discoveryFilter)
     this.grantTokens = checkGrantTokens(grantTokens)
     this.timeout = checkTimeout(timeout)
-    Object.freeze(this)
+    fixFields(this)
   }
 
   async _onEncrypt(): Promise<NodeEncryptionMaterial> {

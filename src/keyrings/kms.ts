@@ -1,7 +1,7 @@
 import type { EncryptedDataKey } from '../encrypted-data-key'
 import { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
-import { checkBoolean, checkOptions, describe } from '../options'
+import { checkBoolean, checkOptions, describe, fixFields } from '../options'
 import { checkKeyId } from './kms-arn'
 import { cacheKmsClients, type KmsNodeClientSupplier } from './kms-clients'
 import { generateDataKey, notOpened, unwrapDataKey, wrapDataKey } from './kms-data-key'
@@ -94,7 +94,7 @@ export class KmsKeyringNode extends KeyringNode {
     this.discoveryFilter = checkDiscoveryFilter(discoveryFilter)
     this.clientProvider = clientProvider
     this.timeout = checkTimeout(timeout)
-    Object.freeze(this)
+    fixFields(this)
   }
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {

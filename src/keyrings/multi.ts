@@ -2,7 +2,7 @@ import type { EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
-import { checkInteger, checkOptions } from '../options'
+import { checkInteger, checkOptions, fixFields } from '../options'
 import { attemptInTurn } from './attempts'
 
 export interface MultiKeyringNodeInput {
@@ -42,7 +42,7 @@ export class MultiKeyringNode extends KeyringNode {
     this.generator = generator
     this.children = Object.freeze([...children])
     this.hedgeDelay = hedgeDelay === undefined ? Infinity : checkInteger(hedgeDelay, 'hedgeDelay', 1, MAX_DELAY)
-    Object.freeze(this)
+    fixFields(this)
   }
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {

@@ -10,7 +10,7 @@ import {
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
 } from '../materials/materials'
-import { checkBoolean, checkBytes, checkOptions, describe } from '../options'
+import { checkBoolean, checkBytes, checkOptions, describe, fixFields } from '../options'
 import type { AlgorithmSuiteIdentifier } from '../suites'
 import { checkIdentity, toWrap } from './data-key'
 import { WrapCount } from './wrap-count'
@@ -101,7 +101,7 @@ export class RawAesKeyringNode extends KeyringNode {
     if (unencryptedMasterKey.every((byte) => byte === 0)) throw new RangeError('"unencryptedMasterKey" is all zeros')
     this.#orders = checkBoolean(utf8Sorting, 'utf8Sorting') ? ['utf8', 'locale'] : ['locale', 'utf8']
     this.#key = copySecret(unencryptedMasterKey)
-    Object.freeze(this)
+    fixFields(this)
   }
 
   /** Wipes the wrapping key. The keyring cannot be used afterwards. */

@@ -4,7 +4,7 @@ import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
-import { checkOneOf, checkOptions, describe } from '../options'
+import { checkOneOf, checkOptions, describe, fixFields } from '../options'
 import { checkIdentity, toWrap } from './data-key'
 
 /** Hash of OAEP, and of its MGF1; `undefined` is SHA-1, as OpenSSL has it. */
@@ -69,7 +69,7 @@ export class RawRsaKeyringNode extends KeyringNode {
     this.#padding = padding === RSA_PKCS1_OAEP_PADDING ? { padding, oaepHash: oaepHash ?? 'sha1' } : { padding }
     this.#publicKey = publicKey ? toRsaKey(publicKey, 'public') : undefined
     this.#privateKey = privateKey ? toRsaKey(privateKey, 'private') : undefined
-    Object.freeze(this)
+    fixFields(this)
   }
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
@@ -150,7 +150,9 @@ Object.freeze(RawRsaKeyringNode.prototype)
 
 export function toRsaKey(key: string | Buffer | KeyObject, kind: 'public' | 'private'): KeyObject {
   const option = `rsaKey.${kind}Key`
-  const object = key instanceof KeyObject ? key : parseKey(key, kind, option)
+  const given = key instanceof KeyObject ? key : parseKey(key, kind, option)
+  // As in PEM: a private key tells its public one.
+  const object = kind === 'public' && given.type === 'private' ? createPublicKey(given) : given
   if (object.type !== kind || object.asymmetricKeyType !== 'rsa')
     throw new TypeError(`"${option}" must be an RSA ${kind} key`)
   return object

@@ -65,7 +65,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     } = checkOptions(input, OPTIONS, 'NodeCachingMaterialsManager')
     if (!backingMaterials) throw new TypeError('You must provide a backing material source.')
     this.#backing = toMaterialsManager(backingMaterials)
-    this.#cache = checkCache(cache)
+    this.#cache = checkCache(cache, CACHE_METHODS)
     this.#maxAge = checkLimit(maxAge, Number.MAX_VALUE, 'You must configure a maxAge')
     this.#maxBytes = checkLimit(maxBytesEncrypted, MAX_BYTES, 'maxBytesEncrypted is outside of bounds.')
     this.#maxMessages = checkLimit(maxMessagesEncrypted, MAX_MESSAGES, 'maxMessagesEncrypted is outside of bounds.')
@@ -73,7 +73,6 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       throw new TypeError(`partition must be a string. It must not be empty, got ${describe(partition)}`)
     }
     this.#ids = new CacheIds(partition)
-    Object.freeze(this)
   }
 
   get requiredEncryptionContextKeys(): readonly string[] {
@@ -183,6 +182,13 @@ function checkLimit(value: unknown, max: number, problem: string): number {
 
 const MAX_BYTES = Number.MAX_SAFE_INTEGER
 const MAX_MESSAGES = 2 ** 32
+const CACHE_METHODS = [
+  'putEncryptionMaterial',
+  'putDecryptionMaterial',
+  'getEncryptionMaterial',
+  'getDecryptionMaterial',
+  'del',
+] as const
 const OPTIONS = [
   'backingMaterials',
   'cache',

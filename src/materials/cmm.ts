@@ -46,12 +46,15 @@ export type NodeGetDecryptMaterials = NodeMaterialsManager['decryptMaterials']
 
 /** The usual CMM (framework/default-cmm.md): fresh materials from one keyring, a fresh signature key where the suite signs. */
 export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsManager {
-  readonly keyring: KeyringNode
+  readonly #keyring: KeyringNode
 
   constructor(keyring: KeyringNode) {
     if (!isKeyring(keyring)) throw new TypeError(`Unsupported type. A keyring is needed, got ${describe(keyring)}`)
-    this.keyring = keyring
-    Object.freeze(this)
+    this.#keyring = keyring
+  }
+
+  get keyring(): KeyringNode {
+    return this.#keyring
   }
 
   async getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial> {
@@ -67,13 +70,13 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
     }
     const signatureKey = suite.signatureCurve && (await SignatureKey.generate(suite.signatureCurve))
     const material = toEncrypt(suite, encryptionContext, signatureKey, request.requiredEncryptionContextKeys)
-    return await fill(material, request.signal, () => this.keyring.onEncrypt(material))
+    return await fill(material, request.signal, () => this.#keyring.onEncrypt(material))
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
     const { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext } = request
     const material = toDecrypt(suite, encryptionContext, reproducedEncryptionContext)
-    await fill(material, request.signal, () => this.keyring.onDecrypt(material, [...encryptedDataKeys]))
+    await fill(material, request.signal, () => this.#keyring.onDecrypt(material, [...encryptedDataKeys]))
     if (!material.hasValidKey()) throw noDataKey(encryptedDataKeys, material.failures)
     return material
   }
@@ -84,8 +87,9 @@ Object.freeze(NodeDefaultCryptographicMaterialsManager.prototype)
 /** A CMM as it is, or the default CMM around a keyring. Throws `TypeError` for anything else. */
 export function toMaterialsManager(source: KeyringNode | NodeMaterialsManager): NodeMaterialsManager {
   if (isKeyring(source)) return new NodeDefaultCryptographicMaterialsManager(source)
+  // One that only encrypts, or only decrypts, will do for that.
   const { getEncryptionMaterials, decryptMaterials } = (source ?? {}) as Partial<NodeMaterialsManager>
-  if (typeof getEncryptionMaterials === 'function' && typeof decryptMaterials === 'function') return source
+  if (typeof getEncryptionMaterials === 'function' || typeof decryptMaterials === 'function') return source
   throw new TypeError(`a keyring or cryptographic materials manager is needed, got ${describe(source)}`)
 }
 
@@ -98,11 +102,15 @@ export async function requestEncryptionMaterials(
   request: NodeEncryptionRequest,
   maxEncryptedDataKeys?: number,
 ): Promise<NodeEncryptionMaterial> {
-  const material = await cmm.getEncryptionMaterials(request)
+  if (typeof cmm.getEncryptionMaterials !== 'function') throw lacks('getEncryptionMaterials')
+  // Managers of others may add to the context; ours make a copy of their own.
+  const own = Object.getPrototypeOf(cmm) === NodeDefaultCryptographicMaterialsManager.prototype
+  const encryptionContext = own ? request.encryptionContext : { ...request.encryptionContext }
+  const material = await cmm.getEncryptionMaterials(own ? request : { ...request, encryptionContext })
   if (!(material instanceof NodeEncryptionMaterial)) throw invalid('Unsupported type of material.')
   try {
     CommitmentPolicySuites.isEncryptEnabled(request.commitmentPolicy, material.suite)
-    if (!material.hasValidKey()) throw invalid('unencryptedDataKey has not been set')
+    if (!material.hasValidKey()) throw invalid(`unencryptedDataKey has not been set${wiped(material)}`)
     const count = material.encryptedDataKeys.length
     if (count === 0) throw invalid('No EncryptedDataKeys: the ciphertext can never be decrypted.')
     if (maxEncryptedDataKeys !== undefined && count > maxEncryptedDataKeys) {
@@ -120,9 +128,14 @@ export async function requestDecryptionMaterials(
   cmm: NodeMaterialsManager,
   request: NodeDecryptionRequest,
 ): Promise<NodeDecryptionMaterial> {
+  if (typeof cmm.decryptMaterials !== 'function') throw lacks('decryptMaterials')
   const material = await cmm.decryptMaterials(request)
   if (!(material instanceof NodeDecryptionMaterial)) throw invalid('Unsupported material type.')
-  if (!material.hasValidKey()) throw noDataKey(request.encryptedDataKeys, material.failures)
+  if (!material.hasValidKey()) {
+    const reason = wiped(material)
+    if (reason) throw new SealwaxError('ERR_NO_DATA_KEY', `unencryptedDataKey has not been set${reason}`)
+    throw noDataKey(request.encryptedDataKeys, material.failures)
+  }
   if (material.suite.id !== request.suite.id) {
     material.zeroUnencryptedDataKey()
     throw invalid('the materials are for another algorithm suite than the message')
@@ -218,6 +231,17 @@ function noDataKey(encryptedDataKeys: readonly EncryptedDataKey[], failures: rea
 /** The readable start of key provider info, which can be binary and of any length. */
 function printable(info: string): string {
   return /^[\x20-\x7e]{0,200}/.exec(info)![0]
+}
+
+/** Why there is no data key where there was one. */
+function wiped({ keyringTrace }: NodeEncryptionMaterial | NodeDecryptionMaterial): string {
+  return keyringTrace.length === 0
+    ? ''
+    : ': these materials were used before, and wiped. A manager gives new ones each time'
+}
+
+function lacks(method: string): TypeError {
+  return new TypeError(`the cryptographic materials manager lacks ${method}`)
 }
 
 function invalid(message: string): SealwaxError {

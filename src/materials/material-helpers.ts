@@ -63,7 +63,7 @@ export function getEncryptHelper(material: NodeEncryptionMaterial): NodeEncrypti
           checkIv(iv, suite, material)
           return createCipheriv(suite.encryption, key, iv)
         },
-        ...(commitment && { keyCommitment: new Uint8Array(commitment) }),
+        ...(commitment && { keyCommitment: Buffer.from(commitment) }),
       }
     },
     ...(suite.signatureHash && {

@@ -66,12 +66,15 @@ export function ageOf({ now, createdAt }: Pick<CacheEntry<unknown>, 'now' | 'cre
   return age >= 0 ? age : Infinity
 }
 
-/** Checks a cache that a caller passed. */
-export function checkCache(cache: CryptographicMaterialsCache): CryptographicMaterialsCache {
+/** Checks a cache that a caller passed: that it has what is called of it. */
+export function checkCache(
+  cache: CryptographicMaterialsCache,
+  methods: readonly (keyof CryptographicMaterialsCache)[],
+): CryptographicMaterialsCache {
   if (typeof cache !== 'object' || cache === null) {
     throw new TypeError(`You must provide a cache. "cache" must be an object, got ${describe(cache)}`)
   }
-  for (const method of METHODS) {
+  for (const method of methods) {
     if (typeof cache[method] !== 'function') throw new TypeError(`You must provide a cache. It lacks ${method}`)
   }
   return cache
@@ -191,12 +194,3 @@ function checkCacheSafe<M extends NodeEncryptionMaterial | NodeDecryptionMateria
 
 const ONE_MINUTE = 60_000
 const MAX_TIMEOUT = 2 ** 31 - 1
-const METHODS = [
-  'putEncryptionMaterial',
-  'putDecryptionMaterial',
-  'putBranchKeyMaterial',
-  'getEncryptionMaterial',
-  'getDecryptionMaterial',
-  'getBranchKeyMaterial',
-  'del',
-] as const

@@ -1,6 +1,6 @@
 import { type EncryptionContext, PUBLIC_KEY_FIELD } from '../encryption-context'
 import { SealwaxError } from '../errors'
-import { checkOptions, checkString, describe } from '../options'
+import { checkOptions, checkString, describe, fixFields } from '../options'
 import {
   type NodeDecryptionRequest,
   type NodeEncryptionRequest,
@@ -43,7 +43,7 @@ export class RequiredEncryptionContextCmm implements NodeMaterialsManager {
     this.#backing = toMaterialsManager(backingMaterials)
     this.#own = checkKeys(requiredEncryptionContextKeys)
     this.requiredEncryptionContextKeys = union(this.#own, this.#backing.requiredEncryptionContextKeys)
-    Object.freeze(this)
+    fixFields(this)
   }
 
   async getEncryptionMaterials(request: NodeEncryptionRequest): Promise<NodeEncryptionMaterial> {

@@ -90,7 +90,9 @@ test('shows its configuration, which later changes to the input do not touch', (
   assert.is(keyring.isDiscovery, false)
   assert.is(keyring.timeout, 5000)
   assert.is(new KmsKeyring({ discovery: true }).timeout, 30_000)
-  assert.ok(Object.isFrozen(keyring) && Object.isFrozen(keyring.keyIds))
+  assert.ok(Object.isFrozen(keyring.keyIds))
+  for (const field of ['generatorKeyId', 'keyIds', 'timeout'])
+    throws(() => Object.assign(keyring, { [field]: 'other' }), TypeError, /read only/)
 })
 
 test('generates with the generator and wraps with each key, in the Region of each and the order given', async () => {

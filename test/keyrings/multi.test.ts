@@ -47,10 +47,9 @@ const WRONG: [unknown, RegExp][] = [
   [null, /must be an object/],
   [[a], /must be an object/],
   [{ generator: {} }, /Generator must be a Keyring/],
-  [{ generator: null }, /Generator must be a Keyring/],
+  [{ generator: null }, /Noop MultiKeyring/],
   [{ generator: a, children: [{}] }, /Child must be a Keyring/],
   [{ generator: a, children: b }, /Child must be a Keyring/],
-  [{ generator: a, children: null }, /Child must be a Keyring/],
   [{ generator: a, child: [b] }, /unknown option "child"/],
 ]
 for (const [i, [input, message]] of WRONG.entries()) {

@@ -38,7 +38,6 @@ const WRONG: [Record<string, unknown>, typeof TypeError | typeof RangeError, Reg
   [{ unencryptedMasterKey: new Uint8Array(0) }, RangeError, /"unencryptedMasterKey" must be 32 bytes, got 0/],
   [{ unencryptedMasterKey: new Uint8Array(32) }, RangeError, /"unencryptedMasterKey" is all zeros/],
   [{ utf8Sorting: 'true' }, TypeError, /"utf8Sorting"/],
-  [{ utf8Sorting: null }, TypeError, /"utf8Sorting"/],
   [{ utf8sorting: true }, TypeError, /unknown option "utf8sorting"/],
 ]
 

@@ -1,9 +1,11 @@
 import { test } from 'uvu'
+import * as assert from 'uvu/assert'
 import {
   AlgorithmSuiteIdentifier,
   buildClient,
   buildDecrypt,
   buildEncrypt,
+  NodeDefaultCryptographicMaterialsManager,
   type SealwaxErrorCode,
 } from '../../src/index'
 import { rejects, throws } from '../support/expect'
@@ -25,7 +27,6 @@ const CLIENT: Row[] = [
   ['REQUIRE', TypeError, /"commitmentPolicy"/],
   ['toString', TypeError, /"commitmentPolicy"/],
   [{ commitmentPolicy: 'REQUIRE' }, TypeError, /"commitmentPolicy"/],
-  [{ commitmentPolicy: null }, TypeError, /"commitmentPolicy"/],
   [{ commitmentPolicy: ['REQUIRE_ENCRYPT_REQUIRE_DECRYPT'] }, TypeError, /"commitmentPolicy"/],
   [{ policy: 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT' }, TypeError, /unknown option "policy" of buildClient/],
   [{ commitmentpolicy: 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT' }, TypeError, /unknown option "commitmentpolicy"/],
@@ -36,7 +37,6 @@ const CLIENT: Row[] = [
   [{ maxEncryptedDataKeys: Infinity }, RangeError, /"maxEncryptedDataKeys".*got Infinity/],
   [{ maxEncryptedDataKeys: '1' }, TypeError, /"maxEncryptedDataKeys".*got "1"/],
   [{ maxEncryptedDataKeys: true }, TypeError, /"maxEncryptedDataKeys".*got true/],
-  [{ maxEncryptedDataKeys: null }, TypeError, /"maxEncryptedDataKeys".*got null/],
 ]
 
 const CONTEXT: Row[] = [
@@ -68,9 +68,7 @@ const SHARED: Row[] = [
   ...CONTEXT,
   [{ encoding: 'utf-9' }, TypeError, /"encoding".*utf-9/],
   [{ encoding: 5 }, TypeError, /"encoding".*number/],
-  [{ encoding: null }, TypeError, /"encoding"/],
   [{ signal: {} }, TypeError, /"signal"/],
-  [{ signal: null }, TypeError, /"signal"/],
   [{ signal: new AbortController() }, TypeError, /"signal"/],
 ]
 
@@ -85,7 +83,7 @@ const ENCRYPT: Row[] = [
   ...[0, -1, 2 ** 32, 1.5, Number.NaN, Infinity].map(
     (frameLength): Row => [{ frameLength }, RangeError, new RegExp(`"frameLength".*got ${frameLength}`)],
   ),
-  ...['4096', null, 4096n, {}, [4096]].map(
+  ...['4096', 4096n, {}, [4096]].map(
     (frameLength): Row => [{ frameLength }, TypeError, /"frameLength" must be a number/],
   ),
   ...[-1, 0.5, 2 ** 53, Number.NaN].map(
@@ -95,10 +93,8 @@ const ENCRYPT: Row[] = [
       new RegExp(`"plaintextLength".*got ${plaintextLength}`),
     ],
   ),
-  ...['5', null, 5n].map(
-    (plaintextLength): Row => [{ plaintextLength }, TypeError, /"plaintextLength" must be a number/],
-  ),
-  ...[0, 1, 0x0579, 0x6700, 1.5, Number.NaN, null, '1400', 'ALG_AES256_GCM_IV12_TAG16', { id: 0x0578 }].map(
+  ...['5', 5n].map((plaintextLength): Row => [{ plaintextLength }, TypeError, /"plaintextLength" must be a number/]),
+  ...[0, 1, 0x0579, 0x6700, 1.5, Number.NaN, '1400', 'ALG_AES256_GCM_IV12_TAG16', { id: 0x0578 }].map(
     (suiteId): Row => [{ suiteId }, RangeError, /"suiteId" must be one of .*1400, got/],
   ),
   [
@@ -115,20 +111,10 @@ const DECRYPT: Row[] = [
   ...[-1, 0.5, 2 ** 53, Number.NaN, Infinity].map(
     (maxBodySize): Row => [{ maxBodySize }, RangeError, new RegExp(`"maxBodySize".*got ${maxBodySize}`)],
   ),
-  ...['5', null, 5n, {}].map((maxBodySize): Row => [{ maxBodySize }, TypeError, /"maxBodySize" must be a number/]),
+  ...['5', 5n, {}].map((maxBodySize): Row => [{ maxBodySize }, TypeError, /"maxBodySize" must be a number/]),
 ]
 
-const CMMS: unknown[] = [
-  undefined,
-  null,
-  5,
-  'keyring',
-  {},
-  [],
-  () => {},
-  { getEncryptionMaterials() {} },
-  { onEncrypt() {} },
-]
+const CMMS: unknown[] = [undefined, null, 5, 'keyring', {}, [], () => {}, { onEncrypt() {} }]
 
 const SOURCES: unknown[] = [
   undefined,
@@ -211,5 +197,26 @@ function label(value: unknown): string {
     return Object.prototype.toString.call(value)
   }
 }
+
+test('null is as not given, but for a context, which may be a demand', async () => {
+  const none = { commitmentPolicy: null, maxEncryptedDataKeys: null } as never
+  const { encrypt, decrypt } = buildClient(none)
+  const options = { suiteId: null, frameLength: null, plaintextLength: null, encoding: null, signal: null } as never
+  const { result, messageHeader } = await encrypt(keyring, 'text', options)
+  assert.is(messageHeader.frameLength, 4096)
+  const opened = await decrypt(keyring, result, { maxBodySize: null, encoding: null, signal: null } as never)
+  assert.is(String(opened.plaintext), 'text')
+  await rejects(decrypt(keyring, result, { encryptionContext: null } as never), TypeError, /"encryptionContext"/)
+})
+
+test('a manager that only encrypts, or only decrypts, does that', async () => {
+  const whole = new NodeDefaultCryptographicMaterialsManager(keyring)
+  const encrypting = { getEncryptionMaterials: (request: never) => whole.getEncryptionMaterials(request) } as never
+  const decrypting = { decryptMaterials: (request: never) => whole.decryptMaterials(request) } as never
+  const { result } = await encrypt(encrypting, 'text')
+  assert.is(String((await decrypt(decrypting, result)).plaintext), 'text')
+  await rejects(decrypt(encrypting, result), TypeError, /lacks decryptMaterials/)
+  await rejects(encrypt(decrypting, 'text'), TypeError, /lacks getEncryptionMaterials/)
+})
 
 test.run()

@@ -204,7 +204,7 @@ export function keyrings(rsa: { publicKey: string; privateKey: Buffer }): Keyrin
   const kms = new KmsKeyringNode(kmsInput)
   const discoveryFilter = { accountIDs: ['111122223333'], partition: 'aws' }
   const clientProvider = cacheClients(getClient(KMS, { maxAttempts: 2 }))
-  const client = new KMS({ region: 'us-east-1' })
+  const client: KMS = new KMS({ region: 'us-east-1' })
   const raw = new RawAesKeyringNode(aesInput)
   return [
     kms,
