@@ -43,15 +43,17 @@ export function addHsm(program: Command, signal: AbortSignal): void {
     .summary('tell the tokens of a module, or the keys of a token')
     .description('Tells the tokens of a module; with a PIN, the AES and RSA keys of one.')
     .action(async (options: TokenOptions) => {
-      if (options.pinFile !== undefined || options.pinFd !== undefined) {
+      const { pinFile, pinFd, libraryParameters, uri } = options
+      if ((pinFile ?? pinFd ?? process.env.SEALWAX_PIN) !== undefined) {
         const keys = await withToken(options, async (token) => await token.keys())
         await print(keys.length === 0 ? 'no AES or RSA keys' : keys.map(lineOfKey).join('\n'), signal)
         return
       }
-      const { libraryParameters, uri } = options
-      const module = options.module ?? (uri === undefined ? undefined : usage(() => parsePkcs11Uri(uri)['module-path']))
+      const named = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
+      const { module = named['module-path'], token: label = named.token } = options
       if (module === undefined) throw new UsageError('name the PKCS#11 module with --module')
-      const tokens = await Pkcs11Token.list({ module, ...(libraryParameters !== undefined && { libraryParameters }) })
+      const all = await Pkcs11Token.list({ module, ...(libraryParameters !== undefined && { libraryParameters }) })
+      const tokens = all.filter((token) => label === undefined || token.label === label)
       await print(tokens.length === 0 ? 'no tokens' : tokens.map(linesOfToken).join('\n'), signal)
     })
   tokenOptions(hsm.command('keygen'))

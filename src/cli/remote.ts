@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream'
 import type { S3Client } from '@aws-sdk/client-s3'
-import { UsageError } from './errors'
+import { quote, UsageError } from './errors'
 import { transfer, transformFile, type Work } from './io'
 import { type CommonOptions, contextOf, type LegacyOptions, policyOf } from './options'
 import { isS3Url, openS3, openS3Sink, openS3Source } from './s3'
@@ -26,6 +26,7 @@ export async function transformRemote(
   workOf: () => Promise<Work>,
   signal: AbortSignal,
 ): Promise<void> {
+  if (input === path) throw new UsageError(`${quote(path)} is the input itself`)
   const format = options.format ?? (isS3Url(cipherSide) ? 's3' : 'message')
   if (format === 's3' && !isS3Url(cipherSide)) throw new UsageError('--format s3 is for objects at s3://')
   const encrypts = cipherSide === path

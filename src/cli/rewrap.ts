@@ -81,6 +81,8 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
   const { journal, concurrency, dryRun = false, enforceRotation, kmsEndpoint } = options
   if (journal !== undefined && dryRun) throw new UsageError('--dry-run does nothing that --journal could note')
   const { newKey, newWrappingKey, newRsaPublicKey: rsaPublicKey, namespace, name, pinFile, pinFd } = options
+  if ((newKey ?? newWrappingKey ?? rsaPublicKey) === undefined)
+    throw new UsageError('no new key given: name it with --new-key, --new-wrapping-key or --new-rsa-public-key')
   const from = await toS3Keyring(options, 'decrypt')
   const to = await toS3Keyring(
     {

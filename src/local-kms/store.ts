@@ -20,8 +20,8 @@ import {
   scrypt,
 } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { ByteReader, ByteWriter, equalBytes, utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
@@ -94,13 +94,34 @@ export function inProduction(): boolean {
 }
 
 async function prepareDirectory(directory: string): Promise<void> {
-  const created = await mkdir(directory, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+  const created = await createFolders(directory).catch((cause: unknown) => {
     throw fileError(`cannot create the directory ${directory}`, cause)
   })
   await withFile(directory, constants.O_RDONLY | O_DIRECTORY | O_NOFOLLOW, async (handle) => {
-    if (created !== undefined && !WINDOWS) await handle.chmod(0o700)
+    if (created && !WINDOWS) await handle.chmod(0o700)
     await checkPrivate(handle, directory, 'directory')
   })
+}
+
+/** A folder and those above it; whether it is new. `recursive` of `mkdir` tries for ever where a file system takes no folders. */
+async function createFolders(directory: string): Promise<boolean> {
+  try {
+    await mkdir(directory, { mode: 0o700 })
+    return true
+  } catch (error) {
+    if (causeCode(error) === 'EEXIST' && (await stat(directory)).isDirectory()) return false
+    const above = dirname(directory)
+    if (causeCode(error) !== 'ENOENT' || above === directory || (await isThere(above))) throw error
+  }
+  await createFolders(dirname(directory))
+  return await createFolders(directory)
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** Refuses what others could have read or written. Windows has no such modes. */
