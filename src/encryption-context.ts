@@ -18,21 +18,22 @@ export const PUBLIC_KEY_FIELD = 'aws-crypto-public-key'
 const RESERVED_PREFIX = 'aws-crypto-'
 const MAX_LENGTH = 0xffff
 /** One for all: to freeze a new one takes as long as to encrypt some hundred bytes. */
-const NO_PAIRS: Readonly<EncryptionContext> = Object.freeze(emptyContext())
+const NO_PAIRS: Readonly<EncryptionContext> = Object.freeze({})
+const NOTHING_READ: Readonly<EncryptionContext> = Object.freeze(emptyContext())
 
-/** Checks what a caller passed and returns a frozen copy without a prototype. */
+/** Checks what a caller passed and returns a frozen copy. */
 export function checkEncryptionContext(value: unknown): Readonly<EncryptionContext> {
   if (!isRecord(value)) throw new TypeError(`"encryptionContext" must be an object of strings, got ${describe(value)}`)
   const pairs = Object.entries(value)
   if (pairs.length === 0) return NO_PAIRS
-  const context = emptyContext()
+  const context: EncryptionContext = {}
   for (const [key, text] of pairs) {
     if (typeof text !== 'string') {
       throw new TypeError(`"encryptionContext" must hold strings, got ${describe(text)} for key ${describe(key)}`)
     }
-    context[key] = text
+    setPair(context, key, text)
   }
-  if (PUBLIC_KEY_FIELD in context) {
+  if (Object.hasOwn(context, PUBLIC_KEY_FIELD)) {
     throw new SealwaxError(
       'ERR_ENCRYPTION_CONTEXT',
       `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
@@ -57,13 +58,19 @@ export function emptyContext(): EncryptionContext {
   return Object.create(null) as EncryptionContext
 }
 
+/** Sets a pair of an ordinary object, also where its key is the one that would set the prototype. */
+function setPair(context: EncryptionContext, key: string, value: string): void {
+  if (key !== '__proto__') context[key] = value
+  else Object.defineProperty(context, key, { value, enumerable: true, writable: true, configurable: true })
+}
+
 /** A frozen copy of `context`. */
 export function copyContext(context: Readonly<EncryptionContext>): Readonly<EncryptionContext> {
   const names = Object.keys(context)
   if (names.length === 0) return NO_PAIRS
   // Half the time of Object.assign.
-  const copy = emptyContext()
-  for (const name of names) copy[name] = context[name]!
+  const copy: EncryptionContext = {}
+  for (const name of names) setPair(copy, name, context[name]!)
   return Object.freeze(copy)
 }
 
@@ -73,9 +80,9 @@ export function withPair(
   key: string,
   value: string,
 ): Readonly<EncryptionContext> {
-  const copy = emptyContext()
-  for (const name of Object.keys(context)) copy[name] = context[name]!
-  copy[key] = value
+  const copy: EncryptionContext = {}
+  for (const name of Object.keys(context)) setPair(copy, name, context[name]!)
+  setPair(copy, key, value)
   return Object.freeze(copy)
 }
 
@@ -121,7 +128,7 @@ export function serializeContext(context: Readonly<EncryptionContext>, order: Co
 
 /** Reads serialized pairs that fill `bytes` exactly. The order is not checked; duplicate keys are refused. */
 export function parseContext(bytes: Uint8Array): Readonly<EncryptionContext> {
-  if (bytes.length === 0) return NO_PAIRS
+  if (bytes.length === 0) return NOTHING_READ
   const context = emptyContext()
   const reader = new ByteReader(bytes, 'encryption context')
   for (let count = reader.u16(); count > 0; count--) {

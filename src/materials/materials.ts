@@ -99,7 +99,7 @@ abstract class CryptographicMaterial {
     this.suite = suite
     this.encryptionContext = copyContext(encryptionContext)
     for (const key of requiredEncryptionContextKeys) {
-      if (key in this.encryptionContext && key !== PUBLIC_KEY_FIELD) continue
+      if (Object.hasOwn(this.encryptionContext, key) && key !== PUBLIC_KEY_FIELD) continue
       throw invalid(`the encryption context has no required pair ${JSON.stringify(key)}`)
     }
     this.requiredEncryptionContextKeys =
