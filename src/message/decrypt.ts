@@ -82,12 +82,16 @@ async function open(
     bytesOfSource(ciphertext, options.encoding) ??
     (await readStream(ciphertext, { ...options, problem: 'Unsupported ciphertext format.' }))
   const length = bytes.length
-  const turn = turnBefore(CALL_LENGTH, options.signal)
+  // A keyring makes materials for this message alone; a manager may share them with those that ask now.
+  const asksFirst = cmm === source
+  const turn = asksFirst ? undefined : turnBefore(CALL_LENGTH, options.signal)
   if (turn) await turn
 
   const header = parseHeader(bytes, limitsOf(client))
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
   try {
+    const turn = asksFirst ? turnBefore(CALL_LENGTH, options.signal) : undefined
+    if (turn) await turn
     checkUnchanged(bytes, length, 'ciphertext')
     const short = memory === undefined && isShort(header, length, options.maxBodySize)
     const [plaintext] = short ? await openShort(header, material, [bytes]) : []

@@ -79,7 +79,9 @@ async function seal(
     bytesOfSource(plaintext, options.encoding) ??
     (await readStream(plaintext, { ...options, maxLength: options.plaintextLength, problem: 'Unsupported plaintext' }))
   const length = bytes.length
-  const turn = turnBefore(CALL_LENGTH, options.signal)
+  // A keyring makes materials for this message alone; a manager may share them with those that ask now.
+  const asksFirst = cmm === source
+  const turn = asksFirst ? undefined : turnBefore(CALL_LENGTH, options.signal)
   if (turn) await turn
 
   const request = {
@@ -95,6 +97,8 @@ async function seal(
     ? orAborted(asked, options.signal, (late) => late.zeroUnencryptedDataKey())
     : asked)
   try {
+    const turn = asksFirst ? turnBefore(CALL_LENGTH, options.signal) : undefined
+    if (turn) await turn
     checkUnchanged(bytes, length, 'plaintext')
     const short = memory === undefined && length <= SHORT_LENGTH
     if (short) return (await sealShort(material, options.frameLength, [bytes]))[0]!
