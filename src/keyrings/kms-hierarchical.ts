@@ -147,8 +147,12 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
   ): Promise<NodeDecryptionMaterial> {
     const branchKeyId = this.#branchKeyIdOf(material.encryptionContext)
     const info = utf8(branchKeyId)
-    for (const edk of encryptedDataKeys) {
-      if (edk.providerId !== PROVIDER_ID || !equalBytes(edk.rawInfo, info)) continue
+    const own = encryptedDataKeys.filter((edk) => edk.providerId === PROVIDER_ID && equalBytes(edk.rawInfo, info))
+    if (own.length === 0) {
+      const problem = "There must be an encrypted data key that matches this keyring's configuration"
+      material.addFailure(new SealwaxError('ERR_NO_DATA_KEY', problem))
+    }
+    for (const edk of own) {
       try {
         const dataKey = await this.#unwrap(branchKeyId, edk.encryptedDataKey, material)
         const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_VERIFIED_ENC_CTX
