@@ -1,5 +1,8 @@
-import { spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -68,5 +71,33 @@ function anchorsOf(text: string): string[] {
       .replaceAll(' ', '-'),
   )
 }
+
+test('scripts/links.mjs tells which pages outside do not answer', async () => {
+  const server = createServer((request, response) => {
+    response.writeHead(request.url === '/there' ? 200 : 404).end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const run = (text: string) => {
+    writeFileSync(join(scratch, 'links.md'), text)
+    const args = [join(root, 'scripts/links.mjs'), join(scratch, 'links.md')]
+    return new Promise<[code: unknown, output: string]>((resolve) => {
+      execFile(process.execPath, args, (error, stdout) => resolve([error?.code ?? 0, stdout]))
+    })
+  }
+  try {
+    assert.equal(await run(`[a](${at}/there) [b](${at}/there) [c](inside.md)`), [
+      0,
+      `ok   ${at}/there\n1 links, 0 do not answer\n`,
+    ])
+    const [code, output] = await run(`[a](${at}/there) [b](${at}/gone) [c](http://127.0.0.1:1/)`)
+    assert.is(code, 1)
+    assert.match(output, `FAIL ${at}/gone: 404`)
+    assert.match(output, '3 links, 2 do not answer')
+  } finally {
+    server.close()
+  }
+})
 
 test.run()
