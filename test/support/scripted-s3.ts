@@ -36,7 +36,7 @@ export class ScriptedS3 {
   change: (answer: ScriptedAnswer, n: number, request: ScriptedRequest) => void = () => {}
   /** Bytes of bodies that have been taken. */
   taken = 0
-  readonly #bodies: Readable[] = []
+  #bodies: Readable[] = []
 
   readonly config: S3ClientConfig = {
     endpoint: 'http://127.0.0.1:1',
@@ -49,7 +49,8 @@ export class ScriptedS3 {
 
   /** Bodies that nobody has ended. */
   get open(): number {
-    return this.#bodies.filter((body) => !body.destroyed && !body.readableEnded).length
+    this.#bodies = this.#bodies.filter((body) => !body.destroyed && !body.readableEnded)
+    return this.#bodies.length
   }
 
   /** Forgets requests and changes. */
