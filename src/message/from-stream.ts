@@ -9,7 +9,7 @@ import { SignaturePolicy } from '../policies'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, type DecryptOutput } from './decrypt'
 import { checkEncryptOptions, type EncryptInput, type EncryptOutput } from './encrypt'
-import type { MessageSource } from './source'
+import { bytesOfChunk, isAsyncIterable, type MessageSource } from './source'
 import { decryptStream, encryptStream } from './streams'
 
 type Source = KeyringNode | NodeMaterialsManager
@@ -75,19 +75,9 @@ function chunksOf(source: unknown, encoding: BufferEncoding, problem: string): R
     throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
   }
   const chunks = async function* () {
-    for await (const chunk of iterable) {
-      if (typeof chunk !== 'string' && !(chunk instanceof Uint8Array)) {
-        throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${describe(chunk)}`)
-      }
-      // A copy: a source may use its chunk's memory again.
-      yield typeof chunk === 'string' ? Buffer.from(chunk, encoding) : Uint8Array.from(chunk)
-    }
+    for await (const chunk of iterable) yield bytesOfChunk(chunk, encoding, problem)
   }
   return Readable.from(chunks(), { objectMode: false })
-}
-
-function isAsyncIterable(source: unknown): source is AsyncIterable<unknown> {
-  return typeof (source as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function'
 }
 
 /** As Node.js had them before they could be iterated, and some libraries still do. */

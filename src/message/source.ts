@@ -57,11 +57,7 @@ async function collect(
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of source) {
-    if (typeof chunk !== 'string' && !(chunk instanceof Uint8Array)) {
-      throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${describe(chunk)}`)
-    }
-    // A copy: a source may use its chunk's memory again.
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : Uint8Array.from(chunk)
+    const bytes = bytesOfChunk(chunk, encoding, problem)
     length += bytes.length
     if (length > maxLength) {
       throw new SealwaxError('ERR_LIMIT_EXCEEDED', `Encrypted data exceeded plaintextLength. ${length} > ${maxLength}`)
@@ -71,6 +67,13 @@ async function collect(
   return Buffer.concat(chunks)
 }
 
-function isAsyncIterable(source: unknown): source is AsyncIterable<unknown> {
+/** A copy: a source may use its chunk's memory again. Throws `TypeError` for what is neither bytes nor text. */
+export function bytesOfChunk(chunk: unknown, encoding: BufferEncoding, problem: string): Uint8Array {
+  if (typeof chunk === 'string') return Buffer.from(chunk, encoding)
+  if (chunk instanceof Uint8Array) return Uint8Array.from(chunk)
+  throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${describe(chunk)}`)
+}
+
+export function isAsyncIterable(source: unknown): source is AsyncIterable<unknown> {
   return typeof (source as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function'
 }

@@ -42,13 +42,16 @@ export function isRefused(error: unknown, { wasSent }: Pick<StoringCall<unknown,
   const { $metadata: { attempts, httpStatusCode = 0 } = {}, code = '' } = (error ?? {}) as Failure
   if (!wasSent()) return true
   if (attempts !== 1) return false
-  // The code is that of a header which Node.js does not write.
-  return httpStatusCode === 0 ? /^ERR_(?:INVALID|HTTP_INVALID|UNESCAPED)_/.test(code) : isClientError(httpStatusCode)
+  return UNWRITABLE.includes(code) || (httpStatusCode >= 400 && httpStatusCode < 500)
 }
 
-function isClientError(status: number): boolean {
-  return status >= 400 && status < 500
-}
+/** What Node.js says of a header or path that it does not write. */
+const UNWRITABLE = [
+  'ERR_HTTP_INVALID_HEADER_VALUE',
+  'ERR_INVALID_CHAR',
+  'ERR_INVALID_HTTP_TOKEN',
+  'ERR_UNESCAPED_CHARACTERS',
+]
 
 /** From what is stored under its key now. */
 export async function lookUp({ send }: Sender, input: Input, stored: Stored): Promise<Outcome> {

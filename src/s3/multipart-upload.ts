@@ -273,7 +273,13 @@ export class MultipartUpload {
   /** Other bytes than before stay here. */
   async #sealOnce(number: number, body: PartBody): Promise<{ readonly ciphertext: Uint8Array }> {
     const ciphertext = this.#memory.take(body.length + TAG_LENGTH)
-    const hash = await sealPart(this.start.content, this.#geometry.offsetOf(number), body, ciphertext)
+    const hash = await sealPart(this.start.content, this.#geometry.offsetOf(number), body, ciphertext).catch(
+      (error) => {
+        // Where the key was wiped meanwhile, why it was.
+        this.#checkPresent()
+        throw error
+      },
+    )
     const part = this.#parts.get(number)
     if (part && !part.hash) {
       part.hash = hash

@@ -29,8 +29,8 @@ export interface UploadPartInput {
   IsLastPart?: boolean | undefined
 }
 
-type Create = StoringCall<CreateMultipartUploadCommandInput & EncryptionInput, CreateMultipartUploadCommandOutput>
-type UploadPart = StoringCall<UploadPartCommandInput & UploadPartInput & EncryptionInput, UploadPartCommandOutput>
+type Create = Call<CreateMultipartUploadCommandInput & EncryptionInput, CreateMultipartUploadCommandOutput>
+type UploadPart = Call<UploadPartCommandInput & UploadPartInput & EncryptionInput, UploadPartCommandOutput>
 type Complete = StoringCall<CompleteMultipartUploadCommandInput & EncryptionInput, CompleteMultipartUploadCommandOutput>
 type Abort = Call<AbortMultipartUploadCommandInput, AbortMultipartUploadCommandOutput>
 

@@ -82,7 +82,8 @@ export function serverSideEncryption(serverSide: ServerSideEncryption, options?:
     }
   }
   const name = 'sealwaxServerSide'
-  // For each attempt, and before it is signed (by its older name, which all versions of the SDK know): S3 refuses a request that has more headers of its own than are signed.
+  // For each attempt, and before it is signed: S3 refuses headers of its own that are not. The name is the older one of the
+  // middleware that signs, which all versions of the SDK know.
   const place = { relation: 'before', toMiddleware: 'awsAuthMiddleware', name, override: true }
   // Its type is one of the SDK's inner packages.
   return { applyToStack: (stack) => stack.addRelativeTo(middleware as never, place as never) }

@@ -92,7 +92,12 @@ async function main(): Promise<void> {
 
   for (const how of ['its client is destroyed', 'it is aborted']) {
     test(`a part whose body is read while ${how} is not sent: its key is zeros then`, async () => {
-      for (const slow of [false, true]) {
+      // Read before it is sealed, or sealed as it comes.
+      for (const [slow, more] of [
+        [false, {}],
+        [true, {}],
+        [true, { ContentLength: 100 }],
+      ] as const) {
         const by = clientOf()
         let sent = 0
         by.middlewareStack.add(
@@ -105,7 +110,7 @@ async function main(): Promise<void> {
         )
         const upload = await begin(by)
         const body = new PassThrough()
-        const part = rejectionOf(upload.part(1, slow ? body : bytes(100)))
+        const part = rejectionOf(upload.part(1, slow ? body : bytes(100), more))
         if (slow) await new Promise(setImmediate)
         const ended = how === 'it is aborted' ? upload.abort() : by.destroy()
         body.end(bytes(100))
