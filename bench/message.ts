@@ -5,10 +5,13 @@
  * @aws-crypto/client-node; a careful program on node:crypto
  * that wraps a data key, derives from it and seals the same frames into one buffer (no header, no signature);
  * and the limit, bare EVP for each frame on as many threads, or SHA-384 alone where the message is signed. Each is checked
- * before it is timed: it must open a message of @aws-crypto/client-node, and that library must open its message.
+ * before it is timed: it must open a message of @aws-crypto/client-node, and that library must open its message. That
+ * library is asked in another process: whatever is loaded weighs on every garbage collection.
  */
 import { createCipheriv, createDecipheriv, createHash, createSecretKey, hkdfSync, randomBytes } from 'node:crypto'
-import * as peer from '@aws-crypto/client-node'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { getEngine, useEngine } from '../src/engine/engine'
 import { nodeEngine } from '../src/engine/node'
 import {
@@ -20,7 +23,7 @@ import {
 } from '../src/format/frame'
 import * as sealwax from '../src/index'
 import { compare } from './comparison'
-import { sample, showLength } from './contender'
+import { measureInChild, type Sample, sample, showLength } from './contender'
 import { bareEvp, buildLimit } from './limit'
 
 interface Case {
@@ -52,6 +55,9 @@ const SHAPES = [
 /** What the peer would need minutes for, and what one suite shows for all. */
 const LARGE_SHAPE = [1024 * MIB, 4 * KIB] as const
 const POLICY = sealwax.CommitmentPolicy.REQUIRE_ENCRYPT_ALLOW_DECRYPT
+const PEER = 'client-node'
+const PEER_PACKAGE = '@aws-crypto/client-node'
+const JUDGE = 'judge'
 const LOOP_KEY = new Uint8Array(32).fill(8)
 const LOOP_ID = new Uint8Array(32).fill(9)
 const V1_POLICY = sealwax.CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT
@@ -74,13 +80,17 @@ compare<Case>(__filename, {
     !(contender === 'sealwax into' && (atOnce > 1 || length < MIB)) &&
     !(contender === 'limit' && (atOnce > 1 || (suiteId === SIGNED && length < MIB))) &&
     !(contender === 'client-node' && length > 64 * MIB),
-  measure: async (name, { length, frameLength, suiteId, direction, atOnce }, budget) => {
+  measure: async (name, one, budget) => {
+    const { length, frameLength, suiteId, direction, atOnce } = one
     const plaintext = pseudoRandom(length)
+    if (name === JUDGE) return await judge(one as JudgedCase, plaintext)
     if (name === 'sealwax on node') useEngine(nodeEngine)
     if (name === 'limit') return sample(limit(frameLength, plaintext, suiteId === SIGNED), budget)
-    const contender =
-      name === 'node:crypto' ? loop(frameLength, plaintext) : library(name, suiteId, frameLength, plaintext)
-    const message = await checked(contender, plaintext, suiteId, frameLength)
+    const byHand = name === 'node:crypto' ? loop(frameLength, plaintext) : undefined
+    const contender = byHand ?? (await library(name, suiteId, frameLength, plaintext))
+    const message = byHand
+      ? await checkedLoop(byHand, plaintext, frameLength)
+      : await checked(name, contender, plaintext, one)
     globalThis.gc?.()
     const run = direction === 'encrypt' ? () => contender.encrypt() : () => contender.decrypt(message)
     return sample(atOnce > 1 ? () => Promise.all(Array.from({ length: atOnce }, run)) : run, budget)
@@ -106,33 +116,53 @@ interface Contender {
   decrypt(message: Uint8Array): Promise<Uint8Array>
 }
 
-/** A message that the contender is to open, when all that it makes and opens has proved right. */
-async function checked(
-  contender: Contender | Loop,
-  plaintext: Uint8Array,
-  suiteId: number,
-  frameLength: number,
-): Promise<Uint8Array> {
-  if ('key' in contender) {
-    const message = await contender.encrypt()
-    const expected = Buffer.alloc(message.length)
-    const run = { key: contender.key, messageId: LOOP_ID, frameLength, firstSequenceNumber: 1 }
-    getEngine().sealFrames(run, plaintext, true, expected)
-    check(expected, message)
-    check(await contender.decrypt(message), plaintext)
-    return message
-  }
-  // Beyond that the other library takes minutes, and the same code has been checked at the lengths below.
-  const judge = plaintext.length > 64 * MIB ? contender : library('client-node', suiteId, frameLength, plaintext)
-  const message = await judge.encrypt()
+/** A message that the loop is to open, when all that it makes and opens has proved right. */
+async function checkedLoop(contender: Loop, plaintext: Uint8Array, frameLength: number): Promise<Uint8Array> {
+  const message = await contender.encrypt()
+  const expected = Buffer.alloc(message.length)
+  const run = { key: contender.key, messageId: LOOP_ID, frameLength, firstSequenceNumber: 1 }
+  getEngine().sealFrames(run, plaintext, true, expected)
+  check(expected, message)
   check(await contender.decrypt(message), plaintext)
-  if (judge !== contender) check(await judge.decrypt(await contender.encrypt()), plaintext)
   return message
 }
 
-function library(name: string, suiteId: number, frameLength: number, plaintext: Uint8Array): Contender {
+/** A message of the other library, when the contender has opened it, and that library the contender's. */
+async function checked(name: string, contender: Contender, plaintext: Uint8Array, one: Case): Promise<Uint8Array> {
+  let message = await contender.encrypt()
+  // Beyond that the other library takes minutes, and the same code has been checked at the lengths below.
+  if (name !== PEER && plaintext.length <= 64 * MIB) message = judged(message, one)
+  check(await contender.decrypt(message), plaintext)
+  return message
+}
+
+/** A case, and the file that holds a contender's message and gets one of the other library. */
+interface JudgedCase extends Case {
+  readonly file: string
+}
+
+function judged(message: Uint8Array, one: Case): Uint8Array {
+  const folder = mkdtempSync(join(tmpdir(), 'sealwax-bench-'))
+  const file = join(folder, 'message')
+  try {
+    writeFileSync(file, message)
+    if (!measureInChild(__filename, JUDGE, { one: { ...one, file } })) throw new Error('the other library objects')
+    return readFileSync(file)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+async function judge({ suiteId, frameLength, file }: JudgedCase, plaintext: Uint8Array): Promise<Sample> {
+  const contender = await library(PEER, suiteId, frameLength, plaintext)
+  check(await contender.decrypt(readFileSync(file)), plaintext)
+  writeFileSync(file, await contender.encrypt())
+  return { median: 0, low: 0, high: 0, memory: 0 }
+}
+
+async function library(name: string, suiteId: number, frameLength: number, plaintext: Uint8Array): Promise<Contender> {
   // The two libraries' types differ in what the bench does not touch.
-  const { buildClient, RawAesKeyringNode } = (name === 'client-node' ? peer : sealwax) as typeof sealwax
+  const { buildClient, RawAesKeyringNode } = (name === PEER ? await import(PEER_PACKAGE) : sealwax) as typeof sealwax
   const client = buildClient(suiteId < 0x0400 ? V1_POLICY : POLICY)
   const keyring = new RawAesKeyringNode({
     keyNamespace: 'bench',
