@@ -84,6 +84,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
   const middleware = (next: (args: Args) => Promise<Result>, context: Context) => {
     const { commandName = '' } = context
     const operation = OPERATIONS.get(commandName)
+    const isReading = READING.has(commandName)
     return async (args: Args) => {
       if (!operation || OWN in args.input) return await next(args)
       const state = states.get(context) ?? { wasSent: false }
@@ -98,13 +99,23 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         isPassedOn = true
         result = await next({ ...args, input })
         refusePresigned(result.output, commandName)
+        // What is stored by then has to be finished; what is read need not be.
+        isPassedOn = !isReading
         return result.output
       }
       checkAborted()
       const call = { ...encryption, input: args.input, next: passOn, checkAborted, wasSent: () => state.wasSent }
+      if (isReading && signal) {
+        call.send = ((command: never) => send(command, { abortSignal: signal })) as S3Client['send']
+      }
       const running = operation(call)
-      // Once the SDK has the request, it is the SDK that ends it.
-      const output = await (signal ? orAborted(running, signal, () => !isPassedOn, args.input) : running)
+      const abort = (reject: (error: Error) => void) => {
+        // While the SDK has the request, it is the SDK that ends it.
+        if (isPassedOn) return
+        reject(abortError())
+        for (const holder of [args.input, result?.output]) discardBody((holder as { Body?: unknown } | undefined)?.Body)
+      }
+      const output = await (signal ? orAborted(running, signal, abort) : running)
       return { ...result, output }
     }
   }
@@ -136,20 +147,15 @@ function hideBody(input: object, context: Context): void {
 /** As the SDK has it. */
 const HIDDEN = '***SensitiveInformation***'
 
-/** What the promise gives, or the SDK's error as soon as the signal says so and `isDue`; the body is ended then. */
+/** What the promise gives, or what `abort` makes of it when the signal says so. */
 async function orAborted<T>(
   running: Promise<T>,
   signal: AbortSignal,
-  isDue: () => boolean,
-  { Body }: { Body?: unknown },
+  abort: (reject: (error: Error) => void) => void,
 ): Promise<T> {
   let onAbort = () => {}
   const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => {
-      if (!isDue()) return
-      reject(abortError())
-      discardBody(Body)
-    }
+    onAbort = () => abort(reject)
     signal.addEventListener('abort', onAbort)
   })
   try {
@@ -174,6 +180,7 @@ function refusePresigned(output: object, commandName: string): void {
   )
 }
 
+const READING: ReadonlySet<string> = new Set(['GetObjectCommand', 'HeadObjectCommand'])
 const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, unknown>([
   ['PutObjectCommand', putObject],
   ['GetObjectCommand', getObject],

@@ -1,5 +1,6 @@
 /** What callers give as the content of an object, or take it from: streams that fail, were read before, or give no bytes. */
 import { createReadStream } from 'node:fs'
+import type { Agent } from 'node:http'
 import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import {
@@ -109,6 +110,23 @@ async function main(): Promise<void> {
     const putting = never.send(new PutObjectCommand({ Bucket, Key, Body: 'x' }), { abortSignal: controller.signal })
     setTimeout(() => controller.abort(), 5)
     assert.is(((await rejectionOf(putting)) as Error).name, 'AbortError')
+    never.destroy()
+  })
+
+  test('nor for a keyring that has the key of what is read; then the connection is free again', async () => {
+    await put(Buffer.alloc(5_000_000))
+    const controller = new AbortController()
+    const unwrapDataKey = () => {
+      setImmediate(() => controller.abort())
+      return new Promise<never>(() => {})
+    }
+    const never = new S3EncryptionClient(s3.config, { keyring: { ...slow, unwrapDataKey } })
+    const command = new GetObjectCommand({ Bucket, Key })
+    const getting = never.send(command, { abortSignal: controller.signal })
+    assert.is(((await rejectionOf(getting)) as Error).name, 'AbortError')
+    const handler = never.config.requestHandler as unknown as { httpHandlerConfigs: () => { httpAgent: Agent } }
+    const { httpAgent } = handler.httpHandlerConfigs()
+    while (Object.keys(httpAgent.sockets).length > 0) await pause()
     never.destroy()
   })
 
