@@ -28,7 +28,10 @@ export function addInspect(program: Command, signal: AbortSignal): void {
     const outline = await orInterrupted(outlineOf(input), signal)
     await print(json ? JSON.stringify(toJson(outline), null, 2) : toText(outline), signal)
     if (!outline.body) {
-      throw new SealwaxError('ERR_MESSAGE_TRUNCATED', 'the message does not end where its frames say')
+      throw new SealwaxError(
+        'ERR_MESSAGE_TRUNCATED',
+        'the message does not end where its frames say: it is cut, or something follows it',
+      )
     }
   })
 }

@@ -15,11 +15,13 @@ export async function callKms<O extends Operation>(
 ): Promise<KmsAnswer> {
   const { KeyId = 'the key that the blob names' } = input
   const what = `KMS ${operation} with ${KeyId}`
-  if (signal?.aborted) {
+  try {
+    if (signal?.aborted) throw keyServiceError(`${what} ${NOT_NEEDED}`)
+    checkKmsClient(client)
+  } catch (error) {
     wipePlaintext(input)
-    throw keyServiceError(`${what} ${NOT_NEEDED}`)
+    throw error
   }
-  checkKmsClient(client)
   return await callService(
     what,
     ({ abortSignal }) => sendFresh(client, operation, input, abortSignal).finally(() => wipePlaintext(input)),
