@@ -23,13 +23,13 @@ Pool& Pool::instance() {
 
 Pool::Pool() : process_(processId()), available_(std::clamp(availableCpus(), 1U, kMaxThreads)) {}
 
-unsigned Pool::threads() {
-  const std::lock_guard lock(mutex_);
-  return forced_ != 0 ? forced_ : available_;
+// Without a lock: a forked child would wait for one that nobody will release.
+unsigned Pool::threads() const {
+  const unsigned forced = forced_;
+  return forced != 0 ? forced : available_;
 }
 
 void Pool::force(unsigned threads, size_t grain) {
-  const std::lock_guard lock(mutex_);
   forcedGrain_ = grain;
   forced_ = std::min(threads, kMaxThreads);
 }

@@ -20,7 +20,7 @@ class Pool {
   static Pool& instance();
 
   // How many threads one run can use, the calling one included.
-  unsigned threads();
+  unsigned threads() const;
 
   // For tests: how many threads to use whatever the machine has, and how many bytes a piece of work is, however few; 0
   // goes back to what the machine has and what pays.
@@ -45,7 +45,7 @@ class Pool {
   std::condition_variable posted_;
   std::condition_variable finished_;
   std::deque<Job*> jobs_;
-  unsigned forced_ = 0;
+  std::atomic<unsigned> forced_{0};
   std::atomic<size_t> forcedGrain_{0};
   unsigned started_ = 0;
 };

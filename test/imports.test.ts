@@ -18,7 +18,7 @@ const PUBLIC_LISTS = ['index.ts', 's3.ts', 'pkcs11.ts', 'local-kms.ts', 'engine.
 
 const ALLOWED: Record<string, RegExp> = {
   'node:crypto': /^(engine|keyrings|materials|local-kms)\//,
-  'node:stream': /^(message\/(streams|from-stream|random-access)\.ts|s3\/|cli\/)/,
+  'node:stream': /^(message\/(streams|source|from-stream|random-access)\.ts|s3\/|cli\/)/,
   'node:stream/promises': /^(s3\/|cli\/)/,
   'node:fs': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|pin)\.ts)/,
   'node:fs/promises': /^(cli\/|local-kms\/store\.ts|s3\/(temporary-file|target-file|journal)\.ts)/,

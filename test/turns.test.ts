@@ -2,12 +2,21 @@ import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { buildClient } from '../src/index'
+import {
+  buildClient,
+  EncryptedDataKey,
+  KeyringNode,
+  KeyringTraceFlag,
+  type NodeDecryptionMaterial,
+  type NodeEncryptionMaterial,
+} from '../src/index'
 import { nextTurn, TURN_LENGTH, turnIsDue } from '../src/turns'
 import { rejects } from './support/expect'
-import { aesKeyring } from './support/keys'
+import { aesKeyring, bytes } from './support/keys'
 
 const { decrypt, encrypt, encryptStream } = buildClient()
+
+const EDK = new EncryptedDataKey({ providerId: 'other', providerInfo: 'key', encryptedDataKey: bytes(10) })
 
 /** Which turn of the event loop this is, counted from the first call. */
 function countTurns(): { turn: () => number; stop: () => void } {
@@ -50,6 +59,26 @@ test('of short ones, as many as fit, in their order', async () => {
     [...turns].sort((a, b) => a - b),
   )
   assert.ok(new Set(turns).size <= 8, turns.join(' '))
+})
+
+test('messages with many keys do not share a turn', async () => {
+  const { turn, stop } = countTurns()
+  const asked: number[] = []
+  class ManyKeys extends KeyringNode {
+    async _onEncrypt(material: NodeEncryptionMaterial) {
+      const made = await aesKeyring().onEncrypt(material)
+      for (let i = 0; i < 5000; i++) made.addEncryptedDataKey(EDK, KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)
+      return made
+    }
+    async _onDecrypt(material: NodeDecryptionMaterial, edks: EncryptedDataKey[]) {
+      asked.push(turn())
+      return await aesKeyring().onDecrypt(material, edks)
+    }
+  }
+  const { result } = await encrypt(new ManyKeys(), 'x')
+  await Promise.all(Array.from({ length: 6 }, () => decrypt(new ManyKeys(), result)))
+  stop()
+  assert.is(new Set(asked).size, 6, asked.join(' '))
 })
 
 test('who asks while others wait waits too', async () => {

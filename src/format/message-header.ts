@@ -101,6 +101,13 @@ export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   return writer.bytes
 }
 
+/** How many encrypted data keys the header says it has that `bytes` begin with, before anything of it is checked. */
+export function peekKeyCount(bytes: Uint8Array): number {
+  const contextAt = bytes[0] === VERSION_1 ? 4 + 16 : 3 + 32
+  const keysAt = contextAt + 2 + (bytes.length < contextAt + 2 ? 0 : readU16(bytes, contextAt))
+  return bytes.length < keysAt + 2 ? 0 : readU16(bytes, keysAt)
+}
+
 /**
  * Reads a header from pieces of any size, in time linear in its length: each byte is copied once, each field parsed
  * once. Memory follows the bytes received, never a length field.

@@ -20,7 +20,7 @@ import { checkEncoding, checkSignal, checkUnchanged } from './encrypt'
 import { MessageOpener } from './opener'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { isShort, openShort } from './short'
-import { checkAborted, orAborted, slices, turnBefore } from './slices'
+import { checkAborted, headerCost, orAborted, slices, turnBefore } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `decrypt`. */
@@ -84,7 +84,8 @@ async function open(
   const length = bytes.length
   // A keyring makes materials for this message alone; a manager may share them with those that ask now.
   const asksFirst = cmm === source
-  const turn = asksFirst ? undefined : turnBefore(CALL_LENGTH, options.signal)
+  const cost = headerCost(bytes)
+  const turn = asksFirst && cost <= MANY_KEYS ? undefined : turnBefore(cost, options.signal)
   if (turn) await turn
 
   const header = parseHeader(bytes, limitsOf(client))
@@ -93,7 +94,9 @@ async function open(
     const turn = asksFirst ? turnBefore(CALL_LENGTH, options.signal) : undefined
     if (turn) await turn
     checkUnchanged(bytes, length, 'ciphertext')
-    const short = memory === undefined && isShort(header, length, options.maxBodySize)
+    // The one call reads the header again, which may be another's by now.
+    const short =
+      memory === undefined && isShort(header, length, options.maxBodySize) && beginsWith(bytes, header.bytes)
     const [plaintext] = short ? await openShort(header, material, [bytes]) : []
     return {
       plaintext: plaintext ?? (await openInSlices(header, material, bytes, options, memory)),
@@ -102,6 +105,13 @@ async function open(
   } finally {
     material.zeroUnencryptedDataKey()
   }
+}
+
+/** What costs more waits for a turn whoever makes the materials. */
+const MANY_KEYS = 8 * CALL_LENGTH
+
+function beginsWith(bytes: Uint8Array, start: Uint8Array): boolean {
+  return Buffer.compare(bytes.subarray(0, start.length), start) === 0
 }
 
 /** Opens any message, and says what is wrong with one that does not open; other events have their turn meanwhile. */

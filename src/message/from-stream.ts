@@ -4,12 +4,11 @@ import { wipe } from '../bytes'
 import type { MessageHeader } from '../format/message-header'
 import type { NodeMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
-import { checkUnread, describe } from '../options'
 import { SignaturePolicy } from '../policies'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, type DecryptOutput } from './decrypt'
 import { checkEncryptOptions, type EncryptInput, type EncryptOutput } from './encrypt'
-import { bytesOfChunk, isAsyncIterable, type MessageSource } from './source'
+import { bytesOfChunk, chunksOf, type MessageSource } from './source'
 import { decryptStream, encryptStream } from './streams'
 
 type Source = KeyringNode | NodeMaterialsManager
@@ -22,7 +21,7 @@ export async function encryptFromStream(
   op: EncryptInput | undefined,
 ): Promise<EncryptOutput> {
   const { encoding } = checkEncryptOptions(client, op)
-  const chunks = chunksOf(plaintext, encoding, 'Unsupported plaintext')
+  const chunks = readableOf(plaintext, encoding, 'Unsupported plaintext')
   const { pieces, messageHeader } = await passThrough(plaintext, chunks, encryptStream(client, source, op))
   return { result: Buffer.concat(pieces), messageHeader }
 }
@@ -35,10 +34,16 @@ export async function decryptFromStream(
   op: DecryptInput | undefined,
 ): Promise<DecryptOutput> {
   const { encoding } = checkDecryptOptions(op)
-  const chunks = chunksOf(ciphertext, encoding, 'Unsupported ciphertext format.')
+  const chunks = readableOf(ciphertext, encoding, 'Unsupported ciphertext format.')
   const opening = decryptStream(client, source, SignaturePolicy.ALLOW_ENCRYPT_ALLOW_DECRYPT, op)
   const { pieces, messageHeader } = await passThrough(ciphertext, chunks, opening)
-  return { plaintext: Buffer.concat(pieces), messageHeader }
+  // Memory of its own: Node.js joins short pieces in its shared pool.
+  let length = 0
+  for (const piece of pieces) length += piece.length
+  const plaintext = Buffer.allocUnsafeSlow(length)
+  let at = 0
+  for (const piece of pieces) at += piece.copy(plaintext, at)
+  return { plaintext, messageHeader }
 }
 
 /** All that comes out of a stream of a message, once it has ended well; what came before it failed is wiped. */
@@ -51,9 +56,10 @@ function passThrough(
     const pieces: Buffer[] = []
     let messageHeader: MessageHeader | undefined
     const fail = (error: unknown) => {
-      wipe(...pieces)
+      for (const piece of pieces) wipe(piece)
       // Whoever iterates cannot end a source that is waited for.
-      ;(source as { destroy?: () => void }).destroy?.()
+      const { destroy } = source as { destroy?: () => void }
+      destroy?.call(source)
       reject(error)
     }
     stream.once('MessageHeader', (header: MessageHeader) => (messageHeader = header))
@@ -67,21 +73,11 @@ function passThrough(
   })
 }
 
-/** The chunks of a stream as bytes. Throws `TypeError` for what is no stream, or was read before, starting with `problem`. */
-function chunksOf(source: unknown, encoding: BufferEncoding, problem: string): Readable {
-  checkUnread(source, problem)
-  const iterable = isAsyncIterable(source) ? source : isLegacyStream(source) ? new Readable().wrap(source) : undefined
-  if (!iterable) {
-    throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
+/** The chunks of a stream as bytes. */
+function readableOf(source: MessageSource, encoding: BufferEncoding, problem: string): Readable {
+  const chunks = chunksOf(source, problem)
+  const bytes = async function* () {
+    for await (const chunk of chunks) yield bytesOfChunk(chunk, encoding, problem)
   }
-  const chunks = async function* () {
-    for await (const chunk of iterable) yield bytesOfChunk(chunk, encoding, problem)
-  }
-  return Readable.from(chunks(), { objectMode: false })
-}
-
-/** As Node.js had them before they could be iterated, and some libraries still do. */
-function isLegacyStream(source: unknown): source is NodeJS.ReadableStream {
-  const { on, pipe } = (source ?? {}) as Partial<NodeJS.ReadableStream>
-  return typeof on === 'function' && typeof pipe === 'function'
+  return Readable.from(bytes(), { objectMode: false })
 }

@@ -29,7 +29,7 @@ import {
 import { changed, checkEncryptOptions, type EncryptInput, type EncryptOutput, sealInSlices } from './encrypt'
 import { newHeader } from './header'
 import { isShort, openShort, SHORT_LENGTH, sealShort } from './short'
-import { checkAborted, orAborted } from './slices'
+import { checkAborted, headerCost, orAborted } from './slices'
 import { bytesOfSource } from './source'
 
 /** Options of `encryptMany`: those of `encrypt`, for all messages. */
@@ -160,10 +160,13 @@ class Results<T> {
     this.settled = new Array(inputs.length)
     const records: Item[] = []
     for (const [index, input] of inputs.entries()) {
-      const bytes = bytesOfSource(input, encoding)
-      if (bytes) records.push({ index, bytes, length: bytes.length })
-      else
-        this.#reject(index, new TypeError(`"${name}" must hold bytes or strings, got ${describe(input)} at ${index}`))
+      try {
+        const bytes = bytesOfSource(input, encoding)
+        if (!bytes) throw new TypeError(`"${name}" must hold bytes or strings, got ${describe(input)} at ${index}`)
+        records.push({ index, bytes, length: bytes.length })
+      } catch (error) {
+        this.#reject(index, error)
+      }
     }
     this.records = records
   }
@@ -215,8 +218,13 @@ async function groupByKeys(
 ): Promise<Group[]> {
   const groups = new Map<string, Group>()
   let last: Group | undefined
-  for (const [i, record] of results.records.entries()) {
-    if (i % PARSED_AT_ONCE === 0) await turn()
+  let cost = 0
+  for (const record of results.records) {
+    cost += headerCost(record.bytes)
+    if (cost > PARSED_AT_ONCE) {
+      await turn()
+      cost = 0
+    }
     if (last && alike(record.bytes, last.header)) {
       last.members.push(record)
       continue
@@ -307,7 +315,8 @@ const AT_ONCE = 256
 /** How many signatures wait for Node's threads at a time: others, who read files, have their turn between. */
 const SIGNED_AT_ONCE = 16
 const BATCH_LENGTH = 1024 * 1024
-const PARSED_AT_ONCE = 128
+/** What {@link headerCost} counts between two looks at the clock. */
+const PARSED_AT_ONCE = 2 * 1024 * 1024
 /** Milliseconds until other events have their turn. */
 const TURN = 4
 /** Groups that wait for a key service at the same time. */

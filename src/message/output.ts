@@ -1,45 +1,27 @@
+import { wipe } from '../bytes'
 import { checkLive } from '../engine/arguments'
 import { describe } from '../options'
 
 /** Gives memory of exactly `length` bytes for the next piece of a result; its content is overwritten. */
 export type Allocate = (length: number) => Uint8Array
 
-/** A buffer of its own for each piece: never a slice of Node's shared pool, where others could see it. */
-export const allocateFresh: Allocate = (length) => Buffer.allocUnsafeSlow(length)
-
-const SLAB_LENGTH = 64 * 1024
-
 /**
- * The pieces of a stream: large ones have a buffer each, small ones share those of this stream alone. A buffer each
- * would cost a message of many tiny frames some hundred times its length.
+ * A buffer of its own for each piece, which whoever gets it may transfer: never a slice of Node's shared pool, where others
+ * could see it.
  */
-export class Slab {
-  #free = new Uint8Array(0)
-
-  readonly allocate: Allocate = (length) => {
-    if (length > SLAB_LENGTH / 8) return allocateFresh(length)
-    if (length > this.#free.length) this.#free = Buffer.allocUnsafeSlow(SLAB_LENGTH)
-    const piece = this.#free.subarray(0, length)
-    this.#free = this.#free.subarray(length)
-    return piece
-  }
-}
+export const allocateFresh: Allocate = (length) => Buffer.allocUnsafeSlow(length)
 
 /** One buffer for a whole result, so that its pieces need no joining. */
 export class Output {
   readonly #buffer: Buffer
   readonly #room: number
-  readonly #needed: number | undefined
+  /** Pieces for which there was no room, and all after them. */
+  readonly #others: Uint8Array[] = []
   #length = 0
 
-  /**
-   * `buffer` has room for the whole result. Where it is the caller's, `needed` is how long the result can be, and what
-   * does not fit is refused.
-   */
-  constructor(buffer: Buffer, needed?: number) {
+  constructor(buffer: Buffer) {
     this.#buffer = buffer
     this.#room = buffer.length
-    this.#needed = needed
   }
 
   readonly allocate: Allocate = (length) => {
@@ -47,16 +29,23 @@ export class Output {
     if (this.#buffer.length !== this.#room) {
       throw new TypeError('the output was resized or transferred while it was being written')
     }
-    if (start + length > this.#room) {
-      if (this.#needed !== undefined) throw tooShort(this.#needed, this.#room)
-      return allocateFresh(length)
+    if (this.#others.length > 0 || start + length > this.#room) {
+      // Not refused yet: it may be no message, or more memory than was needed may have been asked for before.
+      const other = allocateFresh(length)
+      this.#others.push(other)
+      return other
     }
     this.#length += length
     return this.#buffer.subarray(start, start + length)
   }
 
-  /** The pieces in order, as one. They nearly always lie in place; where memory went unused they are moved together. */
+  /**
+   * The pieces in order, as one. They nearly always lie in place; where memory went unused they are moved together. Throws
+   * `RangeError` where they do not fit.
+   */
   join(pieces: readonly Uint8Array[]): Buffer {
+    const total = pieces.reduce((sum, piece) => sum + piece.length, 0)
+    if (total > this.#room) throw tooShort(total, this.#room)
     let length = 0
     for (const piece of pieces) {
       const inPlace = piece.buffer === this.#buffer.buffer && piece.byteOffset === this.#buffer.byteOffset + length
@@ -64,12 +53,14 @@ export class Output {
       length += piece.length
     }
     this.#buffer.fill(0, length)
+    for (const other of this.#others) wipe(other)
     return this.#buffer.subarray(0, length)
   }
 
   /** Leaves nothing behind after a failure. */
   wipe(): void {
     if (this.#buffer.length === this.#room) this.#buffer.fill(0, 0, this.#length)
+    for (const other of this.#others) wipe(other)
   }
 }
 
@@ -91,7 +82,7 @@ export function outputOver(memory: OutputMemory, atLeast: number, atMost: number
   if (length < atLeast) throw tooShort(atMost, length)
   const overlaps = start < input.byteOffset + input.length && input.byteOffset < start + length
   if (output.buffer === input.buffer && overlaps) throw new RangeError('"output" must not overlap the input')
-  return new Output(output.subarray(0, Math.min(length, atMost)), atMost)
+  return new Output(output.subarray(0, Math.min(length, atMost)))
 }
 
 function tooShort(needed: number, length: number): RangeError {

@@ -68,6 +68,8 @@ export class OpenedMessage {
   /** Plaintext bytes. */
   readonly length: number
   readonly #range: RangeReader
+  /** What callers see of it is theirs. */
+  readonly #header: ParsedHeader
   readonly #key: Uint8Array
   readonly #bodyStart: number
   readonly #regularFrames: number
@@ -78,6 +80,7 @@ export class OpenedMessage {
   constructor(range: RangeReader, header: ParsedHeader, key: Uint8Array, regularFrames: number, lastLength: number) {
     const { frameLength } = header.messageHeader
     this.messageHeader = header.messageHeader
+    this.#header = header
     this.length = regularFrames * frameLength + lastLength
     this.#regularFrames = regularFrames
     this.#range = range
@@ -150,7 +153,8 @@ export class OpenedMessage {
 
   /** Opens `count` frames from number `first` (from 0) on; the final frame counts as one, and comes alone. */
   async #openFrames(first: number, count: number): Promise<Uint8Array> {
-    const { frameLength, messageId } = this.messageHeader
+    const { messageId } = this.#header
+    const { frameLength } = this.messageHeader
     const wireLength = frameLength + REGULAR_FRAME_OVERHEAD
     const regular = Math.min(count, this.#regularFrames - first)
     const at = this.#bodyStart + first * wireLength
@@ -158,7 +162,7 @@ export class OpenedMessage {
       const contentLength = this.length - first * frameLength
       const bytes = await readRange(this.#range, at, contentLength + FINAL_FRAME_OVERHEAD)
       this.#checkOpen()
-      return openFinalFrame(bytes, this.#key, this.messageHeader, first + 1)
+      return openFinalFrame(bytes, this.#key, this.#header, first + 1)
     }
     const bytes = await readRange(this.#range, at, regular * wireLength)
     this.#checkOpen()
@@ -218,9 +222,10 @@ async function open(
       'ERR_SIGNATURE_POLICY',
       'the message is signed, and reading parts of it cannot check the signature: decrypt it, or set "readSignedMessageWithoutVerifyingItsSignature"',
     )
-  }
-  if (messageHeader.frameLength > maxBodySize) {
-    throw new SealwaxError('ERR_LIMIT_EXCEEDED', `maxBodySize exceeded. ${messageHeader.frameLength} > ${maxBodySize}`)
+  }  const { start, contentLength, sequenceNumber } = await findFinalFrame(range, header)
+  const longest = sequenceNumber > 1 ? messageHeader.frameLength : contentLength
+  if (longest > maxBodySize) {
+    throw new SealwaxError('ERR_LIMIT_EXCEEDED', `maxBodySize exceeded. ${longest} > ${maxBodySize}`)
   }
 
   const material = await requestMaterialsFor(client, cmm, header, encryptionContext, signal)
@@ -229,9 +234,8 @@ async function open(
     key = deriveCommittedKey(getEngine(), suite, dataKeyOf(material), header.messageId, header.suiteData)
     const aad = headerAad(header.body, material)
     if (!getEngine().open(key, header.iv, aad, header.tag, new Uint8Array(0))) throw authenticationFailed()
-    const { start, contentLength, sequenceNumber } = await findFinalFrame(range, header)
     const last = await readRange(range, start, contentLength + FINAL_FRAME_OVERHEAD)
-    wipe(openFinalFrame(last, key, messageHeader, sequenceNumber))
+    wipe(openFinalFrame(last, key, header, sequenceNumber))
     return new OpenedMessage(range, header, key, sequenceNumber - 1, contentLength)
   } catch (error) {
     wipe(key)
@@ -323,8 +327,8 @@ export async function endsAt(range: RangeReader, end: number, signed: boolean): 
   return end + FOOTER_HEADER_LENGTH + signatureLength === range.length
 }
 
-function openFinalFrame(bytes: Uint8Array, key: Uint8Array, header: MessageHeader, sequenceNumber: number): Uint8Array {
-  const contentLength = parseFinalFrameHeader(bytes, sequenceNumber, header.frameLength)
+function openFinalFrame(bytes: Uint8Array, key: Uint8Array, header: ParsedHeader, sequenceNumber: number): Uint8Array {
+  const contentLength = parseFinalFrameHeader(bytes, sequenceNumber, header.messageHeader.frameLength)
   if (bytes.length !== contentLength + FINAL_FRAME_OVERHEAD) throw authenticationFailed()
   const aad = bodyAad(header.messageId, 'final frame', sequenceNumber, contentLength)
   const sealed = bytes.subarray(FINAL_FRAME_HEADER_LENGTH, bytes.length)

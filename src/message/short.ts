@@ -90,6 +90,13 @@ export async function openShort(
   const out = getEngine().allocate(length)
   const opened = getEngine().openMessages(run, messages, out)
   const ends = opened.map((one, i) => one !== undefined && endsWell(run, material, messages[i]!, one.used))
+  // What else lies in the memory is not for who gets a plaintext, and its buffer.
+  let start = 0
+  for (const [i, message] of messages.entries()) {
+    const end = start + maxMessagePlaintext(run, message.length)
+    out.fill(0, start + (opened[i]?.plaintext.length ?? 0), end)
+    start = end
+  }
   const good = material.verificationKey ? await Promise.all(ends) : ends
   return opened.map((one, i) => {
     if (!one) return undefined

@@ -1,5 +1,6 @@
 import { SealwaxError } from '../errors'
-import { nextTurn, TURN_LENGTH, turnIsDue } from '../turns'
+import { peekKeyCount } from '../format/message-header'
+import { CALL_LENGTH, nextTurn, TURN_LENGTH, turnIsDue } from '../turns'
 
 /**
  * Cuts `length` bytes into slices of whole `unit`s, the last one taking what is left; empty input is one empty slice. One is
@@ -21,6 +22,11 @@ export function turnBefore(length: number, signal: AbortSignal | undefined): Pro
   if (!turnIsDue(length)) return undefined
   const turn = nextTurn(length)
   return signal ? orAborted(turn, signal, () => {}) : turn
+}
+
+/** As how many bytes a message counts whose header is read, and its materials asked for. */
+export function headerCost(message: Uint8Array): number {
+  return CALL_LENGTH + peekKeyCount(message) * KEY_COST
 }
 
 /** Throws `ERR_ABORTED` once the signal says so. */
@@ -50,3 +56,6 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, dis
 export function aborted(signal: AbortSignal): SealwaxError {
   return new SealwaxError('ERR_ABORTED', 'the operation was aborted', { cause: signal.reason })
 }
+
+/** To read an encrypted data key, and to find out whose it is, takes as long as to open so many bytes. */
+const KEY_COST = 2048

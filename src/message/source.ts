@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream'
+import { utf8 } from '../bytes'
 import { SealwaxError } from '../errors'
 import { checkUnread, describe } from '../options'
 import { orAborted } from './slices'
@@ -12,7 +14,7 @@ export function hasBytes(source: MessageSource): boolean {
 
 /** The bytes of a source that has them at hand: as they are, except for shared memory and text. Undefined for streams. */
 export function bytesOfSource(source: MessageSource, encoding: BufferEncoding): Uint8Array | undefined {
-  if (typeof source === 'string') return Buffer.from(source, encoding)
+  if (typeof source === 'string') return bytesOfText(source, encoding)
   if (!(source instanceof Uint8Array && ArrayBuffer.isView(source))) return undefined
   // Another thread could change shared memory between what is checked and what is used.
   return source.buffer instanceof ArrayBuffer ? source : Uint8Array.from(source)
@@ -26,11 +28,7 @@ export async function readStream(
   source: MessageSource,
   { encoding, signal, maxLength, problem }: ReadOptions,
 ): Promise<Uint8Array> {
-  if (!isAsyncIterable(source)) {
-    throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
-  }
-  checkUnread(source, problem)
-  const reading = collect(source, encoding, maxLength, problem)
+  const reading = collect(chunksOf(source, problem), encoding, maxLength, problem)
   if (!signal) return await reading
   try {
     return await orAborted(reading, signal, () => {})
@@ -69,11 +67,28 @@ async function collect(
 
 /** A copy: a source may use its chunk's memory again. Throws `TypeError` for what is neither bytes nor text. */
 export function bytesOfChunk(chunk: unknown, encoding: BufferEncoding, problem: string): Uint8Array {
-  if (typeof chunk === 'string') return Buffer.from(chunk, encoding)
+  if (typeof chunk === 'string') return bytesOfText(chunk, encoding)
   if (chunk instanceof Uint8Array) return Uint8Array.from(chunk)
   throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${describe(chunk)}`)
 }
 
-export function isAsyncIterable(source: unknown): source is AsyncIterable<unknown> {
-  return typeof (source as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function'
+/** Node.js would replace a lone surrogate. */
+function bytesOfText(text: string, encoding: BufferEncoding): Uint8Array {
+  return /^utf-?8$/i.test(encoding) ? utf8(text) : Buffer.from(text, encoding)
+}
+
+/** Throws `TypeError` for what is no stream, or was read before, starting with `problem`. */
+export function chunksOf(source: unknown, problem: string): AsyncIterable<unknown> {
+  checkUnread(source, problem)
+  if (typeof (source as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function') {
+    return source as AsyncIterable<unknown>
+  }
+  if (isLegacyStream(source)) return new Readable().wrap(source)
+  throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
+}
+
+/** As Node.js had them before they could be iterated, and some libraries still do. */
+function isLegacyStream(source: unknown): source is NodeJS.ReadableStream {
+  const { on, pipe } = (source ?? {}) as Partial<NodeJS.ReadableStream>
+  return typeof on === 'function' && typeof pipe === 'function'
 }

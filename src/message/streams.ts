@@ -9,7 +9,7 @@ import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
 import { MessageOpener } from './opener'
-import { type Allocate, Slab } from './output'
+import { type Allocate, allocateFresh } from './output'
 import { MessageSealer } from './sealer'
 import { aborted, checkAborted } from './slices'
 
@@ -20,7 +20,9 @@ export type DecryptStreamInput = Omit<DecryptInput, 'encoding'>
 
 /** What one engine call works on at most: with what is not read yet, this bounds the memory of a stream. */
 const BATCH_LENGTH = 1024 * 1024
-const HIGH_WATER_MARK = 256 * 1024
+const WRITABLE_HIGH_WATER_MARK = 256 * 1024
+/** Less: of frames of one byte each has a buffer, three hundred times as large. */
+const READABLE_HIGH_WATER_MARK = 64 * 1024
 /** Handling a chunk takes as long as this many bytes, however short it is. */
 const CHUNK_COST = 1024
 
@@ -40,7 +42,6 @@ abstract class MessageStream extends Duplex {
   readonly #end = new AbortController()
   /** There once the keyring has answered. It holds every secret. */
   protected machine: Machine | undefined
-  protected readonly allocate = new Slab().allocate
   /** The callback of the write or final under way. */
   #answer: ((error?: Error | null) => void) | undefined
   /** The chunk of that write: `#length` bytes, of which `#offset` are done. */
@@ -53,7 +54,7 @@ abstract class MessageStream extends Duplex {
   #waitsForReader = false
 
   constructor(signal: AbortSignal | undefined) {
-    super({ readableHighWaterMark: HIGH_WATER_MARK, writableHighWaterMark: HIGH_WATER_MARK })
+    super({ readableHighWaterMark: READABLE_HIGH_WATER_MARK, writableHighWaterMark: WRITABLE_HIGH_WATER_MARK })
     this.#signal = signal
     if (signal?.aborted) queueMicrotask(this.#onAbort)
     else signal?.addEventListener('abort', this.#onAbort, { once: true })
@@ -121,7 +122,7 @@ abstract class MessageStream extends Duplex {
           void nextTurn(cost).then(this.#goOn)
           return
         }
-        this.#pieces = this.machine!.update(this.#batchUpTo(end), this.allocate)
+        this.#pieces = this.machine!.update(this.#batchUpTo(end), allocateFresh)
       }
     } catch (error) {
       this.#fail(error)
@@ -214,7 +215,7 @@ class EncryptStream extends MessageStream {
   protected override async complete(): Promise<Uint8Array[]> {
     const sealer = await this.#sealer
     if (!sealer || this.destroyed) return []
-    const last = sealer.final(EMPTY, this.allocate)
+    const last = sealer.final(EMPTY, allocateFresh)
     sealer.dispose()
     return last
   }

@@ -115,6 +115,21 @@ test('streams as they were before they could be iterated', async () => {
   assert.equal(plaintext, Buffer.concat([bytes(10), bytes(20)]))
 })
 
+test('what fails after any number of pieces fails the call', async () => {
+  const { result } = await encrypt(aesKeyring(), bytes(150_000), { ...UNSIGNED, frameLength: 1 })
+  result[result.length - 1]! ^= 1
+  async function* frames() {
+    for (let at = 0; at < result.length; at += 33) yield result.subarray(at, at + 33)
+  }
+  await rejects(decrypt(aesKeyring(), frames()), 'ERR_AUTHENTICATION_FAILED')
+})
+
+test('a short plaintext lies in memory of its own', async () => {
+  const { result } = await encrypt(aesKeyring(), bytes(30))
+  const { plaintext } = await decrypt(aesKeyring(), Readable.from([result.subarray(0, 9), result.subarray(9)]))
+  assert.is(plaintext.buffer.byteLength, 30)
+})
+
 test('an abort ends the source; one that ends by itself is left as it is', async () => {
   const [controller, source] = [new AbortController(), stuck(bytes(10))]
   const encrypting = encrypt(aesKeyring(), source, { signal: controller.signal })

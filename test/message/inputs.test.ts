@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import * as peer from '@aws-crypto/client-node'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -10,7 +11,7 @@ type Resizable = ArrayBuffer & { resize(length: number): void }
 // Node.js has them, ES2023's types do not.
 const ResizableBuffer = ArrayBuffer as unknown as new (length: number, options: { maxByteLength: number }) => Resizable
 
-const { encrypt, decrypt } = buildClient()
+const { encrypt, encryptMany, decrypt } = buildClient()
 const keyring = aesKeyring()
 const CHANGED = /resized or transferred/
 
@@ -183,6 +184,36 @@ test('required pairs of the context', async () => {
   const asked = new SpyKeyring()
   await rejects(decrypt(asked, result, { encryptionContext: { c: '1' } }), 'ERR_ENCRYPTION_CONTEXT')
   assert.is(asked.materials.length, 0, 'no keyring is asked for a message that cannot be accepted')
+})
+
+test('text that cannot be written as UTF-8 is refused, not replaced', async () => {
+  const text = 'a\ud800b'
+  for (const encrypting of [encrypt(keyring, text), encrypt(keyring, Readable.from([text]))]) {
+    await rejects(encrypting, TypeError, /lone surrogate/)
+  }
+  const [refused, taken] = await encryptMany(keyring, [text, 'text'])
+  assert.instance((refused as PromiseRejectedResult).reason, TypeError)
+  assert.is(taken!.status, 'fulfilled')
+  assert.ok((await encrypt(keyring, text, { encoding: 'utf16le' })).result)
+})
+
+test('nothing else lies in the memory of a plaintext', async () => {
+  const { result } = await encrypt(keyring, bytes(39_500), { suiteId: 0x0478, frameLength: 64 })
+  for (let i = 0; i < 50; i++) {
+    const { plaintext } = await decrypt(keyring, result)
+    assert.is(plaintext.byteOffset, 0)
+    assert.ok(new Uint8Array(plaintext.buffer, plaintext.length).every((byte) => byte === 0))
+    new Uint8Array(plaintext.buffer).fill(0xee)
+  }
+})
+
+test('a message that becomes another while the keyring works is not taken for the first', async () => {
+  const [first, second] = (await encryptMany(keyring, ['first', 'other'], { suiteId: 0x0478 })).map(
+    (one) => (one as PromiseFulfilledResult<{ result: Buffer }>).value.result,
+  )
+  const spy = new SpyKeyring()
+  spy.after = () => void first!.set(second!)
+  await rejects(decrypt(spy, first!), 'ERR_AUTHENTICATION_FAILED')
 })
 
 test('text that no message survives is named as what it looks like', async () => {

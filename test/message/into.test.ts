@@ -16,6 +16,8 @@ const keyring = aesKeyring()
 const SIGNED = AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY_ECDSA_P384
 const UNSIGNED = AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY
 const MIB = 2 ** 20
+/** One without content. */
+const FINAL_FRAME = 40
 /** Some slices, so that other events have their turn in between. */
 const LARGE = 9 * MIB + 123
 
@@ -74,6 +76,27 @@ test('too little memory is refused by a RangeError that says how much it takes',
     /got 999$/,
   )
   assert.ok(room.every((byte) => byte === 0))
+})
+
+test('what is no whole message is refused as what it is, however much memory there is', async () => {
+  const plaintext = bytes(10_000)
+  const { result } = await client.encrypt(keyring, plaintext, { suiteId: UNSIGNED, frameLength: 100 })
+  const changed = Uint8Array.from(result)
+  changed[changed.length - 1]! ^= 1
+  for (const [message, code] of [
+    [result.subarray(0, -FINAL_FRAME), 'ERR_MESSAGE_TRUNCATED'],
+    [result.subarray(0, -1), 'ERR_MESSAGE_TRUNCATED'],
+    [changed, 'ERR_AUTHENTICATION_FAILED'],
+  ] as const) {
+    const given: Uint8Array[] = []
+    const allocate = (length: number) => {
+      given.push(new Uint8Array(length))
+      return given[0]!
+    }
+    await rejects(client.decryptInto(keyring, message, new Uint8Array(message.length)), code)
+    await rejects(client.decryptInto(keyring, message, allocate), code)
+    assert.ok(given[0]!.every((byte) => byte === 0))
+  }
 })
 
 test('what no result can go to is a TypeError, before a keyring is asked', async () => {

@@ -298,8 +298,18 @@ test('policies, limits and required pairs hold before a keyring is asked', async
   for (const encryptionContext of [{ a: 'c' }, { b: 'a' }]) {
     await rejects(old.openMessage(unasked, result, { encryptionContext }), 'ERR_ENCRYPTION_CONTEXT')
   }
-  await rejects(old.openMessage(unasked, result, { maxBodySize: 4095 }), 'ERR_LIMIT_EXCEEDED')
-  assert.is((await old.openMessage(aesKeyring(), result, { maxBodySize: 4096 })).length, 100)
+  await rejects(old.openMessage(unasked, result, { maxBodySize: 99 }), 'ERR_LIMIT_EXCEEDED')
+  assert.is((await old.openMessage(aesKeyring(), result, { maxBodySize: 100 })).length, 100)
+  const frames = await seal(100, 10)
+  await rejects(client.openMessage(unasked, frames, { maxBodySize: 9 }), 'ERR_LIMIT_EXCEEDED')
+  assert.is((await client.openMessage(aesKeyring(), frames, { maxBodySize: 10 })).length, 100)
+})
+
+test('what a caller does to the header that it sees does not matter', async () => {
+  const message = await client.openMessage(aesKeyring(), await seal(100, 10))
+  message.messageHeader.messageId.fill(0)
+  assert.is((await message.read(0)).length, 100)
+  message.close()
 })
 
 test('a wrong key, none at all, and a changed header', async () => {
