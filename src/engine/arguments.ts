@@ -140,6 +140,7 @@ export function checkSealMessages(
   out: Uint8Array,
 ): void {
   checkMessageRun(run)
+  checkCount(plaintexts, 'plaintexts')
   const { messageIdStart, messageIdEnd } = ownFields(run.suite, run.header.length)
   checkLength(messageIds, 'messageIds', plaintexts.length * (messageIdEnd - messageIdStart))
   let length = 0
@@ -152,6 +153,7 @@ export function checkSealMessages(
 
 export function checkOpenMessages(run: MessageRun, messages: readonly Uint8Array[], out: Uint8Array): void {
   checkMessageRun(run)
+  checkCount(messages, 'messages')
   let length = 0
   for (const message of messages) {
     checkLive(message, 'message')
@@ -159,6 +161,13 @@ export function checkOpenMessages(run: MessageRun, messages: readonly Uint8Array
   }
   checkLength(out, 'out', length)
 }
+
+/** Each is an argument of the native call, whose number the stack bounds. */
+function checkCount(all: readonly unknown[], name: string): void {
+  if (all.length > MAX_COUNT) throw new RangeError(`"${name}" must be at most ${MAX_COUNT}, got ${all.length}`)
+}
+
+const MAX_COUNT = 16_384
 
 /** The error for memory that another thread can write. */
 export function sharedMemory(): TypeError {

@@ -230,14 +230,14 @@ export interface Engine {
   /**
    * Seals short messages whole, each with a key of its own: derives it, completes and authenticates the header, seals all
    * frames. `messageIds` holds their message IDs side by side; `out`, as long as all messages are, receives them
-   * one after the other. Many are spread over the cores, one is not: long ones are for {@link sealFrames}.
+   * one after the other. Many are spread over the cores, one is not: long ones are for {@link sealFrames}. At most 16,384.
    */
   sealMessages(run: MessageRun, messageIds: Uint8Array, plaintexts: readonly Uint8Array[], out: Uint8Array): void
 
   /**
    * Opens short messages whole whose headers are that of the run, but for message ID and commitment. Undefined, with its
    * share of `out` wiped, where a message is not down to its final frame what it must be: the other calls tell why.
-   * `out` has for each what a final frame could hold that begins right after the header's authentication.
+   * `out` has for each what a final frame could hold that begins right after the header's authentication. At most 16,384.
    */
   openMessages(run: MessageRun, messages: readonly Uint8Array[], out: Uint8Array): (OpenedMessage | undefined)[]
 }

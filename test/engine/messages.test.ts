@@ -86,6 +86,9 @@ for (const engine of [native, nodeEngine]) {
       [run, ids, [out.subarray(0, 10)], out],
       [run, out.subarray(0, 32), [plaintext], out],
     ]
+    const many = Array.from({ length: 16_385 }, () => plaintext)
+    wrong.push([run, bytes(16_385 * 32), many, new Uint8Array(16_385 * out.length)])
+    assert.throws(() => engine.openMessages(run, many, out), RangeError)
     for (const [run, ids, plaintexts, out] of wrong) {
       assert.throws(() => engine.sealMessages(run, ids, plaintexts, out), RangeError)
     }
