@@ -171,7 +171,7 @@ export class Pkcs11Token {
   /** After a refused PIN: the next operation asks for the PIN, and logs in with it even if it is the token's last try. */
   tryPinAgain(): void {
     for (const login of logins.values()) {
-      if (login.module !== this.#input.module) continue
+      if (login.module !== this.#input.module || !fits(login.token, this.#query)) continue
       login.refused = undefined
       login.insist = true
     }
@@ -324,6 +324,7 @@ class OpenedToken {
 
 interface Login {
   readonly module: string
+  readonly token: TokenDescription
   /** Settles when nobody is logging in. */
   turn: Promise<void>
   refused: TokenError | undefined
@@ -332,11 +333,12 @@ interface Login {
 
 const logins = new Map<string, Login>()
 
-function loginOf(module: string, { serial, label, slot }: TokenDescription): Login {
+function loginOf(module: string, token: TokenDescription): Login {
+  const { serial, label, slot } = token
   const key = JSON.stringify([module, serial, label, serial === '' ? slot : ''])
   let login = logins.get(key)
   if (!login) {
-    login = { module, turn: Promise.resolve(), refused: undefined, insist: false }
+    login = { module, token, turn: Promise.resolve(), refused: undefined, insist: false }
     logins.set(key, login)
   }
   return login
@@ -375,12 +377,17 @@ function pinSourceOf({ 'pin-source': source }: Pkcs11Uri): PinSource | undefined
   return { file: source.replace(/^file:(\/\/)?/, '') }
 }
 
-function theOne(tokens: readonly TokenDescription[], query: TokenQuery): TokenDescription {
+function fits(token: TokenDescription, query: TokenQuery): boolean {
   const wanted = Object.entries(query) as [keyof TokenQuery, string | number][]
-  const fitting = tokens.filter((token) => token.initialized && wanted.every(([name, value]) => token[name] === value))
+  return wanted.every(([name, value]) => token[name] === value)
+}
+
+function theOne(tokens: readonly TokenDescription[], query: TokenQuery): TokenDescription {
+  const fitting = tokens.filter((token) => token.initialized && fits(token, query))
   const [token] = fitting
   if (token && fitting.length === 1) return token
-  const which = wanted.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(', ') || 'any name'
+  const wanted = Object.entries(query).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
+  const which = wanted.join(', ') || 'any name'
   const problem = fitting.length === 0 ? 'no token' : `${fitting.length} tokens`
   const all = tokens.map(({ label, serial, slot }) => `${JSON.stringify(label)} (serial ${serial}, slot ${slot})`)
   throw new TokenError(

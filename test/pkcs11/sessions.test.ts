@@ -49,6 +49,21 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     assert.equal(hostPids(), [])
   })
 
+  test('a PIN that may be tried again is that of one token, not of the others of the module', async () => {
+    addToken('refused')
+    const [one, two] = ['tests', 'refused'].map((token) => openToken(faulty, { token, pin: () => 'wrong-needle' }))
+    for (const token of [one!, two!]) await rejects(token.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    one!.tryPinAgain()
+    await rejects(two!.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    assert.is(shim.calls('Login'), 2)
+    await rejects(one!.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    assert.is(shim.calls('Login'), 3)
+    one!.tryPinAgain()
+    const right = openToken(faulty)
+    await right.info()
+    for (const token of [one!, two!, right]) await token.close()
+  })
+
   test('64 wraps and unwraps at once share 8 sessions, however slow the token is; none are left', async () => {
     const token = openToken(faulty)
     const keyring = keyringOf(token)
