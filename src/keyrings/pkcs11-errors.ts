@@ -38,9 +38,9 @@ export function tokenError(failure: HostFailure): TokenError {
   return new TokenError(code, `the PKCS#11 token answered ${call} with ${name}`, ckr, call)
 }
 
-/** The host process ended while it was being asked. */
+/** The host process ended, or could not be started. */
 export function hostEnded(how: string): TokenError {
-  return new TokenError('ERR_KEY_SERVICE', `the process of the PKCS#11 module ended ${how}`, HOST_ENDED)
+  return new TokenError('ERR_KEY_SERVICE', `the process of the PKCS#11 module ${how}`, HOST_ENDED)
 }
 
 export function noAnswer(timeout: number): TokenError {

@@ -24,9 +24,9 @@ export interface Answer {
  */
 export class ModuleHost {
   readonly #child: ChildProcess
-  readonly #socket: Socket
-  readonly #watched: Socket
-  readonly #writer: WireWriter
+  /** One for requests and one for the watchdog; none where the process could not be started. */
+  readonly #ends: readonly Socket[] = []
+  readonly #writer: WireWriter | undefined
   readonly #reader = new WireReader<AnswerHead>()
   readonly #calls = new Map<number, Call>()
   readonly #key: string
@@ -52,21 +52,24 @@ export class ModuleHost {
     const execArgv = program.endsWith('.ts') ? ['--require', require.resolve('tsx/cjs')] : []
     const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'ipc'] as const
     this.#child = fork(program, [String(sessions)], { execArgv, stdio: [...stdio] })
-    this.#child.disconnect()
     this.#exited = new Promise((resolve) => {
+      const ended = (how: string) => {
+        this.#ended(hostEnded(how))
+        resolve()
+      }
       this.#child
-        .once('error', (error) => this.#ended(hostEnded(`: ${error.message}`)))
-        .once('exit', (code, signal) => {
-          this.#ended(hostEnded(signal ? `by ${signal}` : `with code ${code}`))
-          resolve()
-        })
+        .on('error', (error) => ended(`failed: ${error.message}`))
+        .once('exit', (code, signal) => ended(signal ? `ended by ${signal}` : `ended with code ${code}`))
     })
-    this.#socket = this.#child.stdio[3] as Socket
-    this.#watched = this.#child.stdio[4] as Socket
-    this.#writer = new WireWriter(this.#socket)
-    this.#socket.on('data', (chunk) => this.#reader.push(chunk, (...message) => this.#settle(...message)))
+    // Then the error comes next, and where files were lacking there are no sockets.
+    if (this.#child.pid === undefined) return
+    this.#child.disconnect()
+    const socket = this.#child.stdio[3] as Socket
+    this.#ends = [socket, this.#child.stdio[4] as Socket]
+    this.#writer = new WireWriter(socket)
+    socket.on('data', (chunk) => this.#reader.push(chunk, (...message) => this.#settle(...message)))
     // How it ended is told by the process itself.
-    for (const end of [this.#socket, this.#watched]) end.on('error', () => {}).unref()
+    for (const end of this.#ends) end.on('error', () => {}).unref()
     this.#child.unref()
     const head = { op: 'load', module, ...(libraryParameters !== undefined && { libraryParameters }) } as const
     this.#send(head, []).catch((error: TokenError) => this.#ended(error))
@@ -125,7 +128,7 @@ export class ModuleHost {
       const id = ++this.#lastId
       this.#calls.set(id, { resolve, reject })
       start?.(id, reject)
-      this.#writer.send(id, head, ...body)
+      this.#writer?.send(id, head, ...body)
     })
   }
 
@@ -140,7 +143,7 @@ export class ModuleHost {
 
   #end(): void {
     // The host reads the one until its end; the other tells its watchdog.
-    for (const end of [this.#socket, this.#watched]) end.end()
+    for (const end of this.#ends) end.end()
   }
 
   #kill(): void {

@@ -1,4 +1,5 @@
 /** What callers pass: options, PINs, URIs. Needs no token. */
+import { spawnSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
 import { chmodSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -101,6 +102,41 @@ test('a public key given encrypts where there is no token at all; decrypting say
   assert.is(encryptedDataKeys.length, 1)
   const opening = keyring.onDecrypt(new NodeDecryptionMaterial(getSuite(0x0478), {}), encryptedDataKeys)
   await rejects(opening, 'ERR_WRAPPING_KEY', /"\/nowhere\/module.so" cannot be loaded/)
+})
+
+test('a process that cannot be started is an error, and nothing waits for its end', async () => {
+  const node = process.execPath
+  process.execPath = '/nowhere/node'
+  const told = /the process of the PKCS#11 module failed: spawn \/nowhere\/node ENOENT/
+  const opening = new Pkcs11Token({ module })
+  try {
+    await rejects(opening.info(), 'ERR_KEY_SERVICE', told)
+    await rejects(Pkcs11Token.list({ module }), 'ERR_KEY_SERVICE', told)
+  } finally {
+    process.execPath = node
+  }
+  await rejects(opening.info(), 'ERR_WRAPPING_KEY', /cannot be loaded/)
+  await opening.close()
+})
+
+test('where files are lacking for a process, the program goes on', () => {
+  const program = `
+    const { closeSync, openSync } = require('node:fs')
+    const { Pkcs11Token } = require('./src/pkcs11')
+    const token = new Pkcs11Token({ module: '/nowhere/module.so' })
+    const told = async () => await token.info().catch((error) => error.message)
+    const files = []
+    const fill = () => { try { for (;;) files.push(openSync('/dev/null')) } catch {} }
+    void (async () => {
+      fill()
+      const lacking = await told()
+      files.forEach((file) => closeSync(file))
+      console.log(JSON.stringify([lacking, await told()]))
+      await token.close()
+    })()`
+  const limited = ['-c', 'ulimit -n 64; exec "$@"', '-', process.execPath, '--import', 'tsx', '-e', program]
+  const { stdout, stderr } = spawnSync('bash', limited, { encoding: 'utf8' })
+  assert.match(stdout, /failed: spawn.* EMFILE.*cannot be loaded/, stderr)
 })
 
 test('a PIN comes from a function each time, from a descriptor once, from a file of its owner alone', async () => {
