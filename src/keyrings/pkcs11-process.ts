@@ -34,6 +34,7 @@ export class ModuleHost {
   readonly #users = new Set<object>()
   #lastId = 0
   #retired = false
+  #whyEnded: TokenError | undefined
 
   /** The current host of the module, started where there is none. */
   static of(input: ModuleInput, sessions: number): ModuleHost {
@@ -124,6 +125,7 @@ export class ModuleHost {
     body: readonly Uint8Array[],
     start?: (id: number, reject: (error: TokenError) => void) => void,
   ): Promise<Answer> {
+    if (this.#whyEnded) throw this.#whyEnded
     return await new Promise((resolve, reject) => {
       const id = ++this.#lastId
       this.#calls.set(id, { resolve, reject })
@@ -152,6 +154,7 @@ export class ModuleHost {
   }
 
   #ended(error: TokenError): void {
+    this.#whyEnded ??= error
     this.retire()
     const calls = [...this.#calls.values()]
     this.#calls.clear()

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { buildClient, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
-import { Pkcs11AesKeyring, type Pkcs11Token } from '../../src/pkcs11'
+import { Pkcs11AesKeyring, type Pkcs11Token, type TokenDescription } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects } from '../support/expect'
 import { addToken, faultySoftHsm, hostPids, openToken, PIN } from '../support/pkcs11'
@@ -63,6 +63,29 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     await right.info()
     for (const token of [one!, two!, right]) await token.close()
   })
+
+  for (const [how, asked] of [
+    ['is killed', 2],
+    ['ends with close()', 1],
+  ] as const) {
+    test(`a process that ${how} while the PIN is asked for is not waited for`, async () => {
+      let given: ((pin: string) => void) | undefined
+      let pins = 0
+      const ask = () => (++pins > 1 ? PIN : new Promise<string>((resolve) => (given = resolve)))
+      const token = openToken(faulty, { pin: ask, timeout: 10_000 })
+      const opening = token.info().catch(String)
+      while (!given) await new Promise((resolve) => setTimeout(resolve, 5))
+      if (how === 'is killed') for (const pid of hostPids()) process.kill(pid, 'SIGKILL')
+      else await token.close()
+      while (hostPids().length > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      given(PIN)
+      const answer = await opening
+      if (how === 'is killed') assert.is((answer as TokenDescription).label, 'tests')
+      else assert.match(String(answer), /has been closed/)
+      assert.is(pins, asked)
+      await token.close()
+    })
+  }
 
   test('64 wraps and unwraps at once share 8 sessions, however slow the token is; none are left', async () => {
     const token = openToken(faulty)
