@@ -33,7 +33,10 @@ export class SessionPool<Session = Buffer> {
     return opened
   }
 
-  /** Gives `use` a session, which is taken back in the end. One that saw an error is replaced: what it is up to is not known. */
+  /**
+   * Gives `use` a session, which is taken back in the end. One that saw an error is replaced, if it can be: what it is up
+   * to is not known.
+   */
   async use<T>(use: (session: Session) => T | Promise<T>): Promise<T> {
     const session = this.#idle.pop()?.session ?? (await this.#acquire())
     let good = false
@@ -56,6 +59,8 @@ export class SessionPool<Session = Buffer> {
 
   async #acquire(): Promise<Session> {
     for (;;) {
+      const idle = this.#idle.pop()
+      if (idle) return idle.session
       if (this.#all.size < this.cap) {
         try {
           return this.#openOne()
@@ -85,7 +90,15 @@ export class SessionPool<Session = Buffer> {
   }
 
   #discard(session: Session): void {
-    if (this.#all.size === 1) attempt(() => this.#release(this.#openOne()))
+    if (this.#all.size === 1) {
+      try {
+        this.#release(this.#openOne())
+      } catch {
+        // Better this one than none: the login would end, and those who wait would wait for ever.
+        this.#release(session)
+        return
+      }
+    }
     this.#all.delete(session)
     this.#close(session)
     this.#waiting.shift()?.(undefined)

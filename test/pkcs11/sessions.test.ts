@@ -4,7 +4,8 @@ import { inspect } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { buildClient, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
+import { buildClient, EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
+import { nameOf, SessionPool } from '../../src/keyrings/pkcs11-sessions'
 import { Pkcs11AesKeyring, type Pkcs11Token, type TokenDescription } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects } from '../support/expect'
@@ -13,6 +14,23 @@ import type { Shim } from '../support/pkcs11-shim'
 
 const SUITE = getSuite(0x0478)
 const SESSION_COUNT = 0xb1
+
+test('where all sessions are lost and no other can be had, nobody waits for one for ever', async () => {
+  let opened = 0
+  const open = () => {
+    if (opened === 2) throw new Error('CKR_DEVICE_REMOVED')
+    return ++opened
+  }
+  const pool = new SessionPool<number>(open, () => {})
+  pool.cap = 2
+  const removed = async () => {
+    await new Promise((resolve) => setImmediate(resolve))
+    throw new Error('CKR_DEVICE_REMOVED')
+  }
+  const errors = await Promise.all(Array.from({ length: 12 }, async () => await rejectionOf(pool.use(removed))))
+  assert.equal(new Set(errors.map(nameOf)), new Set(['CKR_DEVICE_REMOVED']))
+  pool.close()
+})
 
 const faulty = faultySoftHsm()
 if (faulty) testSessions(faulty.shim, faulty)
@@ -131,6 +149,21 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     assert.is(shim.mostSessions, 1)
     await token.close()
     assert.is(shim.sessions, 0)
+  })
+
+  test('an error in the only session that there is does not end the login', async () => {
+    const token = openToken(faulty)
+    await wrap(token)
+    shim.set({ call: 'OpenSession', what: 'answer', value: SESSION_COUNT, many: 0 })
+    const [edk] = await wrap(token)
+    const { providerId, providerInfo, rawInfo } = edk!
+    const forged = new EncryptedDataKey({ providerId, providerInfo, rawInfo, encryptedDataKey: Buffer.alloc(48) })
+    const material = await keyringOf(token).onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [forged])
+    assert.is(material.failures.length, 1)
+    // Another keyring looks for its key anew.
+    await wrap(token)
+    assert.equal([shim.sessions, shim.calls('Login')], [1, 1])
+    await token.close()
   })
 
   test('idle sessions are given back, but the one that keeps the login', async () => {
