@@ -2,6 +2,9 @@
 import type * as Pkcs11js from 'pkcs11js'
 import { nameOf } from './pkcs11-sessions'
 
+/** Of PKCS#11 3.0: pkcs11js takes it for a vendor's. */
+const AEAD_DECRYPT_FAILED = 'CKR_AEAD_DECRYPT_FAILED'
+
 /** The module at `path`, not initialized; its errors say which function gave them. */
 export function openLibrary(path: string): { pkcs11js: typeof Pkcs11js; lib: Pkcs11js.PKCS11 } {
   const pkcs11js = loadPkcs11js()
@@ -36,8 +39,9 @@ function namingCalls(lib: Pkcs11js.PKCS11): Pkcs11js.PKCS11 {
     const named = (error: unknown) => {
       const [, ckr = nameOf(error), value] = /^(CKR_\w+):(\d+)/.exec(nameOf(error)) ?? []
       // C_FindObjects gives its value in the message.
-      const told = value === undefined ? {} : { message: ckr, code: Number(value) }
-      return Object.assign(error as Error, { method: name.replace(/Async$/, '') }, told)
+      const code = value === undefined ? (error as { code?: unknown }).code : Number(value)
+      const message = code === 0x42 ? AEAD_DECRYPT_FAILED : ckr
+      return Object.assign(error as Error, { method: name.replace(/Async$/, ''), message, code })
     }
     functions[name] = (...args: unknown[]) => {
       try {

@@ -91,6 +91,18 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     })
   }
 
+  test('a wrong tag by the name of PKCS#11 3.0 is a ciphertext that does not open; the next one is tried', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    const edks = await wrap(token)
+    for (const times of [1, 100]) {
+      shim.set({ call: 'Decrypt', what: 'answer', value: 0x42, many: times })
+      const material = await aes(token).onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [...edks, ...edks])
+      assert.equal([material.hasValidKey(), material.failures.length], times === 1 ? [true, 1] : [false, 2])
+    }
+    await token.close()
+  })
+
   test('a token that makes its own IVs is asked for them, and refused where it does not tell', async () => {
     shim.reset()
     const token = openToken(faulty)
