@@ -19,6 +19,7 @@ const LOST = {
   OPERATION_ACTIVE: 0x90,
   USER_NOT_LOGGED_IN: 0x101,
   KEY_HANDLE_INVALID: 0x60,
+  UNWRAPPING_KEY_HANDLE_INVALID: 0xf0,
 }
 
 const faulty = faultySoftHsm()
