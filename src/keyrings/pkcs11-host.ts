@@ -64,7 +64,7 @@ async function run(head: RequestHead, body: Uint8Array): Promise<unknown> {
     case 'tokens':
       return tokens.tokens()
     case 'open':
-      return tokens.open(head.slot, head.sessions, head.login ? body : undefined)
+      return await tokens.open(head.slot, head.sessions, head.login ? body : undefined)
     case 'key':
       return await tokens.session(head.slot, (session) => tokens!.key(session, head.query))
     case 'keys':

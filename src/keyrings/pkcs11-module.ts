@@ -77,9 +77,8 @@ export class TokenModule {
   }
 
   /** Opens the first session, and logs in with `pin` where one is given. `cap` bounds the sessions from here on. */
-  open(slot: number, { cap, readWrite }: SessionOptions, pin: Uint8Array | undefined): void {
-    const pool = this.#pool(slot, { cap, readWrite })
-    const session = pool.first()
+  async open(slot: number, options: SessionOptions, pin: Uint8Array | undefined): Promise<void> {
+    const session = await this.#pool(slot, options).first()
     if (!pin) return
     try {
       this.#lib.C_Login(session, this.#pkcs11js.CKU_USER, Buffer.from(pin.buffer).toString('utf8'))

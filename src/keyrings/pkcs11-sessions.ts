@@ -25,12 +25,10 @@ export class SessionPool<Session = Buffer> {
   }
 
   /** A session to log in with: the state of the login is that of all sessions. */
-  first(): Session {
+  async first(): Promise<Session> {
+    if (this.#all.size === 0) this.#release(await this.#acquire())
     const [session] = this.#all
-    if (session) return session
-    const opened = this.#openOne()
-    this.#release(opened)
-    return opened
+    return session!
   }
 
   /**

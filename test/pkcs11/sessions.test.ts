@@ -149,6 +149,11 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     assert.is(shim.mostSessions, 1)
     await token.close()
     assert.is(shim.sessions, 0)
+    const another = openToken(faulty)
+    shim.set({ call: 'OpenSession', what: 'answer', value: SESSION_COUNT, many: 3 })
+    await wrap(another)
+    assert.not.ok(shim.pending)
+    await another.close()
   })
 
   test('an error in the only session that there is does not end the login', async () => {
