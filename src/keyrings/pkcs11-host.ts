@@ -7,7 +7,14 @@ import { Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { wipe } from '../bytes'
 import { TokenModule } from './pkcs11-module'
-import { type AnswerHead, type HostFailure, type RequestHead, WireReader, WireWriter } from './pkcs11-wire'
+import {
+  type AnswerHead,
+  type HostFailure,
+  type RequestHead,
+  type TokenList,
+  WireReader,
+  WireWriter,
+} from './pkcs11-wire'
 
 // The threads in which slow tokens are called: as many as sessions that can be busy at once.
 process.env.UV_THREADPOOL_SIZE = process.argv[2]
@@ -61,8 +68,10 @@ async function run(head: RequestHead, body: Uint8Array): Promise<unknown> {
   switch (head.op) {
     case 'load':
       return null
-    case 'tokens':
-      return tokens.tokens()
+    case 'tokens': {
+      const { tokens: told, error } = tokens.tokens()
+      return { tokens: told, ...(error !== undefined && { failure: failureOf(error) }) } satisfies TokenList
+    }
     case 'open':
       return await tokens.open(head.slot, head.sessions, head.login ? body : undefined)
     case 'key':

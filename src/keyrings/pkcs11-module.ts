@@ -54,26 +54,18 @@ export class TokenModule {
     }
   }
 
-  tokens(): TokenDescription[] {
-    return this.#lib.C_GetSlotList(true).map((handle) => {
-      const slot = numberOf(handle)
-      this.#slots.set(slot, handle)
-      const { label, manufacturerID, model, serialNumber, flags } = this.#lib.C_GetTokenInfo(handle)
-      const has = (flag: number) => (flags & flag) !== 0
-      const p = this.#pkcs11js
-      return {
-        slot,
-        label: trim(label),
-        manufacturer: trim(manufacturerID),
-        model: trim(model),
-        serial: trim(serialNumber),
-        initialized: has(p.CKF_TOKEN_INITIALIZED),
-        loginRequired: has(p.CKF_LOGIN_REQUIRED),
-        finalTry: has(p.CKF_USER_PIN_FINAL_TRY),
-        pinLocked: has(p.CKF_USER_PIN_LOCKED),
-        mechanisms: this.#mechanisms(handle),
+  /** The tokens that tell of themselves, and the error of one that does not: a bad reader is no matter of the others. */
+  tokens(): { tokens: TokenDescription[]; error?: unknown } {
+    const tokens: TokenDescription[] = []
+    let failed: { error?: unknown } = {}
+    for (const handle of this.#lib.C_GetSlotList(true)) {
+      try {
+        tokens.push(this.#token(handle))
+      } catch (error) {
+        failed = { error }
       }
-    })
+    }
+    return { tokens, ...failed }
   }
 
   /** Opens the first session, and logs in with `pin` where one is given. `cap` bounds the sessions from here on. */
@@ -246,6 +238,26 @@ export class TokenModule {
     } finally {
       // pkcs11js holds no reference to what its thread reads.
       keep(data, session)
+    }
+  }
+
+  #token(handle: Handle): TokenDescription {
+    const slot = numberOf(handle)
+    this.#slots.set(slot, handle)
+    const { label, manufacturerID, model, serialNumber, flags } = this.#lib.C_GetTokenInfo(handle)
+    const has = (flag: number) => (flags & flag) !== 0
+    const p = this.#pkcs11js
+    return {
+      slot,
+      label: trim(label),
+      manufacturer: trim(manufacturerID),
+      model: trim(model),
+      serial: trim(serialNumber),
+      initialized: has(p.CKF_TOKEN_INITIALIZED),
+      loginRequired: has(p.CKF_LOGIN_REQUIRED),
+      finalTry: has(p.CKF_USER_PIN_FINAL_TRY),
+      pinLocked: has(p.CKF_USER_PIN_LOCKED),
+      mechanisms: this.#mechanisms(handle),
     }
   }
 

@@ -1,11 +1,19 @@
 import { utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { checkBoolean, checkBytes, checkInteger, checkOneOf, checkOptions, checkString } from '../options'
-import { TokenError, traitsOf } from './pkcs11-errors'
+import { TokenError, tokenError, traitsOf } from './pkcs11-errors'
 import { checkPinSource, type PinSource, type ReadPin } from './pkcs11-pin'
 import { type Limit, ModuleHost, type ModuleInput } from './pkcs11-process'
 import { type Pkcs11Uri, parsePkcs11Uri } from './pkcs11-uri'
-import type { CryptHead, KeyDescription, KeyKind, KeyQuery, TokenDescription, TokenQuery } from './pkcs11-wire'
+import type {
+  CryptHead,
+  KeyDescription,
+  KeyKind,
+  KeyQuery,
+  TokenDescription,
+  TokenList,
+  TokenQuery,
+} from './pkcs11-wire'
 
 export interface Pkcs11TokenInput {
   /** Path of the token's PKCS#11 module, a shared library; or `module-path` of `uri`. */
@@ -104,7 +112,7 @@ export class Pkcs11Token {
     Object.freeze(this.#input)
   }
 
-  /** All tokens that a module has, without logging in. */
+  /** All tokens of a module that tell of themselves, without logging in. Throws where there are none for an error. */
   static async list(
     input: Pick<Pkcs11TokenInput, 'module' | 'libraryParameters' | 'timeout'>,
   ): Promise<TokenDescription[]> {
@@ -118,7 +126,9 @@ export class Pkcs11Token {
     const host = ModuleHost.of({ module: path, libraryParameters }, 1)
     host.retain(limit)
     try {
-      return (await host.call({ op: 'tokens' }, [], limit)).result as TokenDescription[]
+      const { tokens, failure } = (await host.call({ op: 'tokens' }, [], limit)).result as TokenList
+      if (failure && tokens.length === 0) throw tokenError(failure)
+      return tokens
     } finally {
       await host.release(limit)
     }
@@ -250,7 +260,7 @@ export class Pkcs11Token {
   /** One login at a time for each token, whoever asks for it: what one learns of the PIN holds for the others. */
   async #logIn(host: ModuleHost): Promise<TokenDescription> {
     const { result } = await host.call({ op: 'tokens' }, [], limitOf(this.#timeout))
-    const token = theOne(result as TokenDescription[], this.#query)
+    const token = theOne(result as TokenList, this.#query)
     const login = loginOf(this.#input.module, token)
     const turn = login.turn.then(async () => await this.#logInNow(host, token, login))
     login.turn = turn.catch(() => {})
@@ -382,10 +392,12 @@ function fits(token: TokenDescription, query: TokenQuery): boolean {
   return wanted.every(([name, value]) => token[name] === value)
 }
 
-function theOne(tokens: readonly TokenDescription[], query: TokenQuery): TokenDescription {
+function theOne({ tokens, failure }: TokenList, query: TokenQuery): TokenDescription {
   const fitting = tokens.filter((token) => token.initialized && fits(token, query))
   const [token] = fitting
   if (token && fitting.length === 1) return token
+  // It may be the one.
+  if (!token && failure) throw tokenError(failure)
   const wanted = Object.entries(query).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
   const which = wanted.join(', ') || 'any name'
   const problem = fitting.length === 0 ? 'no token' : `${fitting.length} tokens`

@@ -42,6 +42,13 @@ export interface TokenDescription {
   readonly mechanisms: Readonly<Record<string, readonly string[]>>
 }
 
+/** What the slots of a module tell. */
+export interface TokenList {
+  readonly tokens: TokenDescription[]
+  /** Of a slot that told nothing. */
+  readonly failure?: HostFailure
+}
+
 export interface KeyDescription {
   /** The object handle; good for one host only. */
   readonly handle: string

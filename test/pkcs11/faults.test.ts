@@ -2,10 +2,10 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
-import { Pkcs11AesKeyring, Pkcs11RsaKeyring, type Pkcs11Token } from '../../src/pkcs11'
+import { Pkcs11AesKeyring, Pkcs11RsaKeyring, Pkcs11Token } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejects } from '../support/expect'
-import { faultySoftHsm, openToken } from '../support/pkcs11'
+import { addToken, faultySoftHsm, openToken } from '../support/pkcs11'
 import type { Shim } from '../support/pkcs11-shim'
 
 const SUITE = getSuite(0x0478)
@@ -91,6 +91,26 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
       await token.close()
     })
   }
+
+  test('a slot that fails is no matter of the tokens in others; the error of the one that is asked for is told', async () => {
+    addToken('other')
+    const all = (await Pkcs11Token.list({ module: faulty.input.module })).map(({ label }) => label)
+    const TOKEN_NOT_RECOGNIZED = 0xe1
+    for (const [i, failing] of all.entries()) {
+      shim.reset()
+      shim.set({ call: 'GetTokenInfo', what: 'answer', value: TOKEN_NOT_RECOGNIZED, nth: i + 1 })
+      const token = openToken(faulty)
+      if (failing === 'tests')
+        await rejects(wrap(token), 'ERR_KEY_SERVICE', /C_GetTokenInfo with CKR_TOKEN_NOT_RECOGNIZED/)
+      else await wrap(token)
+      await token.close()
+      shim.set({ call: 'GetTokenInfo', what: 'answer', value: TOKEN_NOT_RECOGNIZED, nth: i + 1 })
+      const told = (await Pkcs11Token.list({ module: faulty.input.module })).map(({ label }) => label)
+      assert.equal(told, all.toSpliced(i, 1))
+    }
+    shim.set({ call: 'GetTokenInfo', what: 'answer', value: TOKEN_NOT_RECOGNIZED, many: 0 })
+    await rejects(Pkcs11Token.list({ module: faulty.input.module }), 'ERR_KEY_SERVICE', /TOKEN_NOT_RECOGNIZED/)
+  })
 
   test('a wrong tag by the name of PKCS#11 3.0 is a ciphertext that does not open; the next one is tried', async () => {
     shim.reset()
