@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { copySecret, utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
@@ -73,6 +74,8 @@ function unreadable(error: unknown): unknown {
 function checkPin(pin: unknown): Uint8Array {
   const bytes = typeof pin === 'string' ? utf8(pin) : pin
   if (!(bytes instanceof Uint8Array)) throw new TypeError(`"pin" must give a string or bytes, got ${describe(pin)}`)
+  // The module is given text: other bytes would be a wrong PIN, and a lost try.
+  if (!isUtf8(bytes)) throw new RangeError('"pin" gave bytes that are not UTF-8')
   if (bytes.length > MAX_LENGTH) throw new RangeError('"pin" gave too much to be a PIN')
   const newline = bytes.at(-1) === 0x0a ? (bytes.at(-2) === 0x0d ? 2 : 1) : 0
   const own = copySecret(bytes.subarray(0, bytes.length - newline))

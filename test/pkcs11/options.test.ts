@@ -161,6 +161,11 @@ test('a PIN comes from a function each time, from a descriptor once, from a file
   await rejects(checkPinSource({ file: join(folder, 'none') })(), 'ERR_WRAPPING_KEY', /cannot be read: ENOENT/)
   await rejects(checkPinSource(() => '')(), RangeError, /gave nothing/)
   await rejects(checkPinSource(() => 5 as never)(), TypeError, /must give a string or bytes/)
+  await rejects(
+    checkPinSource(() => Buffer.from('n\xe4h-12', 'latin1'))(),
+    RangeError,
+    /gave bytes that are not UTF-8$/,
+  )
   await rejects(checkPinSource(() => 'n'.repeat(2000))(), RangeError, /too much/)
 })
 
