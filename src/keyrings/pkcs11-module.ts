@@ -45,8 +45,10 @@ export class TokenModule {
     this.#pkcs11js = pkcs11js
     this.#lib = lib
     const flags = this.#pkcs11js.CKF_OS_LOCKING_OK
+    // pkcs11js 2.1.7 loses their last character.
+    const parameters = libraryParameters !== undefined && { libraryParameters: `${libraryParameters} ` }
     try {
-      this.#lib.C_Initialize(libraryParameters === undefined ? { flags } : { flags, libraryParameters })
+      this.#lib.C_Initialize({ flags, ...parameters })
       this.#initialized = true
     } catch (error) {
       // Then the module is somebody else's to finalize.

@@ -42,6 +42,16 @@ function testToken(kind: TestToken): void {
     aesTemplate('read-only', aes[32], flag(pkcs11.CKA_ENCRYPT, false)),
     rsaTemplate('rsa', createPrivateKey(pem.privateKey).export({ format: 'jwk' })),
   ])
+  const { libraryParameters } = kind.input
+  if (libraryParameters)
+    test(name('parameters of the library arrive with their last character'), async () => {
+      const [folder] = /configdir='[^']+'/.exec(libraryParameters)!
+      const last = `${libraryParameters.replace(folder, '')} ${folder.replaceAll("'", '')}`
+      const another = openToken({ input: { ...kind.input, libraryParameters: last } })
+      assert.ok((await another.keys()).some(({ label }) => label === 'aes-16'))
+      await another.close()
+    })
+
   const token = openToken(kind)
   const keyring = (key: string | { label?: string; id?: Uint8Array }, more = {}) =>
     new Pkcs11AesKeyring({ token, key, ...names, ...more })
