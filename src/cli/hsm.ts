@@ -11,7 +11,7 @@ import {
 import { UsageError } from './errors'
 import { addPinOptions, type PinOptions, parseCount } from './options'
 import { print } from './sink'
-import { keyringOf, pinOf, usage } from './token'
+import { environmentPin, keyringOf, pinOf, usage } from './token'
 
 interface TokenOptions extends PinOptions {
   module?: string
@@ -44,7 +44,7 @@ export function addHsm(program: Command, signal: AbortSignal): void {
     .description('Tells the tokens of a module; with a PIN, the AES and RSA keys of one.')
     .action(async (options: TokenOptions) => {
       const { pinFile, pinFd, libraryParameters, uri } = options
-      if ((pinFile ?? pinFd ?? process.env.SEALWAX_PIN) !== undefined) {
+      if ((pinFile ?? pinFd ?? environmentPin) !== undefined) {
         const keys = await withToken(options, async (token) => await token.keys())
         await print(keys.length === 0 ? 'no AES or RSA keys' : keys.map(lineOfKey).join('\n'), signal)
         return

@@ -1,6 +1,7 @@
 /** Tokens and their keys, as the command line names them. A PIN is never an argument. */
 import { type Keyring, SealwaxError } from '../index'
 import {
+  type PinSource,
   Pkcs11AesKeyring,
   Pkcs11RsaKeyring,
   Pkcs11Token,
@@ -27,6 +28,13 @@ interface TokenKeyNames {
 
 type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
 
+/** Out of the environment, which the process of a module inherits. */
+export const { SEALWAX_PIN: environmentPin } = process.env
+delete process.env.SEALWAX_PIN
+
+/** By number: what can be read once serves all tokens. */
+const descriptors = new Map<number, PinSource>()
+
 /** Where the PIN comes from: a file, a descriptor, the URI, the environment, or else whoever sits at the terminal. */
 export function pinOf({ pinFile, pinFd }: PinOptions, uri: string | undefined): Pick<Pkcs11TokenInput, 'pin'> {
   if (pinFile !== undefined && pinFd !== undefined) throw new UsageError('the PIN comes from --pin-file or --pin-fd')
@@ -34,13 +42,14 @@ export function pinOf({ pinFile, pinFd }: PinOptions, uri: string | undefined): 
     noteSecretFile(pinFile)
     return { pin: { file: pinFile } }
   }
-  if (pinFd !== undefined) return { pin: { fd: pinFd } }
+  if (pinFd !== undefined) {
+    const pin = descriptors.get(pinFd) ?? { fd: pinFd }
+    descriptors.set(pinFd, pin)
+    return { pin }
+  }
   const parsed = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
   if (parsed['pin-source'] !== undefined) return {}
-  const pin = process.env.SEALWAX_PIN
-  // The process of the module inherits the environment.
-  delete process.env.SEALWAX_PIN
-  if (pin !== undefined) return { pin: () => pin }
+  if (environmentPin !== undefined) return { pin: () => environmentPin }
   const name = parsed.token === undefined ? 'the PKCS#11 token' : JSON.stringify(parsed.token)
   return { pin: () => promptSecret(`PIN of ${name}: `, 'give --pin-file or --pin-fd') }
 }
@@ -57,9 +66,11 @@ export interface NamedTokenKey {
   readonly name: string
 }
 
-/** The keys that the URIs name. Those of one token share it, and its PIN. */
+/** Those of this process: keys of one token share it, and its PIN. */
+const tokens = new Map<string, Pkcs11Token>()
+
+/** The keys that the URIs name. */
 export function tokenKeys(uris: readonly string[], options: Omit<TokenKeyOptions, 'oaepHash'>): NamedTokenKey[] {
-  const tokens = new Map<string, Pkcs11Token>()
   return uris.map((uri) => {
     const { object, id: _id, type: _type, ...of } = usage(() => parsePkcs11Uri(uri))
     const { namespace = of.token, name = object } = options

@@ -7,7 +7,8 @@ import { checkInteger, checkOptions, checkString, describe } from '../options'
 /**
  * Where the user PIN comes from: a function that is called at each login (once, unless the token is lost and found again),
  * a file descriptor, or a file that its owner alone can read. One newline at the end is not part of the PIN. What comes
- * from a file descriptor is kept, out of the JavaScript heap; the rest is asked for again.
+ * from a file descriptor is kept, out of the JavaScript heap, for all tokens that are given the same `{ fd }`; the rest is
+ * asked for again.
  */
 export type PinSource = (() => PinValue | Promise<PinValue>) | { fd: number } | { file: string }
 
@@ -25,10 +26,16 @@ export function checkPinSource(source: PinSource): ReadPin {
     throw new TypeError('"pin" must be a function, or an object with "fd" or "file"; a PIN in a variable is () => pin')
   const { fd, file } = checkOptions(source as { fd?: number; file?: string }, ['fd', 'file'], '"pin"')
   if ((fd === undefined) === (file === undefined)) throw new TypeError('"pin" needs either "fd" or "file"')
-  if (fd !== undefined) return fromDescriptor(checkInteger(fd, 'pin.fd', 0, 2 ** 31 - 1))
+  if (fd !== undefined) {
+    const read = descriptors.get(source) ?? fromDescriptor(checkInteger(fd, 'pin.fd', 0, 2 ** 31 - 1))
+    descriptors.set(source, read)
+    return read
+  }
   const path = checkString(file, 'pin.file')
   return async () => readPinFile(path)
 }
+
+const descriptors = new WeakMap<object, ReadPin>()
 
 /** A descriptor can be read once only. */
 function fromDescriptor(fd: number): ReadPin {

@@ -4,7 +4,7 @@ import { openSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { command, path, printed, read, sealwax, shell, start, startProgram } from '../cli/cli'
-import { aesTemplate, importKeys, PIN, rsaTemplate, softHsm } from '../support/pkcs11'
+import { addToken, aesTemplate, importKeys, PIN, rsaTemplate, softHsm } from '../support/pkcs11'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
 
 const token = softHsm()
@@ -19,6 +19,7 @@ function testCommands(kind: NonNullable<typeof token>): void {
     aesTemplate('other', randomBytes(32)),
     rsaTemplate('rsa', createPrivateKey(pem).export({ format: 'jwk' })),
   ])
+  addToken('elsewhere')
   writeFileSync(path('plain'), 'plaintext')
   writeFileSync(path('pin'), `${PIN}\n`, { mode: 0o600 })
   writeFileSync(path('open-pin'), PIN, { mode: 0o644 })
@@ -89,6 +90,23 @@ function testCommands(kind: NonNullable<typeof token>): void {
     const { stdout } = await sealwax('inspect', 'd.sealed', '--json')
     const { encryptedDataKeys } = JSON.parse(stdout.toString()) as { encryptedDataKeys: unknown[] }
     assert.is(encryptedDataKeys.length, 3)
+  })
+
+  test('a PIN that can be read once serves all tokens, also those of two groups of keys', async () => {
+    const elsewhere = uri('aes').replace('token=tests', 'token=elsewhere')
+    const made = ['--uri', elsewhere.replace(';object=aes', ''), '--label', 'aes']
+    assert.is((await sealwax('hsm', 'keygen', ...made, ...withPin)).code, 0)
+    const two = ['encrypt', 'plain', '-o', '/dev/null', ...wrapping('aes'), '--wrapping-key', elsewhere]
+    const groups = [uri('aes'), elsewhere].flatMap((key) => ['-w', 'provider=sealwax', `key=${key}`])
+    const aws = ['--encrypt', '-i', 'plain', '-o', '/dev/null', '--suppress-metadata', ...groups]
+    const env = { ...process.env, SEALWAX_PIN: PIN }
+    for (const args of [two, aws]) {
+      const { code, stderr } = await start(args, { env }).done
+      assert.is(code, 0, stderr)
+    }
+    const stdio = ['ignore', 'pipe', 'pipe', openSync(path('pin'), 'r')] as const
+    const { code, stderr } = await start([...two, '--pin-fd', '3'], { stdio: [...stdio] }).done
+    assert.is(code, 0, stderr)
   })
 
   test('the PIN comes from the URI, or the environment, or the terminal', async () => {

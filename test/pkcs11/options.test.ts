@@ -154,6 +154,8 @@ test('a PIN comes from a function each time, from a descriptor once, from a file
     assert.is(await text(read), 'näh-12')
     assert.is(await text(read), 'näh-12', 'and again')
   }
+  const shared = { fd: openSync(path, 'r') }
+  for (const each of [shared, shared]) assert.is(await text(checkPinSource(each)), 'näh-12', 'for two tokens')
   symlinkSync(path, join(folder, 'link'))
   assert.is(await text(checkPinSource({ file: join(folder, 'link') })), 'näh-12')
   chmodSync(path, 0o640)
