@@ -28,6 +28,8 @@ const WATCHDOG = `
 const socket = new Socket({ fd: 3, readable: true, writable: true })
 const reader = new WireReader<RequestHead>()
 const writer = new WireWriter(socket)
+/** Requests that somebody waits for. */
+const wanted = new Set<number>()
 let tokens: TokenModule | undefined
 let whyNot: unknown
 
@@ -41,8 +43,13 @@ socket.on('close', end)
 socket.on('end', end)
 
 async function answer(id: number, head: RequestHead, body: Uint8Array): Promise<void> {
+  if (head.op === 'drop') {
+    wanted.delete(id)
+    return
+  }
+  wanted.add(id)
   try {
-    const result = await run(head, body)
+    const result = await run(id, head, body)
     if (result instanceof Uint8Array) {
       writer.send(id, { result: null }, result)
       wipe(result)
@@ -52,11 +59,12 @@ async function answer(id: number, head: RequestHead, body: Uint8Array): Promise<
   } catch (error) {
     writer.send(id, { failure: failureOf(error) } satisfies AnswerHead)
   } finally {
+    wanted.delete(id)
     wipe(body)
   }
 }
 
-async function run(head: RequestHead, body: Uint8Array): Promise<unknown> {
+async function run(id: number, head: Request, body: Uint8Array): Promise<unknown> {
   if (head.op === 'load') {
     try {
       tokens = new TokenModule(head.module, head.libraryParameters)
@@ -65,27 +73,41 @@ async function run(head: RequestHead, body: Uint8Array): Promise<unknown> {
     }
   }
   if (!tokens) throw whyNot
+  const module = tokens
   switch (head.op) {
     case 'load':
       return null
     case 'tokens': {
-      const { tokens: told, error } = tokens.tokens()
+      const { tokens: told, error } = module.tokens()
       return { tokens: told, ...(error !== undefined && { failure: failureOf(error) }) } satisfies TokenList
     }
-    case 'open':
-      return await tokens.open(head.slot, head.sessions, head.login ? body : undefined)
-    case 'key':
-      return await tokens.session(head.slot, (session) => tokens!.key(session, head.query))
-    case 'keys':
-      return await tokens.session(head.slot, (session) => tokens!.keys(session))
+    case 'open': {
+      const session = await module.open(head.slot, head.sessions)
+      if (head.login && wanted.has(id)) module.logIn(session, body)
+      return null
+    }
     case 'generate':
-      return tokens.generate(head.slot, head)
-    case 'random':
-      return await tokens.session(head.slot, (session) => tokens!.random(session, head.length))
+      return module.generate(head.slot, head)
     default:
-      return await tokens.session(head.slot, (session) => tokens!.crypt(session, head, body))
+      return await module.session(head.slot, (session) => wanted.has(id) && inSession(module, session, head, body))
   }
 }
+
+function inSession(module: TokenModule, session: Buffer, head: SessionRequest, body: Uint8Array): unknown {
+  switch (head.op) {
+    case 'key':
+      return module.key(session, head.query)
+    case 'keys':
+      return module.keys(session)
+    case 'random':
+      return module.random(session, head.length)
+    default:
+      return module.crypt(session, head, body)
+  }
+}
+
+type Request = Exclude<RequestHead, { op: 'drop' }>
+type SessionRequest = Extract<RequestHead, { op: 'key' | 'keys' | 'random' | 'encrypt' | 'decrypt' }>
 
 /** Names and numbers only: what else an error says may quote what it was given. */
 function failureOf(error: unknown): HostFailure {

@@ -70,15 +70,16 @@ export class TokenModule {
     return { tokens, ...failed }
   }
 
-  /** Opens the first session, and logs in with `pin` where one is given. `cap` bounds the sessions from here on. */
-  async open(slot: number, options: SessionOptions, pin: Uint8Array | undefined): Promise<void> {
-    const session = await this.#pool(slot, options).first()
-    if (!pin) return
+  /** Opens the first session, to log in with. `cap` bounds the sessions from here on. */
+  async open(slot: number, options: SessionOptions): Promise<Handle> {
+    return await this.#pool(slot, options).first()
+  }
+
+  logIn(session: Handle, pin: Uint8Array): void {
     try {
       this.#lib.C_Login(session, this.#pkcs11js.CKU_USER, Buffer.from(pin.buffer).toString('utf8'))
     } catch (error) {
-      if (nameOf(error) === 'CKR_USER_ALREADY_LOGGED_IN') return
-      throw error
+      if (nameOf(error) !== 'CKR_USER_ALREADY_LOGGED_IN') throw error
     }
   }
 

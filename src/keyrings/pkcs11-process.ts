@@ -29,10 +29,12 @@ export class ModuleHost {
   readonly #writer: WireWriter | undefined
   readonly #reader = new WireReader<AnswerHead>()
   readonly #calls = new Map<number, Call>()
+  readonly #dropped = new Map<number, NodeJS.Timeout>()
   readonly #key: string
   readonly #exited: Promise<void>
   readonly #users = new Set<object>()
   #lastId = 0
+  #answers = 0
   #retired = false
   #whyEnded: TokenError | undefined
 
@@ -77,17 +79,19 @@ export class ModuleHost {
   }
 
   /**
-   * One request. Bodies are copied. Throws {@link TokenError}. A call that has had all of its time and no answer is stuck,
-   * which cannot be helped but by ending the host; the other calls then fail as lost.
+   * One request. Bodies are copied. Throws {@link TokenError}. Where a call has had all of its time and nothing was
+   * answered, the host is stuck, which cannot be helped but by ending it; the other calls then fail as lost.
    */
   async call(head: RequestHead, body: readonly Uint8Array[], { timeout, deadline, again }: Limit): Promise<Answer> {
+    const answers = this.#answers
     let timer: NodeJS.Timeout | undefined
     try {
       return await this.#send(head, body, (id, reject) => {
         const late = () => {
           this.#calls.delete(id)
           reject(noAnswer(timeout))
-          if (!again) this.#kill()
+          if (this.#answers === answers && !again) this.#kill()
+          else this.#drop(id, timeout)
         }
         timer = setTimeout(late, Math.max(1, deadline - performance.now()))
       })
@@ -134,9 +138,18 @@ export class ModuleHost {
     })
   }
 
+  /** A call that only waited for its turn will be answered now, undone. One that still is not is stuck. */
+  #drop(id: number, timeout: number): void {
+    this.#writer?.send(id, { op: 'drop' })
+    this.#dropped.set(id, setTimeout(() => this.#kill(), timeout).unref())
+  }
+
   #settle(id: number, head: AnswerHead, body: Uint8Array): void {
     const call = this.#calls.get(id)
     this.#calls.delete(id)
+    this.#answers++
+    clearTimeout(this.#dropped.get(id))
+    this.#dropped.delete(id)
     if (!call) wipe(body)
     else if ('failure' in head) call.reject(tokenError(head.failure))
     else call.resolve({ result: head.result, body })

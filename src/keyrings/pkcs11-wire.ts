@@ -99,6 +99,8 @@ export type RequestHead =
   | { op: 'generate'; slot: number; kind: 'aes' | 'rsa'; bits: number; label: string; id: string }
   | { op: 'random'; slot: number; length: number }
   | CryptHead
+  /** Has the id of a request that is not waited for any more, and no answer. */
+  | { op: 'drop' }
 
 /** What went wrong in the host: a return value of the module, or a problem told in words. */
 export type HostFailure = { ckr: string; value: number; call: string } | { problem: string }

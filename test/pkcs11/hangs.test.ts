@@ -68,6 +68,33 @@ function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     await token.close()
   })
 
+  test('calls that waited in vain for their turn are dropped, and the process that others get answers from goes on', async () => {
+    const token = openToken(faulty, { timeout: 2000, sessions: 1 })
+    shim.set({ call: 'Decrypt', what: 'wait', value: 100, many: 0 })
+    await unwrap(token)
+    const errors = await Promise.all(Array.from({ length: 40 }, async () => await unwrap(token).catch(String)))
+    assert.ok(
+      errors.includes(undefined as never) && errors.some((error) => /no answer within 2000 ms/.test(String(error))),
+    )
+    await unwrap(token)
+    assert.ok(shim.calls('Decrypt') < 42, `${shim.calls('Decrypt')} calls`)
+    assert.equal([shim.calls('Initialize'), shim.calls('Login')], [1, 1])
+    await token.close()
+  })
+
+  test('a call that hangs ends the process, also where others are answered meanwhile', async () => {
+    const token = openToken(faulty, { timeout: 1000 })
+    shim.set({ call: 'Decrypt', what: 'wait', value: 5 })
+    await unwrap(token)
+    shim.set({ call: 'Decrypt', what: 'wait', value: FOR_EVER })
+    const stuck = rejectionOf(unwrap(token))
+    while (shim.pending) await new Promise((resolve) => setTimeout(resolve, 5))
+    while (shim.calls('Initialize') === 1) await unwrap(token)
+    assert.match(String(await stuck), /no answer within 1000 ms/)
+    await token.close()
+    assert.equal(hostPids(), [])
+  })
+
   for (const how of ['exit', 'kill'] as const) {
     test(`a hanging token does not hold a process that ends by ${how}, and its host ends too`, async () => {
       const program = `
