@@ -13,6 +13,8 @@ type Attribute = Pkcs11js.Attribute
 const SLOW = 0.2
 /** Every so many calls in threads one is made at once, to learn how long it takes. */
 const MEASURE = 64
+/** How many objects are asked for by one call. */
+const AT_ONCE = 1000
 
 export interface SessionOptions {
   /** How many sessions may be open at once. */
@@ -94,7 +96,7 @@ export class TokenModule {
     template.push({ type: p.CKA_KEY_TYPE, value: query.kind === 'aes' ? p.CKK_AES : p.CKK_RSA })
     if (query.label !== undefined) template.push({ type: p.CKA_LABEL, value: query.label })
     if (query.id !== undefined) template.push({ type: p.CKA_ID, value: Buffer.from(query.id, 'hex') })
-    const [handle, another] = this.#find(session, template, 2)
+    const [handle, another] = this.#find(session, template)
     if (!handle) throw new Error(`the token has no ${NAMES[query.kind]} ${show(query)}`)
     if (another)
       throw new Error(`the token has more than one ${NAMES[query.kind]} ${show(query)}: name it by its ID too`)
@@ -108,7 +110,7 @@ export class TokenModule {
         { type: p.CKA_CLASS, value: this.#classOf(kind) },
         { type: p.CKA_KEY_TYPE, value: kind === 'aes' ? p.CKK_AES : p.CKK_RSA },
       ]
-      return this.#find(session, template, 1000).map((handle) => ({ kind, ...this.#describe(session, handle, kind) }))
+      return this.#find(session, template).map((handle) => ({ kind, ...this.#describe(session, handle, kind) }))
     })
   }
 
@@ -293,9 +295,14 @@ export class TokenModule {
     return pool
   }
 
-  #find(session: Handle, template: Attribute[], most: number): Handle[] {
+  #find(session: Handle, template: Attribute[]): Handle[] {
+    const found: Handle[] = []
     this.#lib.C_FindObjectsInit(session, template)
-    const found = this.#lib.C_FindObjects(session, most)
+    for (;;) {
+      const more = this.#lib.C_FindObjects(session, AT_ONCE)
+      if (more.length === 0) break
+      found.push(...more)
+    }
     this.#lib.C_FindObjectsFinal(session)
     return found
   }

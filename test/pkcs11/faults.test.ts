@@ -112,6 +112,17 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     await rejects(Pkcs11Token.list({ module: faulty.input.module }), 'ERR_KEY_SERVICE', /TOKEN_NOT_RECOGNIZED/)
   })
 
+  test('a token that tells few of its objects at a time is asked for all', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    await token.generateKey({ type: 'aes', label: 'another' })
+    const all = await token.keys()
+    shim.set({ call: 'FindObjects', what: 'few', value: 1, many: 0 })
+    assert.equal(await token.keys(), all)
+    await rejects(token.generateKey({ type: 'aes', label: 'another' }), 'ERR_WRAPPING_KEY', /"another" already/)
+    await token.close()
+  })
+
   test('a wrong tag by the name of PKCS#11 3.0 is a ciphertext that does not open; the next one is tried', async () => {
     shim.reset()
     const token = openToken(faulty)
