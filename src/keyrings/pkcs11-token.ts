@@ -24,7 +24,10 @@ export interface Pkcs11TokenInput {
   token?: string | TokenSelector
   /** The token, and its module, as a PKCS#11 URI (RFC 7512) in place of `token`; a `pin-source=file:…` is `pin`. */
   uri?: string
-  /** Where the user PIN comes from. Without it there is no login, and private keys cannot be seen. */
+  /**
+   * Where the user PIN comes from. Without it there is no login, and private keys cannot be seen, unless another
+   * `Pkcs11Token` of this thread has logged in to the same token: a login is that of all.
+   */
   pin?: PinSource
   /** How many sessions may be open at once, for all that use the token in this thread. Default: 8. */
   sessions?: number
@@ -63,6 +66,7 @@ const OPTIONS = [
   'timeout',
 ] as const
 const MAX_SESSIONS = 64
+const DEFAULT_SESSIONS = 8
 const DEFAULT_TIMEOUT = 30_000
 
 /**
@@ -93,7 +97,7 @@ export class Pkcs11Token {
       token,
       uri,
       pin,
-      sessions = 8,
+      sessions = DEFAULT_SESSIONS,
       readWriteSessions = false,
       timeout,
     } = checkOptions(input, OPTIONS, 'Pkcs11Token')
@@ -123,7 +127,8 @@ export class Pkcs11Token {
     )
     const path = checkString(module, 'module')
     const limit = limitOf(checkInteger(timeout ?? DEFAULT_TIMEOUT, 'timeout', 1, 2 ** 31 - 1))
-    const host = ModuleHost.of({ module: path, libraryParameters }, 1)
+    // Tokens may come to share it.
+    const host = ModuleHost.of({ module: path, libraryParameters }, DEFAULT_SESSIONS)
     host.retain(limit)
     try {
       const { tokens, failure } = (await host.call({ op: 'tokens' }, [], limit)).result as TokenList
