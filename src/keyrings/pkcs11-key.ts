@@ -1,14 +1,36 @@
 import { SealwaxError } from '../errors'
 import { checkBytes, checkOptions, checkString } from '../options'
 import type { TokenKey } from './pkcs11-token'
-import { parsePkcs11Uri } from './pkcs11-uri'
-import type { KeyDescription, KeyKind, KeyQuery, TokenDescription } from './pkcs11-wire'
+import { type Pkcs11Uri, parsePkcs11Uri, tokenQueryOf } from './pkcs11-uri'
+import type { KeyDescription, KeyKind, KeyQuery, TokenDescription, TokenQuery } from './pkcs11-wire'
 
-/** A key of a token: by its label, its CKA_ID or both, or the `object` and `id` of a `pkcs11:` URI. It must be one only. */
+/** A key of a token: by its label, its CKA_ID or both, or by a `pkcs11:` URI with them. It must be one only. */
 export type KeySelector = string | { label?: string; id?: Uint8Array }
 
-export function checkKeySelector(key: KeySelector, kind: KeyKind): KeyQuery {
-  const { label, id } = typeof key === 'string' ? selectorOf(key) : checkOptions(key, ['label', 'id'], '"key"')
+/** A key, and what its token must be. */
+export interface KeyChoice extends KeyQuery {
+  token?: TokenQuery
+}
+
+export function checkKeySelector(key: KeySelector, kind: KeyKind): KeyChoice {
+  if (typeof key === 'string' && key.startsWith('pkcs11:')) return choiceOf(parsePkcs11Uri(key), kind)
+  const { label, id } = typeof key === 'string' ? { label: key } : checkOptions(key, ['label', 'id'], '"key"')
+  return queryOf(kind, label, id)
+}
+
+function choiceOf({ object, id, type, ...of }: Pkcs11Uri, kind: KeyKind): KeyChoice {
+  if (type !== undefined && type !== TYPES[kind])
+    throw new RangeError(`"type" in the PKCS#11 URI of the key must be ${TYPES[kind]} here`)
+  return { ...queryOf(kind, object, id), token: tokenQueryOf(of) }
+}
+
+const TYPES: Readonly<Record<KeyKind, string>> = {
+  aes: 'secret-key',
+  'rsa-private': 'private',
+  'rsa-public': 'public',
+}
+
+function queryOf(kind: KeyKind, label: string | undefined, id: Uint8Array | undefined): KeyQuery {
   if (label === undefined && id === undefined) throw new TypeError('"key" needs a "label" or an "id"')
   return {
     kind,
@@ -37,10 +59,4 @@ export function checkerOf(
       throw new SealwaxError('ERR_WRAPPING_KEY', `${name} can be read in clear: it is extractable and not sensitive`)
     more(key, token)
   }
-}
-
-function selectorOf(text: string): { label?: string; id?: Uint8Array } {
-  if (!text.startsWith('pkcs11:')) return { label: text }
-  const { object, id } = parsePkcs11Uri(text)
-  return { ...(object !== undefined && { label: object }), ...(id !== undefined && { id }) }
 }

@@ -2,18 +2,11 @@ import { utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { checkBoolean, checkBytes, checkInteger, checkOneOf, checkOptions, checkString } from '../options'
 import { TokenError, tokenError, traitsOf } from './pkcs11-errors'
+import type { KeyChoice } from './pkcs11-key'
 import { checkPinSource, type PinSource, type ReadPin } from './pkcs11-pin'
 import { type Limit, ModuleHost, type ModuleInput } from './pkcs11-process'
-import { type Pkcs11Uri, parsePkcs11Uri } from './pkcs11-uri'
-import type {
-  CryptHead,
-  KeyDescription,
-  KeyKind,
-  KeyQuery,
-  TokenDescription,
-  TokenList,
-  TokenQuery,
-} from './pkcs11-wire'
+import { type Pkcs11Uri, parsePkcs11Uri, tokenQueryOf } from './pkcs11-uri'
+import type { CryptHead, KeyDescription, KeyKind, TokenDescription, TokenList, TokenQuery } from './pkcs11-wire'
 
 export interface Pkcs11TokenInput {
   /** Path of the token's PKCS#11 module, a shared library; or `module-path` of `uri`. */
@@ -107,7 +100,7 @@ export class Pkcs11Token {
     const path = checkString(module ?? parsed['module-path'], 'module')
     if (libraryParameters !== undefined) checkString(libraryParameters, 'libraryParameters')
     this.#input = { module: path, libraryParameters }
-    this.#query = uri === undefined ? checkTokenSelector(token) : queryOf(parsed)
+    this.#query = uri === undefined ? checkTokenSelector(token) : tokenQueryOf(parsed)
     const source = pin ?? pinSourceOf(parsed)
     this.#readPin = source && checkPinSource(source)
     const cap = checkInteger(sessions, 'sessions', 1, MAX_SESSIONS)
@@ -301,7 +294,7 @@ Object.freeze(Pkcs11Token.prototype)
 
 /** A key as a keyring wants it: `check` throws where it is not good for what the keyring does. */
 export interface TokenKey {
-  readonly query: KeyQuery
+  readonly query: KeyChoice
   check(key: KeyDescription, token: TokenDescription): void
 }
 
@@ -331,8 +324,12 @@ class OpenedToken {
   }
 
   async #find({ query, check }: TokenKey, limit: Limit): Promise<KeyDescription> {
-    const { result } = await this.host.call({ op: 'key', slot: this.slot, query }, [], limit)
-    check(result as KeyDescription, await this.token)
+    const { token: wanted, ...rest } = query
+    const token = await this.token
+    if (wanted && !fits(token, wanted))
+      throw new TokenError('ERR_WRAPPING_KEY', `"key" names another PKCS#11 token than ${JSON.stringify(token.label)}`)
+    const { result } = await this.host.call({ op: 'key', slot: this.slot, query: rest }, [], limit)
+    check(result as KeyDescription, token)
     return result as KeyDescription
   }
 }
@@ -370,18 +367,6 @@ function checkTokenSelector(token: string | TokenSelector | undefined): TokenQue
     ...(label !== undefined && { label: checkString(label, 'token.label') }),
     ...(serial !== undefined && { serial: checkString(serial, 'token.serial') }),
     ...(slot !== undefined && { slot: checkInteger(slot, 'token.slot', 0, Number.MAX_SAFE_INTEGER) }),
-  }
-}
-
-function queryOf({ token, serial, manufacturer, model, 'slot-id': slot }: Pkcs11Uri): TokenQuery {
-  if (slot !== undefined && !/^\d{1,15}$/.test(slot))
-    throw new RangeError('"slot-id" in the PKCS#11 URI must be a number')
-  return {
-    ...(token !== undefined && { label: token }),
-    ...(serial !== undefined && { serial }),
-    ...(manufacturer !== undefined && { manufacturer }),
-    ...(model !== undefined && { model }),
-    ...(slot !== undefined && { slot: Number(slot) }),
   }
 }
 

@@ -3,6 +3,7 @@
  * token, or a key of one. `pin-value` is refused: URIs end up in logs and in lists of processes.
  */
 import { fromUtf8 } from '../bytes'
+import type { TokenQuery } from './pkcs11-wire'
 
 export interface Pkcs11Uri {
   /** Path attributes; binary where the RFC has them so. */
@@ -37,6 +38,19 @@ export function parsePkcs11Uri(text: string): Pkcs11Uri {
     uri[name] = decoded
   }
   return Object.freeze(uri) as Pkcs11Uri
+}
+
+/** What the URI says of the token. */
+export function tokenQueryOf({ token, serial, manufacturer, model, 'slot-id': slot }: Pkcs11Uri): TokenQuery {
+  if (slot !== undefined && !/^\d{1,15}$/.test(slot))
+    throw new RangeError('"slot-id" in the PKCS#11 URI must be a number')
+  return {
+    ...(token !== undefined && { label: token }),
+    ...(serial !== undefined && { serial }),
+    ...(manufacturer !== undefined && { manufacturer }),
+    ...(model !== undefined && { model }),
+    ...(slot !== undefined && { slot: Number(slot) }),
+  }
 }
 
 function split(part: string, separator: string, known: readonly string[]): [name: string, value: string][] {

@@ -181,9 +181,16 @@ function testToken(kind: TestToken): void {
       'pkcs11:object=twice;id=%6Fn%65',
       'aes-32',
       'pkcs11:object=aes-32',
+      `pkcs11:object=aes-32;token=${encodeURIComponent(kind.input.token)};type=secret-key`,
     ])
       assert.is((await decrypt(keyring(key), result)).plaintext.toString(), 'x')
     await rejects(decrypt(keyring('twice'), result), 'ERR_WRAPPING_KEY', /more than one AES key with the label "twice"/)
+    for (const other of ['token=other', 'serial=0', 'manufacturer=x', 'model=x', 'slot-id=999'])
+      await rejects(
+        decrypt(keyring(`pkcs11:object=aes-32;${other}`), result),
+        'ERR_WRAPPING_KEY',
+        /names another PKCS#11 token/,
+      )
     await rejects(decrypt(keyring('none'), result), 'ERR_WRAPPING_KEY', /no AES key with the label "none"/)
     await rejects(decrypt(keyring('rsa'), result), 'ERR_WRAPPING_KEY', /no AES key/)
     await rejects(

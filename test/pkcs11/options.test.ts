@@ -62,6 +62,7 @@ const AES: Refusal[] = [
   [{ ...names, token, key: {} }, TypeError, /"label" or an "id"/],
   [{ ...names, token, key: { id: 'text' } }, TypeError, /"key.id"/],
   [{ ...names, token, key: 'pkcs11:token=x' }, TypeError, /"label" or an "id"/],
+  [{ ...names, token, key: 'pkcs11:object=k;type=private' }, RangeError, /"type" .* must be secret-key/],
   [{ ...names, token, key: '' }, RangeError, /"key"/],
   [{ token, key: 'k', keyName: 'k' }, TypeError, /"keyNamespace"/],
   [{ ...names, keyName: '', token, key: 'k' }, RangeError, /"keyName"/],
@@ -75,6 +76,7 @@ for (const [i, [input, expected, message]] of AES.entries())
 
 const RSA: Refusal[] = [
   [{ ...names, key: 'k' }, TypeError, /"token" must be a Pkcs11Token/],
+  [{ ...names, token, key: 'pkcs11:object=k;type=public' }, RangeError, /"type" .* must be private/],
   [{ ...names, token, key: 'k', oaepHash: 'md5' }, RangeError, /"oaepHash"/],
   [{ ...names, token, key: 'k', padding: 'none' }, RangeError, /"padding"/],
   [{ ...names, token, key: 'k', padding: 'pkcs1v15', oaepHash: 'sha1' }, TypeError, /OAEP padding only/],
