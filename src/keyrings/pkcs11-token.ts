@@ -373,8 +373,9 @@ function checkTokenSelector(token: string | TokenSelector | undefined): TokenQue
 function pinSourceOf({ 'pin-source': source }: Pkcs11Uri): PinSource | undefined {
   if (source === undefined) return undefined
   // RFC 7512 allows a command too ("|"), which would be a way to run one.
-  if (!source.startsWith('file:/')) throw new RangeError('"pin-source" in the PKCS#11 URI must be file:/… here')
-  return { file: source.replace(/^file:(\/\/)?/, '') }
+  const [, file] = /^file:(?:\/\/(?:localhost)?)?(\/[^/].*)$/s.exec(source) ?? []
+  if (file === undefined) throw new RangeError('"pin-source" in the PKCS#11 URI must be file:/… here')
+  return { file }
 }
 
 function fits(token: TokenDescription, query: TokenQuery): boolean {

@@ -110,9 +110,11 @@ function testCommands(kind: NonNullable<typeof token>): void {
   })
 
   test('the PIN comes from the URI, or the environment, or the terminal', async () => {
-    const source = ['--wrapping-key', uri('aes', `&pin-source=file:${path('pin')}`)]
-    const fromUri = await sealwax('decrypt', 'a.sealed', ...source, '-o', '-')
-    assert.is(fromUri.stdout.toString(), 'plaintext', fromUri.stderr)
+    for (const file of ['file:', 'file://', 'file://localhost']) {
+      const source = ['--wrapping-key', uri('aes', `&pin-source=${file}${path('pin')}`)]
+      const fromUri = await sealwax('decrypt', 'a.sealed', ...source, '-o', '-')
+      assert.is(fromUri.stdout.toString(), 'plaintext', fromUri.stderr)
+    }
     const env = { ...process.env, SEALWAX_PIN: PIN }
     const fromEnvironment = await start(['decrypt', 'a.sealed', ...wrapping('aes'), '-o', '-'], { env }).done
     assert.is(fromEnvironment.stdout.toString(), 'plaintext', fromEnvironment.stderr)

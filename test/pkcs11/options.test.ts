@@ -34,6 +34,8 @@ const TOKENS: Refusal[] = [
   [{ module, token: 'x', uri: 'pkcs11:token=x' }, TypeError, /not both/],
   [{ module, uri: 'pkcs11:slot-id=x' }, RangeError, /"slot-id"/],
   [{ module, uri: 'pkcs11:?pin-source=%7Ccat%20/pin' }, RangeError, /"pin-source".*file:/],
+  [{ module, uri: 'pkcs11:?pin-source=file:needle' }, RangeError, /"pin-source".*file:/],
+  [{ module, uri: 'pkcs11:?pin-source=file://needle/pin' }, RangeError, /"pin-source".*file:/],
   [{ module, pin: '1234-needle' }, TypeError, /"pin" must be a function/],
   [{ module, pin: Buffer.from('1234-needle') }, TypeError, /"pin"|unknown option "0"/],
   [{ module, pin: {} }, TypeError, /"fd" or "file"/],
