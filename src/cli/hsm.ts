@@ -5,6 +5,7 @@ import {
   type Pkcs11KeyInfo,
   Pkcs11Token,
   type Pkcs11TokenInput,
+  type Pkcs11Uri,
   parsePkcs11Uri,
   type TokenDescription,
 } from '../pkcs11'
@@ -43,17 +44,18 @@ export function addHsm(program: Command, signal: AbortSignal): void {
     .summary('tell the tokens of a module, or the keys of a token')
     .description('Tells the tokens of a module; with a PIN, the AES and RSA keys of one.')
     .action(async (options: TokenOptions) => {
-      const { pinFile, pinFd, libraryParameters, uri } = options
-      if ((pinFile ?? pinFd ?? environmentPin) !== undefined) {
+      const { pinFile, pinFd, libraryParameters, uri, token: label } = options
+      const named: Pkcs11Uri = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
+      if ((pinFile ?? pinFd ?? environmentPin ?? named['pin-source']) !== undefined) {
         const keys = await withToken(options, async (token) => await token.keys())
         await print(keys.length === 0 ? 'no AES or RSA keys' : keys.map(lineOfKey).join('\n'), signal)
         return
       }
-      const named = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
-      const { module = named['module-path'], token: label = named.token } = options
-      if (module === undefined) throw new UsageError('name the PKCS#11 module with --module')
+      if (uri !== undefined && label !== undefined) throw new UsageError('the token is named by --token or --uri')
+      const { module = named['module-path'] } = options
+      if (module === undefined) throw new UsageError('name the PKCS#11 module with --module or --uri')
       const all = await Pkcs11Token.list({ module, ...(libraryParameters !== undefined && { libraryParameters }) })
-      const tokens = all.filter((token) => label === undefined || token.label === label)
+      const tokens = all.filter((token) => isNamed(token, { token: label, ...named }))
       await print(tokens.length === 0 ? 'no tokens' : tokens.map(linesOfToken).join('\n'), signal)
     })
   tokenOptions(hsm.command('keygen'))
@@ -115,6 +117,14 @@ async function roundTrip(token: Pkcs11Token, { key, oaepHash }: TestOptions): Pr
   const { plaintext } = await decrypt(keyring, result)
   if (plaintext.toString() !== 'test') throw new SealwaxError('ERR_INTERNAL', 'the message came back changed')
   return keyring instanceof Pkcs11AesKeyring ? 'AES-GCM' : `RSA OAEP, ${oaepHash}`
+}
+
+type TokenName = 'token' | 'serial' | 'manufacturer' | 'model' | 'slot-id'
+
+function isNamed(token: TokenDescription, wanted: Readonly<Partial<Record<TokenName, string | undefined>>>): boolean {
+  const { label, slot, serial, manufacturer, model } = token
+  const own = Object.entries({ token: label, serial, manufacturer, model, 'slot-id': String(slot) })
+  return own.every(([name, value]) => (wanted[name as TokenName] ?? value) === value)
 }
 
 function linesOfToken({ label, serial, slot, manufacturer, model, initialized, mechanisms }: TokenDescription): string {

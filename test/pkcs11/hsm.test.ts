@@ -37,6 +37,20 @@ function testCommands(module: readonly string[], name: readonly string[]): void 
     assert.is(code, 0)
     assert.match(stdout.toString(), /^"tests" {2}serial [0-9a-f]{16}, slot \d+, SoftHSM project SoftHSM v2$/m)
     assert.match(stdout.toString(), /^ {2}CKM_AES_GCM: encrypt, decrypt$/m)
+    const [, serial, slot] = /serial ([0-9a-f]{16}), slot (\d+)/.exec(stdout.toString())!
+    const listed = async (...args: string[]) => (await sealwax('hsm', 'list', ...args)).stdout.toString()
+    for (const which of ['token=tests', `serial=${serial}`, `slot-id=${slot};model=SoftHSM%20v2`])
+      assert.match(await listed('--uri', `pkcs11:${which}?module-path=${module[1]}`), /^"tests" .*\n( .*\n)+$/)
+    for (const which of ['token=other', 'serial=0', 'manufacturer=x', 'model=x', 'slot-id=999'])
+      assert.is(await listed('--uri', `pkcs11:${which}?module-path=${module[1]}`), 'no tokens\n')
+    assert.is(await listed(...module, '--token', 'other'), 'no tokens\n')
+  })
+
+  test('lists keys with the PIN of a URI', async () => {
+    const uri = `pkcs11:token=tests?module-path=${module[1]}&pin-source=file:${pinFile}`
+    const { code, stdout, stderr } = await sealwax('hsm', 'list', '--uri', uri)
+    assert.is(code, 0, stderr)
+    assert.match(stdout.toString(), /^aes 256 {2}"one"/m)
   })
 
   test('takes the token as a URI, and the PIN from a file descriptor', async () => {
@@ -49,6 +63,7 @@ function testCommands(module: readonly string[], name: readonly string[]): void 
 
   for (const [args, code, message] of [
     [['list'], 2, /name the PKCS#11 module/],
+    [['list', ...module, ...name, '--uri', 'pkcs11:token=other'], 2, /named by --token or --uri/],
     [['test', ...withPin, '--pin-fd', '0', '--key', 'one'], 2, /--pin-file or --pin-fd/],
     [['test', '--uri', 'pkcs11:token=tests?pin-value=needle', '--key', 'one'], 2, /"pin-value" is refused/],
     [['keygen', ...withPin, '--label', 'x', '--bits', '200'], 2, /"bits" must be one of 128, 192, 256/],
