@@ -53,8 +53,9 @@ export class ModuleHost {
     this.#key = key
     // The application's own flags and preloaded modules have no business where the PIN is.
     const execArgv = program.endsWith('.ts') ? ['--require', require.resolve('tsx/cjs')] : []
+    const env = { ...process.env, NODE_OPTIONS: undefined }
     const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'ipc'] as const
-    this.#child = fork(program, [String(sessions)], { execArgv, stdio: [...stdio] })
+    this.#child = fork(program, [String(sessions)], { execArgv, env, stdio: [...stdio] })
     this.#exited = new Promise((resolve) => {
       const ended = (how: string) => {
         this.#ended(hostEnded(how))

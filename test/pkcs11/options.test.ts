@@ -1,7 +1,7 @@
 /** What callers pass: options, PINs, URIs. Needs no token. */
 import { spawnSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
-import { chmodSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -141,6 +141,21 @@ test('where files are lacking for a process, the program goes on', () => {
   const limited = ['-c', 'ulimit -n 64; exec "$@"', '-', process.execPath, '--import', 'tsx', '-e', program]
   const { stdout, stderr } = spawnSync('bash', limited, { encoding: 'utf8' })
   assert.match(stdout, /failed: spawn.* EMFILE.*cannot be loaded/, stderr)
+})
+
+test('what the application preloads does not come where the PIN is', async () => {
+  const folder = temporaryFolder()
+  writeFileSync(
+    join(folder, 'preload.cjs'),
+    `require('node:fs').writeFileSync(${JSON.stringify(join(folder, 'seen'))}, '')`,
+  )
+  process.env.NODE_OPTIONS = `--require=${join(folder, 'preload.cjs')}`
+  try {
+    await rejects(Pkcs11Token.list({ module }), 'ERR_WRAPPING_KEY', /cannot be loaded/)
+  } finally {
+    delete process.env.NODE_OPTIONS
+  }
+  assert.not.ok(existsSync(join(folder, 'seen')))
 })
 
 test('a PIN comes from a function each time, from a descriptor once, from a file of its owner alone', async () => {
