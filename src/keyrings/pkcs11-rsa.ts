@@ -83,6 +83,7 @@ export class Pkcs11RsaKeyring extends KeyringNode {
         : checkerOf('CKM_RSA_PKCS', ['decrypt'])
     this.#key = { query: checkKeySelector(key, 'rsa-private'), check: checks }
     if (publicKey !== undefined) this.#encrypting = this.#rawKeyring(toRsaKey(publicKey, 'public'))
+    Object.freeze(this)
   }
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {

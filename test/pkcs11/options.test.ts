@@ -99,6 +99,13 @@ for (const Keyring of [S3Pkcs11AesKeyring, S3Pkcs11RsaKeyring])
     test(`refuses an ${Keyring.name} of wrong options (${i})`, () =>
       void throws(() => new Keyring(input as never), expected, message))
 
+test('keyrings do not change', () => {
+  for (const Keyring of [Pkcs11AesKeyring, Pkcs11RsaKeyring])
+    assert.ok(Object.isFrozen(new Keyring({ ...names, token, key: 'k' })))
+  for (const Keyring of [S3Pkcs11AesKeyring, S3Pkcs11RsaKeyring])
+    assert.ok(Object.isFrozen(new Keyring({ token, key: 'k' })))
+})
+
 test('a public key given encrypts where there is no token at all; decrypting says what is missing', async () => {
   const publicKey = createPublicKey(RSA_PRIVATE_PEM)
   const keyring = new Pkcs11RsaKeyring({ token, key: 'k', ...names, publicKey, oaepHash: 'sha512' })
