@@ -4,6 +4,11 @@
  */
 export const HEDGE_DELAY = 500
 
+/** The same for `count` of them which have `time` milliseconds together: none is left to begin when that is over. */
+export function hedgeDelay(time: number, count: number): number {
+  return Math.min(HEDGE_DELAY, time / count)
+}
+
 /**
  * Makes attempts in order until `done`. The next one begins when one has ended, or when the last has taken `delay`
  * milliseconds: then they go on side by side. Returns the errors of those that failed, in the order of the attempts.
@@ -14,25 +19,34 @@ export async function attemptInTurn(
   delay: number,
 ): Promise<Error[]> {
   const errors: Error[] = []
-  const running = new Set<Promise<unknown>>()
+  let running = 0
+  let oneEnded = () => {}
+  const begin = async (attempt: () => Promise<unknown>, i: number) => {
+    running++
+    try {
+      await attempt()
+    } catch (error) {
+      errors[i] = error instanceof Error ? error : new Error(String(error))
+    } finally {
+      running--
+      oneEnded()
+    }
+  }
+  // Not a race of all that run: a message may name thousands of keys.
+  const untilOneEnds = async (delay: number) => {
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      oneEnded = resolve
+      if (delay !== Infinity) timer = setTimeout(resolve, delay)
+    })
+    clearTimeout(timer)
+  }
   for (const [i, attempt] of attempts.entries()) {
-    const one = (async () => await attempt())()
-      .catch((error: unknown) => (errors[i] = error instanceof Error ? error : new Error(String(error))))
-      .finally(() => running.delete(one))
-    running.add(one)
-    await oneOf(running, delay)
+    const next = untilOneEnds(delay)
+    void begin(attempt, i)
+    await next
     if (done()) break
   }
-  while (running.size > 0 && !done()) await oneOf(running)
+  while (running > 0 && !done()) await untilOneEnds(Infinity)
   return Object.values(errors)
-}
-
-/** Until one of them has ended, or `delay` milliseconds have passed. */
-async function oneOf(running: Iterable<Promise<unknown>>, delay = Infinity): Promise<void> {
-  if (delay === Infinity) return void (await Promise.race(running))
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, delay)
-  })
-  await Promise.race([...running, late]).finally(() => clearTimeout(timer))
 }

@@ -17,6 +17,7 @@ export async function callKms<O extends Operation>(
   const what = `KMS ${operation} with ${KeyId}`
   try {
     if (signal?.aborted) throw keyServiceError(`${what} ${NOT_NEEDED}`)
+    if (timeout <= 0) throw keyServiceError(`${what} was not made: no time was left`)
     checkKmsClient(client)
   } catch (error) {
     wipePlaintext(input)

@@ -8,7 +8,7 @@ import {
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
 } from '../materials/materials'
-import { attemptInTurn, HEDGE_DELAY } from './attempts'
+import { attemptInTurn, hedgeDelay } from './attempts'
 import { isNamedBy, type KmsArn, parseKeyArn, regionOf } from './kms-arn'
 import { callKms, keyServiceError, wipePlaintext } from './kms-calls'
 import type { KmsAnswer, KmsClient, KmsRequest } from './kms-clients'
@@ -75,8 +75,8 @@ export async function wrapDataKey(
 
 /**
  * Opens the first encrypted data key that can be, in order, of those for which `keyFor` gives the ARN of a key to ask.
- * Each attempt may take an equal share of the time that is left; the next one does not wait that long, though, but begins
- * after {@link HEDGE_DELAY}, and the first to succeed ends the others.
+ * Each attempt may take all the time that is left; the next one does not wait that long, though, but begins after
+ * {@link hedgeDelay}, and the first to succeed ends the others.
  * Returns the errors of the attempts that failed; if there are none and the materials have no data key, nothing was tried.
  */
 export async function unwrapDataKey(
@@ -95,13 +95,13 @@ export async function unwrapDataKey(
     if (keyArn !== undefined) attempts.push([keyArn, edk])
   }
   const errors = await attemptInTurn(
-    attempts.map(([keyArn, edk], i) => async () => {
+    attempts.map(([keyArn, edk]) => async () => {
       const client = clientFor(regionOf(keyArn))
       if (!client) return void material.addFailure(noClient('', keyArn))
-      return await unwrap(client, keyArn, edk, material, request, timeLeft(request) / (attempts.length - i))
+      return await unwrap(client, keyArn, edk, material, request)
     }),
     () => material.hasValidKey(),
-    HEDGE_DELAY,
+    hedgeDelay(timeLeft(request), attempts.length),
   )
   for (const error of errors) material.addFailure(error)
   return errors
@@ -119,10 +119,9 @@ async function unwrap(
   { encryptedDataKey }: EncryptedDataKey,
   material: NodeDecryptionMaterial,
   request: DataKeyRequest,
-  timeout: number,
 ): Promise<void> {
   const input = { ...fields(keyArn, material, request), CiphertextBlob: encryptedDataKey }
-  const answer = await callKms(client, 'decrypt', input, timeout, doneSignal(material))
+  const answer = await callKms(client, 'decrypt', input, timeLeft(request), doneSignal(material))
   try {
     checkKey(answer, keyArn, 'KMS Decryption key does not match the requested key id. ')
     const dataKey = toPlaintext(answer, keyArn, material.suite.keyLengthBytes)
@@ -140,7 +139,7 @@ function fields(
   return { KeyId, EncryptionContext: { ...encryptionContext }, ...(grantTokens && { GrantTokens: [...grantTokens] }) }
 }
 
-/** Milliseconds to the deadline; past it, the call would be aborted at once. */
+/** Milliseconds to the deadline; past it, no call is made. */
 function timeLeft({ deadline }: DataKeyRequest): number {
   return Math.max(0, deadline - performance.now())
 }

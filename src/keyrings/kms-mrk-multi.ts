@@ -1,10 +1,10 @@
 import { checkOptions } from '../options'
-import { HEDGE_DELAY } from './attempts'
+import { hedgeDelay } from './attempts'
 import { checkKeyId, multiRegionId, regionOf } from './kms-arn'
 import { getKmsClient, type KmsNodeClientSupplier } from './kms-clients'
 import { AwsKmsMrkAwareSymmetricDiscoveryKeyringNode, AwsKmsMrkAwareSymmetricKeyringNode } from './kms-mrk'
-import { checkStrings, checkTimeout, type DiscoveryFilter, type KmsCallInput } from './kms-options'
-import { MultiKeyringNode } from './multi'
+import { checkStrings, type DiscoveryFilter, type KmsCaller, type KmsCallInput, shareTimeout } from './kms-options'
+import { MultiKeyringNode, type MultiKeyringNodeInput } from './multi'
 
 export interface AwsKmsMrkAwareStrictMultiKeyringNodeInput extends KmsCallInput {
   /** The key that makes data keys, and wraps them too. */
@@ -17,7 +17,7 @@ export interface AwsKmsMrkAwareStrictMultiKeyringNodeInput extends KmsCallInput 
 
 /**
  * Several multi-Region aware keys as one keyring: encrypting needs all of them, decrypting any one; half a second after
- * one, the next is asked too. `timeout` is for all of them together; each gets an equal share.
+ * one, the next is asked too. `timeout` is for all of them together.
  *
  * @example
  * const keyring = buildAwsKmsMrkAwareStrictMultiKeyringNode({
@@ -42,14 +42,13 @@ export function buildAwsKmsMrkAwareStrictMultiKeyringNode(
   const all = [...(generatorKeyId ? [generatorKeyId] : []), ...checkStrings(keyIds, noop)]
   if (all.length === 0) throw new TypeError(noop)
   checkUnrelated(all)
-  const share = Math.ceil(checkTimeout(timeout) / all.length)
-  const [first, ...others] = all.map((keyId) => {
+  const keyrings = all.map((keyId) => {
     const client = clientProvider(regionOf(checkKeyId(keyId, 'keyIds')))
-    if (client) return new AwsKmsMrkAwareSymmetricKeyringNode({ client, keyId, grantTokens, timeout: share })
+    if (client) return new AwsKmsMrkAwareSymmetricKeyringNode({ client, keyId, grantTokens, timeout })
     throw new TypeError(`Configured clientProvider is unable to create a client for configured ${keyId}.`)
   })
-  const keyrings = generatorKeyId ? { generator: first!, children: others } : { children: [first!, ...others] }
-  return new MultiKeyringNode({ ...keyrings, hedgeDelay: HEDGE_DELAY })
+  const [first, ...others] = keyrings
+  return together(keyrings, generatorKeyId ? { generator: first!, children: others } : { children: keyrings })
 }
 
 export interface AwsKmsMrkAwareDiscoveryMultiKeyringNodeInput extends KmsCallInput {
@@ -63,7 +62,7 @@ export interface AwsKmsMrkAwareDiscoveryMultiKeyringNodeInput extends KmsCallInp
 
 /**
  * Multi-Region aware discovery in several Regions: decrypts where the first of them can; half a second after one, the
- * next is asked too. Cannot encrypt. `timeout` is for all Regions together; each gets an equal share.
+ * next is asked too. Cannot encrypt. `timeout` is for all Regions together.
  *
  * @example
  * const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyringNode({
@@ -86,16 +85,20 @@ export function buildAwsKmsMrkAwareDiscoveryMultiKeyringNode(
   )
   checkStrings(regions, 'Configured regions must not contain a null or empty string as a region.')
   if (regions.length === 0) throw new RangeError('Configured regions must contain at least one region.')
-  const share = Math.ceil(checkTimeout(timeout) / regions.length)
   const children = regions.map((region) => {
     const client = clientProvider(region)
     if (!client) {
       throw new TypeError('Configured clientProvider is unable to create a client for a configured region.')
     }
-    const options = { client, discoveryFilter, grantTokens, timeout: share }
-    return new AwsKmsMrkAwareSymmetricDiscoveryKeyringNode(options)
+    return new AwsKmsMrkAwareSymmetricDiscoveryKeyringNode({ client, discoveryFilter, grantTokens, timeout })
   })
-  return new MultiKeyringNode({ children, hedgeDelay: HEDGE_DELAY })
+  return together(children, { children })
+}
+
+/** One keyring of all of them, whose calls for a message have one deadline. */
+function together(keyrings: readonly KmsCaller[], input: MultiKeyringNodeInput): MultiKeyringNode {
+  shareTimeout(keyrings)
+  return new MultiKeyringNode({ ...input, hedgeDelay: Math.ceil(hedgeDelay(keyrings[0]!.timeout, keyrings.length)) })
 }
 
 /** Related keys are one key: wrapping twice with it would promise an independence that is not there. */

@@ -56,7 +56,7 @@ export class AwsKmsMrkAwareSymmetricKeyringNode extends KeyringNode {
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
     const { client, keyId } = this
-    const request = beginRequest(this.grantTokens, this.timeout)
+    const request = beginRequest(this, material)
     if (material.hasUnencryptedDataKey) await wrapDataKey([keyId], () => client, material, request)
     else await generateDataKey(keyId, () => client, material, request)
     return material
@@ -72,7 +72,7 @@ export class AwsKmsMrkAwareSymmetricKeyringNode extends KeyringNode {
       (_, keyArn) => (isSameKey(keyId, keyArn) ? keyId : undefined),
       () => client,
       material,
-      beginRequest(this.grantTokens, this.timeout),
+      beginRequest(this, material),
     )
     return requireDataKey(material, errors)
   }
@@ -129,6 +129,7 @@ export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
     encryptedDataKeys: EncryptedDataKey[],
   ): Promise<NodeDecryptionMaterial> {
     const { client, discoveryFilter } = this
+    const request = beginRequest(this, material)
     const region = await regionOfClient(client)
     const errors = await unwrapDataKey(
       encryptedDataKeys,
@@ -139,7 +140,7 @@ export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
       },
       () => client,
       material,
-      beginRequest(this.grantTokens, this.timeout),
+      request,
     )
     return requireDataKey(material, errors)
   }

@@ -43,10 +43,28 @@ export function passes({ partition, accountId }: KmsArn, filter: DiscoveryFilter
   return !filter || (filter.partition === partition && filter.accountIDs.includes(accountId))
 }
 
-/** The calls for one data key, which begin now. */
-export function beginRequest(grantTokens: readonly string[] | undefined, timeout: number): DataKeyRequest {
-  return { grantTokens, deadline: performance.now() + timeout }
+/** A keyring as far as its calls go. */
+export interface KmsCaller {
+  readonly grantTokens: readonly string[] | undefined
+  readonly timeout: number
 }
+
+/** The calls of a keyring for one data key. They begin now, or began with those of others: see {@link shareTimeout}. */
+export function beginRequest(keyring: KmsCaller, material: object): DataKeyRequest {
+  const { grantTokens, timeout } = keyring
+  const own = performance.now() + timeout
+  const { first, deadlines } = shared.get(keyring) ?? {}
+  if (keyring === first) deadlines?.set(material, own)
+  return { grantTokens, deadline: deadlines?.get(material) ?? own }
+}
+
+/** Makes the calls of these keyrings for the same materials end together, the timeout of the first after it has begun. */
+export function shareTimeout(keyrings: readonly KmsCaller[]): void {
+  const deadlines = new WeakMap<object, number>()
+  for (const keyring of keyrings) shared.set(keyring, { first: keyrings[0]!, deadlines })
+}
+
+const shared = new WeakMap<KmsCaller, { first: KmsCaller; deadlines: WeakMap<object, number> }>()
 
 export function checkStrings(value: unknown, problem: string): readonly string[] {
   if (!Array.isArray(value)) throw new TypeError(`${problem}, got ${describe(value)}`)

@@ -100,7 +100,7 @@ export class KmsKeyringNode extends KeyringNode {
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
     if (this.isDiscovery) return material
     const { generatorKeyId, clientProvider } = this
-    const request = beginRequest(this.grantTokens, this.timeout)
+    const request = beginRequest(this, material)
     let keyIds = this.#configured()
     if (generatorKeyId !== undefined && !material.hasUnencryptedDataKey) {
       await generateDataKey(generatorKeyId, clientProvider, material, request)
@@ -123,7 +123,7 @@ export class KmsKeyringNode extends KeyringNode {
       },
       this.clientProvider,
       material,
-      beginRequest(this.grantTokens, this.timeout),
+      beginRequest(this, material),
     )
     if (material.hasValidKey() || errors.length === 0) return material
     throw notOpened('Unable to decrypt data key and one or more KMS CMKs had an error.', errors)

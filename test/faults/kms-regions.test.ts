@@ -88,7 +88,7 @@ async function opening(
     if (expect !== 'either') assert.is(outcome, expect, String(opened))
     if (!(opened instanceof SealwaxError)) assert.ok(opened.plaintext.equals(PLAINTEXT))
     else if (expect === 'refused') assert.ok(opened.errors!.length > 0)
-    // Half a second for each that hangs; without that, a third of the time of the message for each.
+    // Half a second for each that hangs; where all do, the time of the message.
     assert.ok(took < (expect === 'right' ? 2 * 500 + SLACK : timeout + SLACK), `took ${took} ms`)
     return { outcome, ...sum(proxies) } as const
   }

@@ -14,6 +14,7 @@ import {
 } from '../../src/index'
 import { callService } from '../../src/keyrings/kms-calls'
 import { dataKeyOf } from '../../src/materials/materials'
+import { advance } from '../support/clock'
 import { rejects } from '../support/expect'
 import { aesKeyring } from '../support/keys'
 import { type Answer, type Call, FakeKms, keyArn, SECRETS, sdkError } from '../support/kms'
@@ -280,6 +281,79 @@ test('a Region that hangs leaves time for the next ones', async () => {
   const regions = ['eu-west-1', 'ap-south-1', 'us-east-1']
   const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions, clientProvider, timeout: 300 })
   assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
+})
+
+const MANY = Array.from({ length: 40 }, (_, i) => keyArn(`mrk-${i}`))
+/** All others fail at once; this one needs more than its share of the 2 seconds of the test, but not more than these. */
+const slowly =
+  (arn: string): FakeKms['intercept'] =>
+  ({ input }, answer) =>
+    new Promise((resolve, reject) => {
+      if (input.KeyId === arn) setTimeout(resolve, 150, answer)
+      else reject(sdkError('AccessDeniedException', 400))
+    })
+
+test('a slow key has all the time that is left, however many others there are', async () => {
+  const kms = new FakeKms()
+  const { clientProvider } = kms
+  const sealed = await seal(new KmsKeyring({ generatorKeyId: MANY[0], keyIds: MANY.slice(1), clientProvider }))
+  for (const arn of [MANY[0]!, MANY[39]!]) {
+    kms.intercept = slowly(arn)
+    for (const keyring of [
+      new KmsKeyring({ discovery: true, clientProvider, timeout: 2000 }),
+      new KmsKeyring({ keyIds: MANY, clientProvider, timeout: 2000 }),
+      buildAwsKmsMrkAwareStrictMultiKeyring({ keyIds: MANY, clientProvider, timeout: 2000 }),
+    ]) {
+      assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
+    }
+  }
+})
+
+test('a slow Region has all the time that is left, to encrypt and to decrypt', async () => {
+  const kms = new FakeKms()
+  const { clientProvider } = kms
+  kms.intercept = ({ input }, answer) =>
+    input.KeyId === MANY[20] ? new Promise((resolve) => setTimeout(resolve, 150, answer)) : answer
+  const writer = buildAwsKmsMrkAwareStrictMultiKeyring({
+    generatorKeyId: MANY[0],
+    keyIds: MANY.slice(1),
+    clientProvider,
+    timeout: 2000,
+  })
+  const sealed = await seal(writer)
+  kms.intercept = slowly(MANY[20]!)
+  const regions = ['us-east-1', ...Array.from({ length: 39 }, (_, i) => `eu-west-${i}`)]
+  const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions, clientProvider, timeout: 2000 })
+  assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
+})
+
+test('the time of a multi-keyring is for all of its keys together, and anew for each attempt at a message', async () => {
+  const kms = new FakeKms()
+  const { clientProvider } = kms
+  const [first, second] = [keyArn('mrk-a'), keyArn('mrk-b')]
+  const keyring = buildAwsKmsMrkAwareStrictMultiKeyring({
+    generatorKeyId: first,
+    keyIds: [second],
+    clientProvider,
+    timeout: 10_000,
+  })
+  const sealed = await seal(keyring)
+  const timePasses = (call: Call) => void (call.input.KeyId === first && advance(10_001))
+  kms.intercept = (call, answer) => {
+    timePasses(call)
+    return answer
+  }
+  await rejects(seal(keyring), 'ERR_KEY_SERVICE', /KMS encrypt with .*mrk-b was not made: no time was left/)
+  kms.intercept = (call, answer) => {
+    timePasses(call)
+    if (call.input.KeyId === first) throw sdkError('AccessDeniedException', 400)
+    return answer
+  }
+  const material = new NodeDecryptionMaterial(SUITE, { purpose: 'test' })
+  await rejects(keyring.onDecrypt(material, sealed.encryptedDataKeys), 'ERR_NO_DATA_KEY', /mrk-b was not made/)
+  kms.intercept = (_, answer) => answer
+  await keyring.onDecrypt(material, sealed.encryptedDataKeys)
+  assert.equal(dataKeyOf(material), dataKeyOf(sealed))
 })
 
 test('a key that hangs does not hold up the next one, and its call ends when that has opened', async () => {
