@@ -139,33 +139,37 @@ function keep<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
   // Materials that break the contract are for the caller to refuse.
   const cacheable = material instanceof kind && material.suite.cacheSafe && material.hasValidKey()
   if (!cacheable) return { value: material, kept: false }
-  const value = clone(material)
+  let value: M | undefined
   try {
+    value = clone(material)
     put()
+    return { value, kept: true }
   } catch (error) {
     // A cache that throws has not taken the materials over.
     material.zeroUnencryptedDataKey()
-    value.zeroUnencryptedDataKey()
+    value?.zeroUnencryptedDataKey()
     throw error
   }
-  return { value, kept: true }
 }
 
 function cloneEncryptionMaterial(source: NodeEncryptionMaterial): NodeEncryptionMaterial {
+  // Throws where a signed suite lacks it: before there is a second data key to wipe.
+  const { signatureKey } = source
   const clone = new NodeEncryptionMaterial(source.suite, source.encryptionContext, source.requiredEncryptionContextKeys)
   clone.setUnencryptedDataKey(dataKeyOf(source), source.keyringTrace[0]!)
   for (const edk of source.encryptedDataKeys) {
     clone.addEncryptedDataKey(edk, KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)
   }
-  if (source.signatureKey) clone.setSignatureKey(source.signatureKey)
+  if (signatureKey) clone.setSignatureKey(signatureKey)
   copyTrace(source, clone)
   return clone
 }
 
 function cloneDecryptionMaterial(source: NodeDecryptionMaterial): NodeDecryptionMaterial {
+  const { verificationKey } = source
   const clone = new NodeDecryptionMaterial(source.suite, source.encryptionContext, source.requiredEncryptionContextKeys)
   clone.setUnencryptedDataKey(dataKeyOf(source), source.keyringTrace[0]!)
-  if (source.verificationKey) clone.setVerificationKey(source.verificationKey)
+  if (verificationKey) clone.setVerificationKey(verificationKey)
   copyTrace(source, clone)
   return clone
 }

@@ -12,10 +12,10 @@ import {
   getLocalCryptographicMaterialsCache,
   type NodeAlgorithmSuite,
   NodeCachingMaterialsManager,
-  type NodeDecryptionMaterial,
+  NodeDecryptionMaterial,
   type NodeDecryptionRequest,
   NodeDefaultCryptographicMaterialsManager,
-  type NodeEncryptionMaterial,
+  NodeEncryptionMaterial,
   type NodeEncryptionRequest,
   type NodeMaterialsManager,
 } from '../../src/index'
@@ -374,6 +374,26 @@ test('a cache that throws fails the message, and leaves no key behind', async ()
   const { cmm, backing } = caching({ cache })
   assert.is(await rejectionOf(cmm.getEncryptionMaterials(toEncrypt())), full)
   assert.not(backing.given[0]!.hasValidKey())
+})
+
+test('materials of a signed suite without their signature key are refused, and leave no data key behind', async () => {
+  const held: Uint8Array[] = []
+  const dataKey = bytes(32)
+  const keyed = <M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(material: M, flags: number): M => {
+    material.setUnencryptedDataKey(dataKey, { keyNamespace: 'n', keyName: 'k', flags })
+    held.push(dataKeyOf(material))
+    return material
+  }
+  const backingMaterials: NodeMaterialsManager = {
+    getEncryptionMaterials: async () => keyed(new NodeEncryptionMaterial(SIGNED, {}), 1),
+    decryptMaterials: async () => keyed(new NodeDecryptionMaterial(SIGNED, {}), 4),
+  }
+  const { cmm } = caching({ backingMaterials })
+  await rejects(cmm.getEncryptionMaterials(toEncrypt({ suite: SIGNED })), 'ERR_INVALID_MATERIALS', /signature key/)
+  const toDecrypt = { suite: SIGNED, encryptionContext: {}, encryptedDataKeys: [] }
+  await rejects(cmm.decryptMaterials(toDecrypt), 'ERR_INVALID_MATERIALS', /verification key/)
+  assert.is(held.length, 2)
+  assert.ok(held.every((key) => key.every((byte) => byte === 0)))
 })
 
 const helpers = buildCryptographicMaterialsCacheKeyHelpers(
