@@ -19,16 +19,16 @@ export async function callKms<O extends Operation>(
     if (signal?.aborted) throw keyServiceError(`${what} ${NOT_NEEDED}`)
     if (timeout <= 0) throw keyServiceError(`${what} was not made: no time was left`)
     checkKmsClient(client)
-  } catch (error) {
+    return await callService(
+      what,
+      ({ abortSignal }) => sendFresh(client, operation, input, abortSignal),
+      timeout,
+      signal,
+    )
+  } finally {
+    // Also where the client never answers: what it still sends then is of no use.
     wipePlaintext(input)
-    throw error
   }
-  return await callService(
-    what,
-    ({ abortSignal }) => sendFresh(client, operation, input, abortSignal).finally(() => wipePlaintext(input)),
-    timeout,
-    signal,
-  )
 }
 
 /**

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert'
 import {
   buildAwsKmsMrkAwareDiscoveryMultiKeyring,
   buildAwsKmsMrkAwareStrictMultiKeyring,
+  buildClient,
   type KeyringNode,
   KmsKeyring,
   type KmsKeyringNodeInput,
@@ -20,6 +21,7 @@ import { aesKeyring } from '../support/keys'
 import { type Answer, type Call, FakeKms, keyArn, SECRETS, sdkError } from '../support/kms'
 
 const [A, B, C] = [keyArn('aaaa'), keyArn('bbbb', 'eu-west-1'), keyArn('cccc', 'ap-south-1')] as const
+const { encrypt } = buildClient()
 const SUITE = new NodeAlgorithmSuite(0x0478)
 
 function world(input: Partial<KmsKeyringNodeInput> = {}) {
@@ -234,6 +236,22 @@ test('a call that hangs ends at the deadline, and is aborted', async () => {
     signals.map((signal) => signal?.aborted),
     [true],
   )
+})
+
+test('a data key on its way to a client that never answers is wiped at the deadline, and where the message is given up', async () => {
+  for (const timeout of [200, undefined]) {
+    const { kms, keyring } = world({ timeout })
+    const giveUp = new AbortController()
+    kms.intercept = ({ operation }, answer) => {
+      if (operation !== 'encrypt') return answer
+      if (timeout === undefined) setImmediate(() => giveUp.abort())
+      return new Promise(() => {})
+    }
+    await rejects(encrypt(keyring, 'text', { signal: giveUp.signal }), SealwaxError)
+    await new Promise(setImmediate)
+    assert.is(kms.handedOut.length, 3)
+    assert.ok(kms.handedOut.every(isWiped))
+  }
 })
 
 test('an answer after the deadline is not used, and its plaintext wiped', async () => {
