@@ -1,4 +1,5 @@
 import { createSecretKey, KeyObject } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { copySecret, wipe } from '../bytes'
 import { EncryptedDataKey } from '../encrypted-data-key'
 import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD } from '../encryption-context'
@@ -66,7 +67,11 @@ abstract class CryptographicMaterial {
 
   static {
     doneSignal = (material) => {
-      material.#done ??= new AbortController()
+      if (!material.#done) {
+        material.#done = new AbortController()
+        // One for each key that is asked: Node.js 20 would take more than ten for a leak.
+        setMaxListeners(0, material.#done.signal)
+      }
       if (material.#isDone) material.#done.abort()
       return material.#done.signal
     }

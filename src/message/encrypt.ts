@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { checkNewEncryptionContext, type EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { MAX_UINT32 } from '../format/frame'
@@ -186,6 +187,9 @@ export function checkEncoding(encoding: unknown): BufferEncoding {
 }
 
 export function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal === undefined || signal instanceof AbortSignal) return signal
-  throw new TypeError('"signal" must be an AbortSignal')
+  if (signal === undefined) return undefined
+  if (!(signal instanceof AbortSignal)) throw new TypeError('"signal" must be an AbortSignal')
+  // Any number of messages at once may share it: Node.js 20 would take more than ten for a leak.
+  setMaxListeners(0, signal)
+  return signal
 }

@@ -21,7 +21,7 @@ import { aesKeyring } from '../support/keys'
 import { type Answer, type Call, FakeKms, keyArn, SECRETS, sdkError } from '../support/kms'
 
 const [A, B, C] = [keyArn('aaaa'), keyArn('bbbb', 'eu-west-1'), keyArn('cccc', 'ap-south-1')] as const
-const { encrypt } = buildClient()
+const { encrypt, decrypt } = buildClient()
 const SUITE = new NodeAlgorithmSuite(0x0478)
 
 function world(input: Partial<KmsKeyringNodeInput> = {}) {
@@ -421,6 +421,20 @@ test('two keys that answer together: one is used, and both plaintexts are wiped'
   assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
   await new Promise(setImmediate)
   assert.ok(kms.handedOut.every(isWiped))
+})
+
+test('no number of keys, or of messages with one signal, is called a leak', async () => {
+  const warnings: Error[] = []
+  const warn = (warning: Error) => void warnings.push(warning)
+  process.on('warning', warn)
+  const { kms, keyring } = world({ keyIds: MANY })
+  kms.intercept = (_, answer) => new Promise((resolve) => setImmediate(resolve, answer))
+  const { signal } = new AbortController()
+  const sealed = await Promise.all(MANY.map(() => encrypt(keyring, 'text', { signal })))
+  await Promise.all(sealed.map(({ result }) => decrypt(keyring, result, { signal })))
+  await new Promise(setImmediate)
+  process.off('warning', warn)
+  assert.equal(warnings, [])
 })
 
 test('no timer outlives its call', async () => {
