@@ -98,8 +98,8 @@ export interface AwsKmsMrkAwareSymmetricDiscoveryKeyringNodeInput extends KmsCal
  */
 export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
   readonly client: KmsClient
-  /** The client's Region, or what tells it. */
-  readonly clientRegion: unknown
+  /** The client's Region. Clients of version 3 of the SDK have to find it: a promise of it, until they have. */
+  declare readonly clientRegion: string | Promise<string>
   readonly discoveryFilter: DiscoveryFilter | undefined
   readonly grantTokens: string[] | undefined
   readonly timeout: number
@@ -112,12 +112,25 @@ export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
       'AwsKmsMrkAwareSymmetricDiscoveryKeyringNode',
     )
     this.client = checkKmsClient(client)
-    this.clientRegion = configuredRegion(client)
-    if (!this.clientRegion) throw new TypeError('Client must be configured to a region.')
+    const configured = configuredRegion(client)
+    if (!configured) throw new TypeError('Client must be configured to a region.')
     this.discoveryFilter = checkDiscoveryFilter(discoveryFilter)
     this.grantTokens = checkGrantTokens(grantTokens)
     this.timeout = checkTimeout(timeout)
     fixFields(this)
+    const show = (value: string | Promise<string>, configurable: boolean) =>
+      Reflect.defineProperty(this, 'clientRegion', { value, enumerable: true, configurable })
+    if (typeof configured === 'string') {
+      show(configured, false)
+    } else {
+      const found = regionOfClient(client)
+      show(found, true)
+      // Where there is none, who decrypts or waits for it is told.
+      found.then(
+        (region) => show(region, false),
+        () => {},
+      )
+    }
   }
 
   async _onEncrypt(): Promise<NodeEncryptionMaterial> {

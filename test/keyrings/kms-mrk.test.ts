@@ -247,6 +247,24 @@ test('discovery asks the client for its Region when it needs it', async () => {
   )
 })
 
+test('clientRegion is the Region or a promise of it, as in client-node, and harms nobody where there is none', async () => {
+  const of = (region: unknown) => ({ client: { ...client, config: { region } } }) as never
+  for (const { AwsKmsMrkAwareSymmetricDiscoveryKeyringNode: Keyring } of [sealwax, peer]) {
+    assert.is(new Keyring(of(EU)).clientRegion, EU)
+    const keyring = new Keyring(of(async () => EU))
+    assert.is(await keyring.clientRegion, EU)
+    await new Promise(setImmediate)
+    assert.is(keyring.clientRegion, EU)
+    assert.ok(Object.keys(keyring).includes('clientRegion'))
+    assert.is(Reflect.set(keyring, 'clientRegion', US), false)
+  }
+  // A rejection that nobody handles would end this process.
+  const without = new AwsKmsMrkAwareSymmetricDiscoveryKeyring(of(async () => undefined))
+  Object.freeze(new AwsKmsMrkAwareSymmetricDiscoveryKeyring(of(async () => EU)))
+  await new Promise(setImmediate)
+  await rejects(Promise.resolve(without.clientRegion), 'ERR_KEY_SERVICE', /^clientRegion MUST be a string/)
+})
+
 test('discovery in several Regions stops at the first that opens', async () => {
   const kms = new FakeKms()
   const message = await seal(strict(kms, at(US)))
