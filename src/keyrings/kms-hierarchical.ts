@@ -84,7 +84,7 @@ const OPTIONS = [
  *     salt (16) || IV (12) || branch key version (16) || AES-256-GCM of the data key || tag (16)
  *
  * Branch keys are kept for `cacheLimitTtl` and wiped when they leave the cache; any number of simultaneous messages make
- * one call for each.
+ * one call for each, also those of several keyrings that share them.
  *
  * @example
  * const keyring = new KmsHierarchicalKeyRingNode({ branchKeyId, keyStore, cacheLimitTtl: 600 })
@@ -98,7 +98,7 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
   readonly #cache: CryptographicMaterialsCache
   readonly #partition: Uint8Array
   readonly #orders: readonly [ContextOrder, ContextOrder]
-  readonly #flights = new SingleFlight()
+  readonly #flights: SingleFlight
 
   constructor(input: KmsHierarchicalKeyRingNodeInput) {
     super()
@@ -121,6 +121,7 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
     this.#cache = cache
       ? checkCache(cache, ['putBranchKeyMaterial', 'getBranchKeyMaterial'])
       : getLocalCryptographicMaterialsCache(this.maxCacheSize!)
+    this.#flights = SingleFlight.of(this.#cache)
     this.#partition = partitionId === undefined ? randomBytes(64) : utf8(checkString(partitionId, 'partitionId'))
     this.#orders = checkBoolean(utf8Sorting ?? false, 'utf8Sorting') ? ['utf8', 'locale'] : ['locale', 'utf8']
     Object.freeze(this)
@@ -199,17 +200,19 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
   /** A copy of a version of the branch key, without one of the active version; the caller wipes it. */
   async #getBranchKey(branchKeyId: string, version?: string): Promise<NodeBranchKeyMaterial> {
     const { keyStore } = this
+    const ask = async () =>
+      version === undefined
+        ? await keyStore.getActiveBranchKey(branchKeyId)
+        : await keyStore.getBranchKeyVersion(branchKeyId, version)
+    // It keeps nothing that those who share its cache could wait for.
+    if (this.cacheLimitTtl === 0) return await ask()
     const id = branchKeyCacheId(this.#partition, keyStore.logicalKeyStoreName, branchKeyId, version)
     const find = () => {
       const entry = this.#cache.getBranchKeyMaterial(id)
       return entry && !this.cacheEntryHasExceededLimits(entry) ? copy(entry.response) : undefined
     }
     return await this.#flights.get(id, find, async () => {
-      const material =
-        version === undefined
-          ? await keyStore.getActiveBranchKey(branchKeyId)
-          : await keyStore.getBranchKeyVersion(branchKeyId, version)
-      if (this.cacheLimitTtl === 0) return { value: material, kept: false }
+      const material = await ask()
       const value = copy(material)
       try {
         this.#cache.putBranchKeyMaterial(id, material, this.cacheLimitTtl)

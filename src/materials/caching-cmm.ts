@@ -37,7 +37,7 @@ export interface CachingMaterialsManagerInput {
  *
  * Encryption materials are cached where the length of the plaintext is known beforehand; suites without key derivation
  * are never cached. Limits hold exactly, whatever runs in parallel, and simultaneous misses of the same materials make
- * one call.
+ * one call, also of several managers with one cache and partition.
  *
  * @example
  * const cmm = new NodeCachingMaterialsManager({
@@ -52,7 +52,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
   readonly #maxBytes: number
   readonly #maxMessages: number
   readonly #ids: CacheIds
-  readonly #flights = new SingleFlight()
+  readonly #flights: SingleFlight
 
   constructor(input: CachingMaterialsManagerInput) {
     const {
@@ -66,6 +66,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     if (!backingMaterials) throw new TypeError('You must provide a backing material source.')
     this.#backing = toMaterialsManager(backingMaterials)
     this.#cache = checkCache(cache, CACHE_METHODS)
+    this.#flights = SingleFlight.of(cache)
     this.#maxAge = checkLimit(maxAge, Number.MAX_VALUE, 'You must configure a maxAge')
     this.#maxBytes = checkLimit(maxBytesEncrypted, MAX_BYTES, 'maxBytesEncrypted is outside of bounds.')
     this.#maxMessages = checkLimit(maxMessagesEncrypted, MAX_MESSAGES, 'maxMessagesEncrypted is outside of bounds.')

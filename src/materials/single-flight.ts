@@ -10,6 +10,17 @@ export interface Fetched<T> {
  * fails fails all who wait for it, and is forgotten.
  */
 export class SingleFlight {
+  static readonly #ofCaches = new WeakMap<object, SingleFlight>()
+
+  /** The one for a cache: who shares that, and an id in it, shares calls too, but finds by limits of its own. */
+  static of(cache: object): SingleFlight {
+    const known = SingleFlight.#ofCaches.get(cache)
+    if (known) return known
+    const flights = new SingleFlight()
+    SingleFlight.#ofCaches.set(cache, flights)
+    return flights
+  }
+
   readonly #flights = new Map<string, Promise<Fetched<unknown>>>()
 
   /** What `find` gives now or after a call of `fetch`, this one's or another's. */

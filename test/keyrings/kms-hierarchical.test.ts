@@ -223,6 +223,17 @@ test('keyrings share branch keys through a cache, where they have one partition 
   assert.equal(calls(), [4, 4])
 })
 
+test('keyrings that share branch keys make one call for simultaneous misses; one that keeps none asks for itself', async () => {
+  const shared = { cache: getLocalCryptographicMaterialsCache(10), partitionId: 'p' }
+  const impatient = keyring({ ...shared, cacheLimitTtl: 0 })
+  const keyrings = [1, 2, 3].map(() => keyring(shared))
+  const asked = [impatient, ...Array.from({ length: 300 }, (_, i) => keyrings[i % 3]!)]
+  const sealed = await Promise.all(asked.map((one) => encrypt(one, 'x', UNSIGNED)))
+  assert.equal(calls(), [2, 2])
+  await Promise.all(sealed.slice(1).map(({ result }, i) => decrypt(keyrings[i % 3]!, result)))
+  assert.equal(calls(), [3, 3])
+})
+
 test('branch keys are wiped when they leave the cache, and messages under way are not hurt', async () => {
   const held: NodeBranchKeyMaterial[] = []
   const inner = getLocalCryptographicMaterialsCache(1)

@@ -205,6 +205,33 @@ test('of managers that share a cache, each keeps to its own maxAge and its own p
   )
 })
 
+test('managers that share a cache and a partition make one call for simultaneous misses, and keep to their own limits', async () => {
+  const backing = new CountingManager()
+  const shared = { backingMaterials: backing, cache: getLocalCryptographicMaterialsCache(10), partition: 'p' }
+  const managers = [1, 2, 3].map(() => caching(shared).cmm)
+  const keys = (await Promise.all(managers.map((cmm) => messages(cmm, 100)))).flat().map(keyOf)
+  assert.is(new Set(keys).size, 1)
+  assert.is(backing.encryptRequests.length, 1)
+  const { encryptedDataKeys } = (await messages(managers[0]!, 1))[0]!
+  const toDecrypt = { suite: UNSIGNED, encryptionContext: {}, encryptedDataKeys }
+  await Promise.all(Array.from({ length: 300 }, (_, i) => managers[i % 3]!.decryptMaterials(toDecrypt)))
+  assert.is(backing.decryptRequests.length, 1)
+
+  const careful = caching({ ...shared, maxMessagesEncrypted: 2 }).cmm
+  const small = caching({ ...shared, maxBytesEncrypted: 25 }).cmm
+  const encryptionContext = { another: 'id' }
+  const [free, few, short] = await Promise.all(
+    [managers[0]!, careful, small].map(async (cmm) => (await messages(cmm, 60, { encryptionContext })).map(keyOf)),
+  )
+  const all = [...free!, ...few!, ...short!]
+  for (const key of new Set(all)) {
+    // Whoever was the last to take a key took it within its limit, counting the messages of the others.
+    assert.ok(few!.filter((other) => other === key).length <= 2)
+    assert.ok(short!.filter((other) => other === key).length <= 2)
+  }
+  assert.is(backing.mostAtOnce, 1)
+})
+
 test('clients of different policies never get materials of each other', async () => {
   const { cmm, backing } = caching()
   const suites = new Set<NodeAlgorithmSuite>()

@@ -36,6 +36,12 @@ test('uses run out exactly: 1000 misses of something good for 100 uses make 10 c
   for (let i = 1; i <= 10; i++) assert.is(values.filter((value) => value === i).length, 100)
 })
 
+test('there is one for each cache', () => {
+  const [a, b] = [{}, {}]
+  assert.is(SingleFlight.of(a), SingleFlight.of(a))
+  assert.is.not(SingleFlight.of(a), SingleFlight.of(b))
+})
+
 test('different ids do not wait for each other', async () => {
   const flights = new SingleFlight()
   const { fetch, state } = scarce(1)
