@@ -124,11 +124,19 @@ async function send<O extends Operation>(
 }
 
 /**
- * What is worth telling of a client's error. The error itself leads to the request, its headers and the answer, and its
+ * What is worth telling of a client's error, whatever that is. The error itself leads to the request, its headers and the answer, and its
  * text can quote them: the canonical request after a wrong signature, a piece of an answer that is no JSON, the
  * command line of a credential process.
  */
 function withoutSecrets(error: unknown): Error {
+  try {
+    return cleaned(error)
+  } catch {
+    return new Error('the error of the client could not be read')
+  }
+}
+
+function cleaned(error: unknown): Error {
   const { name, message, $metadata } = (error ?? {}) as Partial<SdkError>
   const { httpStatusCode, requestId } = $metadata ?? {}
   const clean = new Error(
@@ -149,9 +157,12 @@ interface SdkError {
 /** The first line of an error's text. `local`: it was not KMS who wrote it, so that it may quote any secret of this process. */
 function redact(text: string, local: boolean): string {
   const line = text.split('\n', 1)[0]!.replace(HEADER, '…')
-  return (local ? line.replace(TOKEN, '…') : line).slice(0, 500)
+  return (local ? line.replace(MIXED, '…').replace(TOKEN, '…') : line).slice(0, 500)
 }
 
 const HEADER = /\b(?:credential|signature|authorization|x-amz-security-token|command failed)\s*[=:].*/i
+// In base64url, or with dashes: of small and capital letters and digits, as no key ARN, UUID or Region is. With it what
+// follows behind a dot: the other parts of a JSON Web Token.
+const MIXED = /(?<![\w+/-])(?=[\w+/-]*[a-z])(?=[\w+/-]*[A-Z])(?=[\w+/-]*\d)[\w+/-]{20,}={0,2}(?:\.[\w-]+)*/g
 // Long enough for a key or a token, in base64 or hex, and not the ID of a multi-Region key.
 const TOKEN = /(?<![\w+/-]|mrk-)(?=[A-Za-z+/]*[0-9+/=])[A-Za-z0-9+/]{20,}={0,2}/g

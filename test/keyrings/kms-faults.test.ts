@@ -224,6 +224,61 @@ test('tells name, message, status and request ID of an error, and nothing else o
   )
 })
 
+test('hides tokens of every shape in errors that KMS did not write, and leaves names of keys and Regions', async () => {
+  const { kms, keyring } = world()
+  const messageOf = async (message: string) => {
+    kms.intercept = () => {
+      throw sdkError('CredentialsProviderError', undefined, message)
+    }
+    return (await rejects(seal(keyring), 'ERR_KEY_SERVICE')).message
+  }
+  const pieces = [
+    'eyJhbGciOiJIUzI1NiJ9',
+    'eyJzdWIiOiJhYmNkZWZnIn0',
+    'dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U',
+    'eyJhbGciOiJSUzI1NiIs-InR5cCI6IkpXVCJ9_abc1DEF2ghi3JKL4mno5',
+    'key-wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY12',
+    '-wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY12-',
+    SECRETS.plaintext,
+    '00112233445566778899aabbccddeeff',
+  ]
+  for (const text of [...pieces, pieces.slice(0, 3).join('.')]) {
+    const shown = await messageOf(`token=${text} or "${text}"`)
+    for (const piece of pieces) assert.not(shown.includes(piece), shown)
+    assert.match(shown, /: token=….* or ".*….*"$/)
+  }
+  for (const text of [
+    keyArn('1234abcd-12ab-34cd-56ef-1234567890ab', 'ap-southeast-2'),
+    keyArn('mrk-1234abcd12ab34cd56ef1234567890ab', 'us-gov-west-1'),
+    '1234abcd-12ab-34cd-56ef-1234567890ab',
+    '1234ABCD-12AB-34CD-56EF-1234567890AB',
+    'mrk-1234abcd12ab34cd56ef1234567890ab',
+    'getaddrinfo ENOTFOUND kms.ap-southeast-2.amazonaws.com',
+    'connect ECONNREFUSED 127.0.0.1:4566',
+  ]) {
+    assert.ok((await messageOf(`of ${text}`)).endsWith(`: of ${text}`))
+  }
+})
+
+test('an error that cannot be read fails the call all the same', async () => {
+  const { kms, keyring } = world()
+  const unreadable = Object.defineProperty({}, 'message', {
+    get: () => {
+      throw new Error(SECRETS.key)
+    },
+  })
+  for (const thrown of [
+    unreadable,
+    { message: Object.create(null) },
+    { name: { toString: 1 }, message: Object.create(null) },
+  ]) {
+    kms.intercept = () => {
+      throw thrown
+    }
+    await rejects(seal(keyring), 'ERR_KEY_SERVICE', /failed: Error: the error of the client could not be read$/)
+  }
+})
+
 test('a call that hangs ends at the deadline, and is aborted', async () => {
   const { kms, keyring } = world({ timeout: 20 })
   const signals: (AbortSignal | undefined)[] = []
