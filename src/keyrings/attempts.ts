@@ -1,12 +1,12 @@
+import { describe } from '../options'
+
 /**
  * How long one key or Region may take to open a data key before the next is asked too, in milliseconds: many times what a
- * healthy one needs, so that one which hangs delays a message by this much only.
+ * healthy one needs, so that one which hangs delays a message by this much only. Less where `count` of them have `time`
+ * milliseconds together, so that all are asked before that is over.
  */
-export const HEDGE_DELAY = 500
-
-/** The same for `count` of them which have `time` milliseconds together: none is left to begin when that is over. */
 export function hedgeDelay(time: number, count: number): number {
-  return Math.min(HEDGE_DELAY, time / count)
+  return Math.min(500, time / count)
 }
 
 /**
@@ -26,18 +26,18 @@ export async function attemptInTurn(
     try {
       await attempt()
     } catch (error) {
-      errors[i] = error instanceof Error ? error : new Error(String(error))
+      errors[i] = toError(error)
     } finally {
       running--
       oneEnded()
     }
   }
   // Not a race of all that run: a message may name thousands of keys.
-  const untilOneEnds = async (delay: number) => {
+  const untilOneEnds = async (atMost = Infinity) => {
     let timer: NodeJS.Timeout | undefined
     await new Promise<void>((resolve) => {
       oneEnded = resolve
-      if (delay !== Infinity) timer = setTimeout(resolve, delay)
+      if (atMost !== Infinity) timer = setTimeout(resolve, atMost)
     })
     clearTimeout(timer)
   }
@@ -47,6 +47,17 @@ export async function attemptInTurn(
     await next
     if (done()) break
   }
-  while (running > 0 && !done()) await untilOneEnds(Infinity)
+  while (running > 0 && !done()) await untilOneEnds()
   return Object.values(errors)
+}
+
+/** Whatever was thrown, as an error. */
+export function toError(thrown: unknown): Error {
+  if (thrown instanceof Error) return thrown
+  try {
+    return new Error(String(thrown))
+  } catch {
+    // An object without toString.
+    return new Error(describe(thrown))
+  }
 }

@@ -21,6 +21,7 @@ import {
 } from '../materials/materials-cache'
 import { SingleFlight } from '../materials/single-flight'
 import { checkBoolean, checkInteger, checkOptions, checkString, describe } from '../options'
+import { toError } from './attempts'
 import { type BranchKeyStoreNode, isIBranchKeyStoreNode } from './branch-key-store'
 import { toWrap } from './data-key'
 
@@ -160,7 +161,7 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
         adoptDataKey(material, dataKey, { keyNamespace: PROVIDER_ID, keyName: branchKeyId, flags })
         break
       } catch (error) {
-        material.addFailure(error instanceof Error ? error : new Error(String(error)))
+        material.addFailure(toError(error))
       }
     }
     return material

@@ -68,12 +68,14 @@ test('errors come in the order of the attempts, not of their ends', async () => 
 })
 
 test('what is thrown at once, or is no error, is an error as well', async () => {
-  const thrown = () => {
-    throw 'text'
+  const throwing = (thrown: unknown) => () => {
+    throw thrown
   }
   assert.equal(
-    (await attemptInTurn([thrown], () => false, 1)).map(({ message }) => message),
-    ['text'],
+    (await attemptInTurn([throwing('text'), throwing(Object.create(null))], () => false, 1)).map(
+      ({ message }) => message,
+    ),
+    ['text', 'a value of type object'],
   )
   assert.equal(await attemptInTurn([], () => false, 1), [])
 })
