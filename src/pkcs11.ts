@@ -5,12 +5,12 @@ export { Pkcs11AesKeyring, type Pkcs11AesKeyringInput } from './keyrings/pkcs11-
 export type { KeySelector } from './keyrings/pkcs11-key'
 export type { PinSource, PinValue } from './keyrings/pkcs11-pin'
 export { Pkcs11RsaKeyring, type Pkcs11RsaKeyringInput } from './keyrings/pkcs11-rsa'
+export type { TokenSelector } from './keyrings/pkcs11-selector'
 export {
   type GenerateKeyInput,
   type Pkcs11KeyInfo,
   Pkcs11Token,
   type Pkcs11TokenInput,
-  type TokenSelector,
 } from './keyrings/pkcs11-token'
 export { type Pkcs11Uri, parsePkcs11Uri } from './keyrings/pkcs11-uri'
 export type { KeyDescription, KeyKind, OaepHashName, TokenDescription } from './keyrings/pkcs11-wire'

@@ -31,6 +31,7 @@ export class TokenError extends SealwaxError {
 }
 
 export function tokenError(failure: HostFailure): TokenError {
+  if ('late' in failure) return new TokenError('ERR_KEY_SERVICE', 'no session of the PKCS#11 token was free in time')
   if ('problem' in failure) return new TokenError('ERR_WRAPPING_KEY', failure.problem)
   const { ckr, value, call } = failure
   const name = ckr === 'CKR_VENDOR_DEFINED' ? `${ckr} (0x${value.toString(16)})` : ckr

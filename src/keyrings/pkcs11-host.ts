@@ -10,11 +10,16 @@ import { TokenModule } from './pkcs11-module'
 import {
   type AnswerHead,
   type HostFailure,
+  type Patience,
   type RequestHead,
   type TokenList,
   WireReader,
   WireWriter,
 } from './pkcs11-wire'
+
+/** What has waited longer for a session, in parts of its time, is not begun: it would have no use. */
+const PATIENCE = 0.75
+const LATE = Symbol()
 
 // The threads in which slow tokens are called: as many as sessions that can be busy at once.
 process.env.UV_THREADPOOL_SIZE = process.argv[2]
@@ -26,10 +31,8 @@ const WATCHDOG = `
   process.kill(process.pid, 'SIGKILL')`
 
 const socket = new Socket({ fd: 3, readable: true, writable: true })
-const reader = new WireReader<RequestHead>()
+const reader = new WireReader<Request>()
 const writer = new WireWriter(socket)
-/** Requests that somebody waits for. */
-const wanted = new Set<number>()
 let tokens: TokenModule | undefined
 let whyNot: unknown
 
@@ -42,15 +45,12 @@ socket.on('error', end)
 socket.on('close', end)
 socket.on('end', end)
 
-async function answer(id: number, head: RequestHead, body: Uint8Array): Promise<void> {
-  if (head.op === 'drop') {
-    wanted.delete(id)
-    return
-  }
-  wanted.add(id)
+async function answer(id: number, head: Request, body: Uint8Array): Promise<void> {
   try {
-    const result = await run(id, head, body)
-    if (result instanceof Uint8Array) {
+    const result = await run(head, body)
+    if (result === LATE) {
+      writer.send(id, { failure: { late: true } })
+    } else if (result instanceof Uint8Array) {
       writer.send(id, { result: null }, result)
       wipe(result)
     } else {
@@ -59,12 +59,13 @@ async function answer(id: number, head: RequestHead, body: Uint8Array): Promise<
   } catch (error) {
     writer.send(id, { failure: failureOf(error) } satisfies AnswerHead)
   } finally {
-    wanted.delete(id)
     wipe(body)
   }
 }
 
-async function run(id: number, head: Request, body: Uint8Array): Promise<unknown> {
+async function run(head: Request, body: Uint8Array): Promise<unknown> {
+  const until = performance.now() + PATIENCE * (head.within ?? Number.POSITIVE_INFINITY)
+  const isLate = () => performance.now() > until
   if (head.op === 'load') {
     try {
       tokens = new TokenModule(head.module, head.libraryParameters)
@@ -83,13 +84,14 @@ async function run(id: number, head: Request, body: Uint8Array): Promise<unknown
     }
     case 'open': {
       const session = await module.open(head.slot, head.sessions)
-      if (head.login && wanted.has(id)) module.logIn(session, body)
+      if (isLate()) return LATE
+      if (head.login) module.logIn(session, body)
       return null
     }
     case 'generate':
       return module.generate(head.slot, head)
     default:
-      return await module.session(head.slot, (session) => wanted.has(id) && inSession(module, session, head, body))
+      return await module.session(head.slot, (session) => (isLate() ? LATE : inSession(module, session, head, body)))
   }
 }
 
@@ -106,7 +108,7 @@ function inSession(module: TokenModule, session: Buffer, head: SessionRequest, b
   }
 }
 
-type Request = Exclude<RequestHead, { op: 'drop' }>
+type Request = RequestHead & Patience
 type SessionRequest = Extract<RequestHead, { op: 'key' | 'keys' | 'random' | 'encrypt' | 'decrypt' }>
 
 /** Names and numbers only: what else an error says may quote what it was given. */

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { extname, join } from 'node:path'
 import { wipe } from '../bytes'
 import { hostEnded, noAnswer, type TokenError, tokenError } from './pkcs11-errors'
-import { type AnswerHead, type RequestHead, WireReader, WireWriter } from './pkcs11-wire'
+import { type AnswerHead, type Patience, type RequestHead, WireReader, WireWriter } from './pkcs11-wire'
 
 export interface ModuleInput {
   /** Path of the module: `/usr/lib/softhsm/libsofthsm2.so`. */
@@ -29,7 +29,7 @@ export class ModuleHost {
   readonly #writer: WireWriter | undefined
   readonly #reader = new WireReader<AnswerHead>()
   readonly #calls = new Map<number, Call>()
-  readonly #dropped = new Map<number, NodeJS.Timeout>()
+  readonly #late = new Map<number, NodeJS.Timeout>()
   readonly #key: string
   readonly #exited: Promise<void>
   readonly #users = new Set<object>()
@@ -81,20 +81,22 @@ export class ModuleHost {
 
   /**
    * One request. Bodies are copied. Throws {@link TokenError}. Where a call has had all of its time and nothing was
-   * answered, the host is stuck, which cannot be helped but by ending it; the other calls then fail as lost.
+   * answered, the host is stuck, which cannot be helped but by ending it; the other calls then fail as lost. Where others
+   * were answered, the call alone may be: that shows when there still is no answer.
    */
   async call(head: RequestHead, body: readonly Uint8Array[], { timeout, deadline, again }: Limit): Promise<Answer> {
     const answers = this.#answers
+    const within = Math.max(1, Math.ceil(deadline - performance.now()))
     let timer: NodeJS.Timeout | undefined
     try {
-      return await this.#send(head, body, (id, reject) => {
+      return await this.#send({ ...head, within }, body, (id, reject) => {
         const late = () => {
           this.#calls.delete(id)
           reject(noAnswer(timeout))
           if (this.#answers === answers && !again) this.#kill()
-          else this.#drop(id, timeout)
+          else this.#late.set(id, setTimeout(() => this.#kill(), timeout).unref())
         }
-        timer = setTimeout(late, Math.max(1, deadline - performance.now()))
+        timer = setTimeout(late, within)
       })
     } finally {
       clearTimeout(timer)
@@ -126,7 +128,7 @@ export class ModuleHost {
   }
 
   async #send(
-    head: RequestHead,
+    head: RequestHead & Patience,
     body: readonly Uint8Array[],
     start?: (id: number, reject: (error: TokenError) => void) => void,
   ): Promise<Answer> {
@@ -139,18 +141,12 @@ export class ModuleHost {
     })
   }
 
-  /** A call that only waited for its turn will be answered now, undone. One that still is not is stuck. */
-  #drop(id: number, timeout: number): void {
-    this.#writer?.send(id, { op: 'drop' })
-    this.#dropped.set(id, setTimeout(() => this.#kill(), timeout).unref())
-  }
-
   #settle(id: number, head: AnswerHead, body: Uint8Array): void {
     const call = this.#calls.get(id)
     this.#calls.delete(id)
     this.#answers++
-    clearTimeout(this.#dropped.get(id))
-    this.#dropped.delete(id)
+    clearTimeout(this.#late.get(id))
+    this.#late.delete(id)
     if (!call) wipe(body)
     else if ('failure' in head) call.reject(tokenError(head.failure))
     else call.resolve({ result: head.result, body })

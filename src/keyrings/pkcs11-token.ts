@@ -5,6 +5,7 @@ import { TokenError, tokenError, traitsOf } from './pkcs11-errors'
 import type { KeyChoice } from './pkcs11-key'
 import { checkPinSource, type PinSource, type ReadPin } from './pkcs11-pin'
 import { type Limit, ModuleHost, type ModuleInput } from './pkcs11-process'
+import { checkTokenSelector, fits, type TokenSelector, theOne } from './pkcs11-selector'
 import { type Pkcs11Uri, parsePkcs11Uri, tokenQueryOf } from './pkcs11-uri'
 import type { CryptHead, KeyDescription, KeyKind, TokenDescription, TokenList, TokenQuery } from './pkcs11-wire'
 
@@ -28,12 +29,6 @@ export interface Pkcs11TokenInput {
   readWriteSessions?: boolean
   /** How long one operation may take, in milliseconds, the wait for a session included. Default: 30,000. */
   timeout?: number
-}
-
-export interface TokenSelector {
-  label?: string
-  serial?: string
-  slot?: number
 }
 
 export interface GenerateKeyInput {
@@ -360,41 +355,10 @@ function limitOf(timeout: number): Limit {
   return { timeout, deadline: performance.now() + timeout, again: false }
 }
 
-function checkTokenSelector(token: string | TokenSelector | undefined): TokenQuery {
-  if (typeof token === 'string') return { label: checkString(token, 'token') }
-  const { label, serial, slot } = checkOptions(token, ['label', 'serial', 'slot'], '"token"')
-  return {
-    ...(label !== undefined && { label: checkString(label, 'token.label') }),
-    ...(serial !== undefined && { serial: checkString(serial, 'token.serial') }),
-    ...(slot !== undefined && { slot: checkInteger(slot, 'token.slot', 0, Number.MAX_SAFE_INTEGER) }),
-  }
-}
-
 function pinSourceOf({ 'pin-source': source }: Pkcs11Uri): PinSource | undefined {
   if (source === undefined) return undefined
   // RFC 7512 allows a command too ("|"), which would be a way to run one.
   const [, file] = /^file:(?:\/\/(?:localhost)?)?(\/[^/].*)$/s.exec(source) ?? []
   if (file === undefined) throw new RangeError('"pin-source" in the PKCS#11 URI must be file:/… here')
   return { file }
-}
-
-function fits(token: TokenDescription, query: TokenQuery): boolean {
-  const wanted = Object.entries(query) as [keyof TokenQuery, string | number][]
-  return wanted.every(([name, value]) => token[name] === value)
-}
-
-function theOne({ tokens, failure }: TokenList, query: TokenQuery): TokenDescription {
-  const fitting = tokens.filter((token) => token.initialized && fits(token, query))
-  const [token] = fitting
-  if (token && fitting.length === 1) return token
-  // It may be the one.
-  if (!token && failure) throw tokenError(failure)
-  const wanted = Object.entries(query).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
-  const which = wanted.join(', ') || 'any name'
-  const problem = fitting.length === 0 ? 'no token' : `${fitting.length} tokens`
-  const all = tokens.map(({ label, serial, slot }) => `${JSON.stringify(label)} (serial ${serial}, slot ${slot})`)
-  throw new TokenError(
-    'ERR_WRAPPING_KEY',
-    `the module has ${problem} with ${which}; it has ${all.join(', ') || 'none at all'}`,
-  )
 }

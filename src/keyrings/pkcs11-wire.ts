@@ -99,11 +99,14 @@ export type RequestHead =
   | { op: 'generate'; slot: number; kind: 'aes' | 'rsa'; bits: number; label: string; id: string }
   | { op: 'random'; slot: number; length: number }
   | CryptHead
-  /** Has the id of a request that is not waited for any more, and no answer. */
-  | { op: 'drop' }
 
-/** What went wrong in the host: a return value of the module, or a problem told in words. */
-export type HostFailure = { ckr: string; value: number; call: string } | { problem: string }
+/** How long an answer is waited for, in milliseconds. */
+export interface Patience {
+  within?: number
+}
+
+/** What went wrong in the host: a return value of the module, a problem told in words, or no session in time. */
+export type HostFailure = { ckr: string; value: number; call: string } | { problem: string } | { late: true }
 
 export type AnswerHead = { result: unknown } | { failure: HostFailure }
 
@@ -119,7 +122,7 @@ export class WireWriter {
   }
 
   /** The parts of the body are copied; they still belong to the caller. */
-  send(id: number, head: RequestHead | AnswerHead, ...body: readonly Uint8Array[]): void {
+  send(id: number, head: (RequestHead & Patience) | AnswerHead, ...body: readonly Uint8Array[]): void {
     const text = JSON.stringify(head)
     const headLength = Buffer.byteLength(text)
     const length = body.reduce((sum, part) => sum + part.length, 8 + headLength)

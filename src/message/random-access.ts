@@ -222,7 +222,8 @@ async function open(
       'ERR_SIGNATURE_POLICY',
       'the message is signed, and reading parts of it cannot check the signature: decrypt it, or set "readSignedMessageWithoutVerifyingItsSignature"',
     )
-  }  const { start, contentLength, sequenceNumber } = await findFinalFrame(range, header)
+  }
+  const { start, contentLength, sequenceNumber } = await findFinalFrame(range, header)
   const longest = sequenceNumber > 1 ? messageHeader.frameLength : contentLength
   if (longest > maxBodySize) {
     throw new SealwaxError('ERR_LIMIT_EXCEEDED', `maxBodySize exceeded. ${longest} > ${maxBodySize}`)
