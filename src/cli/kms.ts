@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
+import { SealwaxError } from '../index'
 import { type LocalKmsOptions, startLocalKms } from '../local-kms'
 import { fileError, quote } from './errors'
 import { readSecret } from './keys'
@@ -26,6 +27,10 @@ export function addKms(program: Command, signal: AbortSignal): void {
     .option('--credentials <file>', 'JSON with the accessKeyId and secretAccessKey that requests must be signed with')
     .option('--log', 'a line of JSON for each request on standard error')
     .action(async (options: ServeOptions) => {
+      if (process.env.NODE_ENV === 'production') {
+        const why = 'it does not start where NODE_ENV is production'
+        throw new SealwaxError('ERR_KEY_SERVICE', `the local KMS is for development and tests only: ${why}`)
+      }
       const kms = await startLocalKms(await toLocalKmsOptions(options))
       try {
         process.stderr.write(`sealwax: ${WARNING}\n`)

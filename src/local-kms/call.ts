@@ -23,6 +23,8 @@ export interface Call extends Scope {
   readonly state: State
   /** Milliseconds since 1970. */
   readonly now: number
+  /** Fires when nobody waits for the answer any more. */
+  readonly signal: AbortSignal
 }
 
 /** The fields of an answer, blobs in base64; `undefined` for the operations that answer nothing. */

@@ -28,6 +28,7 @@ import {
 } from './keys'
 import {
   blobKeyId,
+  checkDigest,
   decrypt,
   encrypt,
   generateSecret,
@@ -243,8 +244,10 @@ async function generateDataKeyPair(call: Call) {
   const spec = input.requiredOneOf('KeyPairSpec', DATA_KEY_PAIR_SPECS)
   const { key, material } = usableKey(call, 'ENCRYPT_DECRYPT')
   requireAlgorithm(key, material, 'SYMMETRIC_DEFAULT')
+  // Also where nothing is made: what is wrong with it is told.
+  input.context('EncryptionContext')
   stopIfDryRun(call)
-  const secret: KeyObject = await generateSecret(spec)
+  const secret: KeyObject = await generateSecret(spec, call.signal)
   const plaintext = secret.export({ format: 'der', type: 'pkcs8' })
   const blob = encryptWith(call, key, material, 'SYMMETRIC_DEFAULT', 'EncryptionContext', plaintext)
   const answer = {
@@ -262,7 +265,9 @@ function signatureRequest(call: Call) {
   const type = input.oneOf('MessageType', ['RAW', 'DIGEST']) ?? 'RAW'
   const message = input.requiredBlob('Message', MAX_PLAINTEXT_LENGTH)
   const { key, material } = usableKey(call, 'SIGN_VERIFY')
-  return { key, material, algorithm: requireAlgorithm(key, material, algorithm), type, message } as const
+  requireAlgorithm(key, material, algorithm)
+  if (type === 'DIGEST') checkDigest(algorithm, message)
+  return { key, material, algorithm, type, message } as const
 }
 
 function macRequest(call: Call) {

@@ -25,6 +25,7 @@ export type KmsErrorType =
   | 'RequestEntityTooLargeException'
   | 'SerializationException'
   | 'TagException'
+  | 'ThrottlingException'
   | 'UnknownOperationException'
   | 'UnrecognizedClientException'
   | 'UnsupportedOperationException'

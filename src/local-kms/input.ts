@@ -152,11 +152,13 @@ function serializePairs(name: string, pairs: EncryptionContext): Uint8Array {
 }
 
 function required<T>(name: string, value: T | undefined): T {
-  if (value === undefined)
-    throw validation(
-      `1 validation error detected: Value at '${fieldName(name)}' failed to satisfy constraint: Member must not be null`,
-    )
-  return value
+  return value ?? throwMissing(name)
+}
+
+export function throwMissing(name: string): never {
+  throw validation(
+    `1 validation error detected: Value at '${fieldName(name)}' failed to satisfy constraint: Member must not be null`,
+  )
 }
 
 // Values are never repeated: a field may hold a plaintext that was put in the wrong place.

@@ -1,5 +1,6 @@
 import { type Answer, type Call, type Operations, page } from './call'
 import { KmsError, unsupported, validation } from './errors'
+import { throwMissing } from './input'
 import {
   arnOf,
   DAY,
@@ -43,7 +44,7 @@ export const keyOperations: Operations = {
     const multiRegion = input.flag('MultiRegion')
     const keyId = newKeyId(multiRegion)
     const key = newKey(call, keyId, region, readTags(input) ?? [])
-    const versions = [keyVersion(keyId, 0, await generateSecret(spec), 'INITIAL', now)]
+    const versions = [keyVersion(keyId, 0, await generateSecret(spec, call.signal), 'INITIAL', now)]
     return call.vault.commit((draft) => {
       addKey(draft, key)
       draft.materials.set(keyId, { keyId, spec, usage, multiRegion, primaryRegion: region, versions })
@@ -98,6 +99,7 @@ export const keyOperations: Operations = {
   DisableKey: (call) => change(call, (key) => ({ ...refusePending(key), enabled: false })),
 
   UpdateKeyDescription(call) {
+    if (!call.input.has('Description')) throwMissing('description')
     const description = call.input.note('Description', MAX_DESCRIPTION_LENGTH)
     return change(call, (key) => ({ ...refusePending(key), description }))
   },

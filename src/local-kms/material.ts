@@ -15,7 +15,6 @@ import {
   createPublicKey,
   createSecretKey,
   diffieHellman,
-  generateKeyPair,
   type KeyObject,
   privateDecrypt,
   publicEncrypt,
@@ -24,10 +23,10 @@ import {
   timingSafeEqual,
   verify,
 } from 'node:crypto'
-import { promisify } from 'node:util'
 import { ByteReader, ByteWriter, utf8, wipe } from '../bytes'
 import { hashOf, signDigest, verifyDigest } from './digest-signature'
 import { invalidCiphertext, validation } from './errors'
+import { ecKey, rsaKey } from './key-pairs'
 import {
   type EncryptionAlgorithm,
   isSymmetric,
@@ -43,11 +42,11 @@ import {
 export const MAX_PLAINTEXT_LENGTH = 4096
 export const MAX_BLOB_LENGTH = 6144
 
-export async function generateSecret(spec: KeySpec): Promise<KeyObject> {
+/** `signal` fires when nobody waits for it any more. */
+export async function generateSecret(spec: KeySpec, signal: AbortSignal): Promise<KeyObject> {
   const { kind } = specOf(spec)
   if (kind.type === 'symmetric') return symmetricSecret(kind.bytes)
-  if (kind.type === 'ec') return (await generatePair('ec', { namedCurve: kind.curve })).privateKey
-  return (await generatePair('rsa', { modulusLength: kind.bits })).privateKey
+  return await (kind.type === 'ec' ? ecKey(kind.curve, signal) : rsaKey(kind.bits, signal))
 }
 
 /** Version `number` of a key, counted from 0. */
@@ -224,13 +223,12 @@ function signaturePadding(secret: KeyObject, algorithm: SigningAlgorithm) {
   return { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
 }
 
-function checkDigest(algorithm: SigningAlgorithm, digest: Uint8Array): Uint8Array {
+/** Throws for a digest that none of the algorithm's hash can be. */
+export function checkDigest(algorithm: SigningAlgorithm, digest: Uint8Array): Uint8Array {
   const length = Number(algorithm.slice(-3)) / 8
   if (digest.length !== length) throw validation(`Digest is invalid length for algorithm ${algorithm}.`)
   return digest
 }
-
-const generatePair = promisify(generateKeyPair)
 
 const FORMAT = 1
 const AES_256_GCM = 1

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { utf8 } from '../bytes'
 import { type Call, type Operations, page, stopIfDryRun } from './call'
 import { KmsError, notFound, validation } from './errors'
-import type { Input } from './input'
+import { Input, throwMissing } from './input'
 import {
   type Alias,
   arnOf,
@@ -107,7 +108,7 @@ export const resourceOperations: Operations = {
   PutKeyPolicy(call) {
     checkPolicyName(call)
     const policy = readPolicy(call) ?? throwMissing('policy')
-    return replaceKey(call, (key) => ({ ...refusePending(key), policy }))
+    return replaceKey(call, (key) => ({ ...key, policy }))
   },
 
   ListKeyPolicies(call) {
@@ -118,15 +119,14 @@ export const resourceOperations: Operations = {
   CreateGrant(call) {
     const { input, now, account } = call
     const id = randomBytes(32).toString('hex')
-    const operations = input.texts('Operations', 50) ?? throwMissing('operations')
     const principal = input.text('GranteePrincipal', 256)
     const entry = {
       Name: input.text('Name', 256),
       GranteePrincipal: principal,
       GranteeServicePrincipal: input.text('GranteeServicePrincipal', 256),
       RetiringPrincipal: input.text('RetiringPrincipal', 256),
-      Operations: operations,
-      Constraints: input.structure('Constraints'),
+      Operations: readGrantOperations(input),
+      Constraints: readConstraints(input),
       IssuingAccount: `arn:aws:iam::${account}:root`,
     }
     if (!principal && !entry.GranteeServicePrincipal) throwMissing('granteePrincipal')
@@ -134,7 +134,12 @@ export const resourceOperations: Operations = {
     return call.vault.commit((draft) => {
       const key = requireEnabled(findKey(draft, call, keyId))
       stopIfDryRun(call)
-      if (grantsOf(draft, key).length >= MAX_GRANTS_PER_KEY) {
+      const grants = grantsOf(draft, key)
+      // A name makes the same request again the same grant.
+      const same =
+        entry.Name === undefined ? undefined : grants.find((one) => JSON.stringify(one.entry) === JSON.stringify(entry))
+      if (same) return { GrantId: same.id, GrantToken: grantToken(same.id) }
+      if (grants.length >= MAX_GRANTS_PER_KEY) {
         throw new KmsError('LimitExceededException', `A key has at most ${MAX_GRANTS_PER_KEY} grants.`)
       }
       draft.grants.set(id, { id, keyArn: key.arn, created: now, entry })
@@ -278,8 +283,44 @@ function throwAliasNotFound(arn: string): never {
   throw notFound(`Alias ${arn} is not found.`)
 }
 
-function throwMissing(field: string): never {
+function readGrantOperations(input: Input): readonly string[] {
+  const operations = input.texts('Operations', 50) ?? throwMissing('operations')
+  if (operations.length > 0 && operations.every((one) => GRANT_OPERATIONS.has(one))) return operations
   throw validation(
-    `1 validation error detected: Value at '${field}' failed to satisfy constraint: Member must not be null`,
+    `1 validation error detected: Value at 'operations' failed to satisfy constraint: Member must satisfy enum value set: [${[...GRANT_OPERATIONS].join(', ')}]`,
   )
 }
+
+/** What a grant can ask of encryption contexts; other fields are not kept. */
+function readConstraints(input: Input): object | undefined {
+  const given = input.structure('Constraints')
+  if (!given) return undefined
+  const fields = new Input(utf8(JSON.stringify(given)))
+  const kept: Record<string, object> = {}
+  for (const name of ['EncryptionContextSubset', 'EncryptionContextEquals']) {
+    fields.context(name)
+    const pairs = fields.structure(name)
+    if (pairs) kept[name] = pairs
+  }
+  return kept
+}
+
+const GRANT_OPERATIONS: ReadonlySet<string> = new Set([
+  'CreateGrant',
+  'Decrypt',
+  'DeriveSharedSecret',
+  'DescribeKey',
+  'Encrypt',
+  'GenerateDataKey',
+  'GenerateDataKeyPair',
+  'GenerateDataKeyPairWithoutPlaintext',
+  'GenerateDataKeyWithoutPlaintext',
+  'GenerateMac',
+  'GetPublicKey',
+  'ReEncryptFrom',
+  'ReEncryptTo',
+  'RetireGrant',
+  'Sign',
+  'Verify',
+  'VerifyMac',
+])

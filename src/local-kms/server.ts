@@ -74,6 +74,7 @@ class LocalKmsServer implements LocalKms {
   readonly #vault: Vault
   readonly #options: CheckedOptions
   readonly #server: Server
+  #endpoint = ''
   #closing: Promise<void> | undefined
 
   constructor(vault: Vault, options: CheckedOptions) {
@@ -84,8 +85,7 @@ class LocalKmsServer implements LocalKms {
   }
 
   get endpoint(): string {
-    const { address, family, port } = this.#server.address() as AddressInfo
-    return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+    return this.#endpoint
   }
 
   async listen(): Promise<void> {
@@ -104,6 +104,8 @@ class LocalKmsServer implements LocalKms {
       })
       this.#server.listen(port, host, resolve)
     })
+    const { address, family, port: taken } = this.#server.address() as AddressInfo
+    this.#endpoint = `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}`
     this.#log({ event: 'start', endpoint: this.endpoint, warning: 'for development and tests only' })
   }
 
@@ -128,10 +130,12 @@ class LocalKmsServer implements LocalKms {
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const started = performance.now()
     const entry: Record<string, unknown> = { event: 'request', requestId: randomUUID() }
+    const controller = new AbortController()
+    response.once('close', () => controller.abort())
     let status = 200
     let answer: Answer
     try {
-      answer = await this.#answer(request, entry)
+      answer = await this.#answer(request, entry, controller.signal)
     } catch (error) {
       const known = error instanceof KmsError ? error : internalError(error, entry)
       status = known.status
@@ -152,7 +156,7 @@ class LocalKmsServer implements LocalKms {
     this.#log({ ...entry, status, milliseconds: Math.round((performance.now() - started) * 1000) / 1000 })
   }
 
-  async #answer(request: IncomingMessage, entry: Record<string, unknown>): Promise<Answer> {
+  async #answer(request: IncomingMessage, entry: Record<string, unknown>, signal: AbortSignal): Promise<Answer> {
     const operation = operationOf(request)
     const body = await readBody(request)
     const now = Date.now()
@@ -161,8 +165,10 @@ class LocalKmsServer implements LocalKms {
     const handler = handlerOf(operation)
     Object.assign(entry, { operation, region })
     const vault = this.#vault
-    await vault.sweep(now)
-    return handler({ input: new Input(body), vault, state: vault.state, now, region, account: this.#options.accountId })
+    // What is due and cannot be stored is no matter of other keys.
+    await vault.sweep(now).catch((error) => this.#log({ event: 'error', ...causeOf(error) }))
+    const { accountId: account } = this.#options
+    return handler({ input: new Input(body), vault, state: vault.state, now, region, account, signal })
   }
 
   #log(entry: Record<string, unknown>): void {
@@ -233,8 +239,12 @@ function authorize(
 
 /** The client learns nothing of it; the log gets the code of our own errors, whose messages hold no secret. */
 function internalError(error: unknown, entry: Record<string, unknown>): KmsError {
-  entry.cause = error instanceof SealwaxError ? `${error.code}: ${error.message}` : (error as Error)?.name
+  Object.assign(entry, causeOf(error))
   return new KmsError('KMSInternalException', 'The request could not be completed.', 500)
+}
+
+function causeOf(error: unknown): { cause: string } {
+  return { cause: error instanceof SealwaxError ? `${error.code}: ${error.message}` : (error as Error)?.name }
 }
 
 type CheckedOptions = LocalKmsOptions & Required<Pick<LocalKmsOptions, 'host' | 'port' | 'region' | 'accountId'>>

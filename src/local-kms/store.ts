@@ -107,6 +107,9 @@ async function prepareDirectory(directory: string): Promise<void> {
 async function createFolders(directory: string): Promise<boolean> {
   try {
     await mkdir(directory, { mode: 0o700 })
+    // Else the folder may be gone after a power cut, and what was stored in it; one that cannot be read is not ours to sync.
+    if (!WINDOWS)
+      await withFile(dirname(directory), constants.O_RDONLY | O_DIRECTORY, (above) => above.sync()).catch(() => {})
     return true
   } catch (error) {
     if (causeCode(error) === 'EEXIST' && (await stat(directory)).isDirectory()) return false

@@ -59,6 +59,8 @@ export class Vault {
         grants: new Map(grants),
       }
       const result = change(draft)
+      if (bulkOf(draft) > Math.max(MAX_BULK, bulkOf(this.#state)))
+        throw new KmsError('LimitExceededException', 'Policies, descriptions, tags and grants take too much memory.')
       await this.#save(draft)
       this.#state = draft
       return result
@@ -91,6 +93,26 @@ export class Vault {
     }
   }
 }
+
+/** How many characters there are that callers chose: bounds memory, and the store far below what it opens. */
+function bulkOf({ keys, grants }: State): number {
+  let sum = 0
+  for (const { policy, description, tags } of keys.values()) {
+    sum += policy.length + description.length
+    for (const { TagKey, TagValue } of tags) sum += TagKey.length + TagValue.length
+  }
+  for (const { entry } of grants.values()) sum += lengthOf(entry)
+  return sum
+}
+
+function lengthOf(entry: Grant['entry']): number {
+  const known = lengths.get(entry) ?? JSON.stringify(entry).length
+  lengths.set(entry, known)
+  return known
+}
+
+const lengths = new WeakMap<Grant['entry'], number>()
+const MAX_BULK = 64 * 1024 * 1024
 
 function emptyState(): State {
   return { materials: new Map(), keys: new Map(), aliases: new Map(), grants: new Map() }

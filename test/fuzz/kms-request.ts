@@ -40,6 +40,7 @@ export const kmsRequest: Target = {
         vault,
         state: vault.state,
         now: 0,
+        signal: new AbortController().signal,
         region: 'us-east-1',
         account: '111122223333',
       })

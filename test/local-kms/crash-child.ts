@@ -10,7 +10,8 @@ async function main(directory: string, keys: number): Promise<void> {
   const vault = await Vault.open(await Store.open(directory))
   process.stdout.write('open\n')
   for (let made = 0; made < keys; made++) {
-    const scope = { now: Date.now(), region: 'us-east-1', account: '111122223333' }
+    const { signal } = new AbortController()
+    const scope = { signal, now: Date.now(), region: 'us-east-1', account: '111122223333' }
     const call = { input: new Input(new Uint8Array(0)), vault, state: vault.state, ...scope }
     const answer = await OPERATIONS.get('CreateKey')!(call)
     process.stdout.write(`${(answer!.KeyMetadata as { Arn: string }).Arn}\n`)

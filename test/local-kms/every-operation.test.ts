@@ -313,7 +313,6 @@ const ROWS: Readonly<Record<string, Row>> = {
   GetKeyPolicy: { ...withKey(), bad: [[{ PolicyName: 'other' }, 'NotFoundException']] },
   PutKeyPolicy: {
     ...withKey({ Policy: '{}' }),
-    ...CHANGES,
     bad: [[{ Policy: '[]' }, 'MalformedPolicyDocumentException']],
   },
   ListKeyPolicies: withKey(),

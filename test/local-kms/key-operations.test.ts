@@ -163,6 +163,7 @@ test('changes descriptions, also to nothing', async () => {
     await client.send(new UpdateKeyDescriptionCommand({ KeyId, Description }))
     assert.is((await describe(KeyId)).Description, Description)
   }
+  await refuses(client.send(new UpdateKeyDescriptionCommand({ KeyId, Description: undefined })), 'ValidationException')
 })
 
 test('rotates symmetric keys on demand and by plan', async () => {

@@ -165,13 +165,19 @@ test('keeps grants, which grant nothing', async () => {
   assert.is(await retirable(), 0)
   const [first, second] = [
     await client.send(new CreateGrantCommand(input)),
-    await client.send(new CreateGrantCommand(input)),
+    await client.send(new CreateGrantCommand({ ...input, Name: undefined })),
   ]
+  // A call that is tried again is one grant, where it has a name.
+  assert.equal((await client.send(new CreateGrantCommand(input))).GrantId, first.GrantId)
+  assert.is(await list({}), 2)
   await client.send(new RevokeGrantCommand({ KeyId, GrantId: first.GrantId }))
   await client.send(new RetireGrantCommand({ KeyId, GrantId: second.GrantId }))
   assert.is(await list({}), 0)
 
-  await refuses(client.send(new CreateGrantCommand({ ...input, Operations: undefined })), 'ValidationException')
+  for (const Operations of [undefined, [], ['Nope' as GrantOperation]])
+    await refuses(client.send(new CreateGrantCommand({ ...input, Operations })), 'ValidationException')
+  const wrong = { EncryptionContextSubset: { a: 5 as unknown as string } }
+  await refuses(client.send(new CreateGrantCommand({ ...input, Constraints: wrong })), 'SerializationException')
   await refuses(client.send(new CreateGrantCommand({ ...input, GranteePrincipal: undefined })), 'ValidationException')
   await refuses(client.send(new CreateGrantCommand({ ...input, DryRun: true })), 'DryRunOperationException')
   await client.send(new DisableKeyCommand({ KeyId }))

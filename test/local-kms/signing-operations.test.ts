@@ -72,7 +72,8 @@ for (const [spec, algorithms] of [
         }
       }
       const short = { KeyId, SigningAlgorithm, MessageType: 'DIGEST', Message: digest.subarray(1) } as const
-      await refuses(client.send(new SignCommand(short)), 'ValidationException', /length/)
+      for (const DryRun of [false, true])
+        await refuses(client.send(new SignCommand({ ...short, DryRun })), 'ValidationException', /length/)
     }
   })
 }

@@ -22,6 +22,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { startLocalKms } from '../../src/local-kms'
 import type { Call } from '../../src/local-kms/call'
+import type { KmsError } from '../../src/local-kms/errors'
 import { Input } from '../../src/local-kms/input'
 import { DAY, keyState } from '../../src/local-kms/keys'
 import { OPERATIONS } from '../../src/local-kms/operations'
@@ -161,6 +162,41 @@ test('refuses contents of another version', async () => {
   remove()
 })
 
+test('what callers may choose freely has a bound in all, and what is there can be made less', async () => {
+  const { vault, arn } = await vaultWithKey()
+  const grant = (id: string) =>
+    vault.commit((draft) => {
+      draft.grants.set(id, { id, keyArn: arn, created: 0, entry: { Name: 'x'.repeat(40 * 2 ** 20) } })
+    })
+  await grant('a')
+  const refused = await grant('b').catch((error: unknown) => error)
+  assert.is((refused as KmsError).type, 'LimitExceededException')
+  assert.equal([...vault.state.grants.keys()], ['a'])
+  await vault.commit((draft) => draft.grants.delete('a'))
+  await grant('b')
+})
+
+test('a deletion that is due and cannot be stored is no matter of other keys', async () => {
+  const { path, remove } = temporaryDirectory()
+  const { vault, run, keyId } = await vaultWithKey({}, await Store.open(path))
+  const due = { now: Date.now() - 40 * DAY }
+  const other = (await run('CreateKey', {})) as { KeyMetadata: { KeyId: string } }
+  await run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 }, due)
+  await vault.close()
+  const kms = await startLocalKms({ dataDir: path })
+  const client = clientOf(kms)
+  const blocking = join(path, 'keys.sealed.new')
+  mkdirSync(blocking)
+  const KeyId = other.KeyMetadata.KeyId
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext: Buffer.from('x') }))
+  assert.equal((await client.send(new DecryptCommand({ CiphertextBlob }))).KeyId?.endsWith(KeyId), true)
+  rmdirSync(blocking)
+  await kms.close()
+  assert.match(kms.endpoint, /^http:/)
+  client.destroy()
+  remove()
+})
+
 test.run()
 
 type Client = ReturnType<typeof clientOf>
@@ -188,8 +224,8 @@ async function tell(client: Client, KeyId: string) {
 }
 
 /** A vault in memory with one key, made at time 0, and a way to run operations at any time. */
-async function vaultWithKey(input: object = {}) {
-  const vault = await Vault.open()
+async function vaultWithKey(input: object = {}, store?: Store) {
+  const vault = await Vault.open(store)
   const run = async (operation: string, fields: object, scope: Partial<Call> = {}) => {
     const body = new Input(Buffer.from(JSON.stringify(fields)))
     const call = {
@@ -197,6 +233,7 @@ async function vaultWithKey(input: object = {}) {
       vault,
       state: vault.state,
       now: 0,
+      signal: new AbortController().signal,
       region: 'us-east-1',
       account: '111122223333',
       ...scope,

@@ -1,0 +1,56 @@
+/**
+ * Key pairs take seconds of a thread, and are made a few at a time: more would keep Node's threads from everything else, the
+ * store among it. Those of requests that nobody waits for any more are not made.
+ */
+import { generateKeyPair, type KeyObject } from 'node:crypto'
+import { promisify } from 'node:util'
+import { KmsError } from './errors'
+
+const AT_ONCE = 2
+const MAX_WAITING = 64
+
+const generate = promisify(generateKeyPair)
+const waiting = new Set<() => void>()
+let running = 0
+
+export function ecKey(namedCurve: string, signal: AbortSignal): Promise<KeyObject> {
+  return inTurn(async () => (await generate('ec', { namedCurve })).privateKey, signal)
+}
+
+export function rsaKey(modulusLength: number, signal: AbortSignal): Promise<KeyObject> {
+  return inTurn(async () => (await generate('rsa', { modulusLength })).privateKey, signal)
+}
+
+async function inTurn<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  if (running === AT_ONCE) await turn(signal)
+  else running++
+  try {
+    return await work()
+  } finally {
+    // Whoever is next takes this one's place.
+    const [next] = waiting
+    if (next) next()
+    else running--
+  }
+}
+
+function turn(signal: AbortSignal): Promise<void> {
+  if (waiting.size === MAX_WAITING) throw new KmsError('ThrottlingException', 'Too many keys are being made.')
+  return new Promise((resolve, reject) => {
+    const leave = () => {
+      waiting.delete(begin)
+      signal.removeEventListener('abort', giveUp)
+    }
+    const begin = () => {
+      leave()
+      resolve()
+    }
+    const giveUp = () => {
+      leave()
+      reject(new KmsError('KMSInternalException', 'The request is not waited for any more.', 500))
+    }
+    waiting.add(begin)
+    signal.addEventListener('abort', giveUp)
+    if (signal.aborted) giveUp()
+  })
+}
