@@ -31,6 +31,8 @@ export function addKms(program: Command, signal: AbortSignal): void {
         const why = 'it does not start where NODE_ENV is production'
         throw new SealwaxError('ERR_KEY_SERVICE', `the local KMS is for development and tests only: ${why}`)
       }
+      // Whoever reads the log may go away.
+      process.stderr.on('error', () => {})
       const kms = await startLocalKms(await toLocalKmsOptions(options))
       try {
         process.stderr.write(`sealwax: ${WARNING}\n`)

@@ -186,6 +186,8 @@ export const keyOperations: Operations = {
 
 function specAndUsage({ input }: Call): { spec: KeySpec; usage: KeyUsage } {
   const names = Object.keys(KEY_SPECS) as KeySpec[]
+  if (input.has('KeySpec') && input.has('CustomerMasterKeySpec'))
+    throw validation('You cannot specify KeySpec and CustomerMasterKeySpec in the same request.')
   const spec = input.oneOf('KeySpec', names) ?? input.oneOf('CustomerMasterKeySpec', names) ?? 'SYMMETRIC_DEFAULT'
   const usage = input.oneOf('KeyUsage', KEY_USAGES) ?? (spec === 'SYMMETRIC_DEFAULT' ? 'ENCRYPT_DECRYPT' : undefined)
   if (!usage)

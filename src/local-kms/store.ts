@@ -21,7 +21,7 @@ import {
 } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { ByteReader, ByteWriter, equalBytes, utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
@@ -38,10 +38,12 @@ export class Store {
   readonly contents: Uint8Array | undefined
 
   /**
-   * Opens or creates the store in `directory`. A file that is damaged, unsafe or sealed with another key is refused and
+   * Opens or creates the store in `folder`. A file that is damaged, unsafe or sealed with another key is refused and
    * left as it is, with `ERR_FILE`; so is a store that another process has open.
    */
-  static async open(directory: string, passphrase?: string): Promise<Store> {
+  static async open(folder: string, passphrase?: string): Promise<Store> {
+    // Wherever the process goes.
+    const directory = resolve(folder)
     await prepareDirectory(directory)
     const lock = await acquireLock(directory)
     try {
@@ -68,6 +70,11 @@ export class Store {
     this.#header = header
     this.#key = key
     this.contents = contents
+  }
+
+  /** Whether a store of `contents` could be opened again. */
+  static takes(contents: Uint8Array): boolean {
+    return HEADER_LENGTH + IV_LENGTH + contents.length + TAG_LENGTH <= MAX_FILE_LENGTH
   }
 
   /** Replaces the file; when this returns, `contents` survive a power cut. When it throws, the old file mostly does. */

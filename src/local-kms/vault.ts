@@ -15,7 +15,7 @@ import {
   siblings,
 } from './keys'
 import { rotated } from './material'
-import type { Store } from './store'
+import { Store } from './store'
 
 /**
  * The state of the server and the only way to change it. Changes run one after another; each is seen by others, and told
@@ -87,6 +87,7 @@ export class Vault {
     if (!this.#store) return
     const contents = serialize(state)
     try {
+      if (!Store.takes(contents)) throw new KmsError('LimitExceededException', 'The key store would be too large.')
       await this.#store.save(contents)
     } finally {
       wipe(contents)
@@ -94,7 +95,7 @@ export class Vault {
   }
 }
 
-/** How many characters there are that callers chose: bounds memory, and the store far below what it opens. */
+/** How many characters there are that callers chose: bounds memory. */
 function bulkOf({ keys, grants }: State): number {
   let sum = 0
   for (const { policy, description, tags } of keys.values()) {
@@ -121,8 +122,15 @@ function emptyState(): State {
 function isDue(state: State, now: number): boolean {
   const past = (time: number | undefined) => time !== undefined && time <= now
   for (const key of state.keys.values()) if (past(key.deletion?.date)) return true
-  for (const material of state.materials.values()) if (past(material.rotation?.next)) return true
+  for (const material of state.materials.values()) if (rotationIsDue(state, material, now)) return true
   return false
+}
+
+/** A key that is disabled, or waits for its deletion, is rotated when it is enabled again. */
+function rotationIsDue(state: State, material: Material, now: number): boolean {
+  if (!material.rotation || material.rotation.next > now) return false
+  const primary = siblings(state, material.keyId).find((key) => isPrimary(material, key))
+  return primary?.enabled === true && !primary.deletion
 }
 
 function sweep(draft: State, now: number): void {
@@ -130,11 +138,10 @@ function sweep(draft: State, now: number): void {
     if (key.deletion?.date !== undefined && key.deletion.date <= now) deleteKey(draft, key, now)
   }
   for (const material of draft.materials.values()) {
-    if (!material.rotation || material.rotation.next > now) continue
-    const { periodInDays } = material.rotation
+    if (!rotationIsDue(draft, material, now)) continue
+    const { periodInDays } = material.rotation!
     const next = { ...material, rotation: { periodInDays, next: now + periodInDays * DAY } }
-    const primary = siblings(draft, material.keyId).find((key) => isPrimary(material, key))
-    draft.materials.set(material.keyId, primary?.enabled && !primary.deletion ? rotated(next, 'AUTOMATIC', now) : next)
+    draft.materials.set(material.keyId, rotated(next, 'AUTOMATIC', now))
   }
 }
 

@@ -157,6 +157,11 @@ test('management takes key IDs and ARNs, not aliases', async () => {
   await refuses(client.send(new DisableKeyCommand({ KeyId: undefined })), 'ValidationException')
 })
 
+test('a key has one spec', async () => {
+  const both = { KeySpec: 'SYMMETRIC_DEFAULT', CustomerMasterKeySpec: 'RSA_2048' } as const
+  await refuses(client.send(new CreateKeyCommand(both)), 'ValidationException', /KeySpec/)
+})
+
 test('changes descriptions, also to nothing', async () => {
   const { KeyId } = await create({ Description: 'old' })
   for (const Description of ['new ☂', '']) {

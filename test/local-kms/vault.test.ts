@@ -1,5 +1,5 @@
 import { mkdirSync, rmdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import {
   CreateAliasCommand,
   CreateGrantCommand,
@@ -144,6 +144,35 @@ test('rotates by plan, as long as the key is enabled', async () => {
   await run('DisableKey', { KeyId: keyId })
   await vault.sweep(200 * DAY)
   assert.equal(origins(), ['INITIAL', 'AUTOMATIC'])
+  await run('EnableKey', { KeyId: keyId })
+  await vault.sweep(200 * DAY + 2000)
+  assert.equal(origins(), ['INITIAL', 'AUTOMATIC', 'AUTOMATIC'])
+})
+
+test('a store in a folder that was named from here is there wherever the process goes', async () => {
+  const { path, remove } = temporaryDirectory()
+  const from = process.cwd()
+  const kms = await startLocalKms({ dataDir: relative(from, path) })
+  const client = clientOf(kms)
+  process.chdir('/')
+  await client.send(new CreateKeyCommand({}))
+  await kms.close()
+  process.chdir(from)
+  await session(path, async (again) => assert.is((await again.send(new ListKeysCommand({}))).Keys!.length, 1))
+  client.destroy()
+  remove()
+})
+
+test('a store that could not be opened again is not written', async () => {
+  const { path, remove } = temporaryDirectory()
+  const { vault, arn } = await vaultWithKey({}, await Store.open(path))
+  // Each character takes six in JSON.
+  const policy = '\u0001'.repeat(50 * 2 ** 20)
+  const growing = vault.commit((draft) => draft.keys.set(arn, { ...draft.keys.get(arn)!, policy }))
+  assert.is(((await growing.catch((error: unknown) => error)) as KmsError).type, 'LimitExceededException')
+  await vault.close()
+  await session(path, async (again) => assert.is((await again.send(new ListKeysCommand({}))).Keys!.length, 1))
+  remove()
 })
 
 test('refuses changes once it is closed', async () => {
