@@ -9,6 +9,9 @@ export function hedgeDelay(time: number, count: number): number {
   return Math.min(500, time / count)
 }
 
+/** Past as many that have not answered, one more begins only when one ends: a message may name thousands of keys. */
+const MAX_RUNNING = 64
+
 /**
  * Makes attempts in order until `done`. The next one begins when one has ended, or when the last has taken `delay`
  * milliseconds: then they go on side by side. Returns the errors of those that failed, in the order of the attempts.
@@ -42,7 +45,7 @@ export async function attemptInTurn(
     clearTimeout(timer)
   }
   for (const [i, attempt] of attempts.entries()) {
-    const next = untilOneEnds(delay)
+    const next = untilOneEnds(running + 1 < MAX_RUNNING ? delay : Infinity)
     void begin(attempt, i)
     await next
     if (done()) break

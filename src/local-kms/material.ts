@@ -112,7 +112,7 @@ export function blobKeyId(blob: Uint8Array): string {
   return parseBlob(blob).keyId
 }
 
-/** Signs a whole message, or a digest the caller made. */
+/** Signs a whole message, or a digest the caller made and {@link checkDigest} has passed. */
 export function signMessage(
   material: Material,
   algorithm: SigningAlgorithm,
@@ -120,7 +120,7 @@ export function signMessage(
   message: Uint8Array,
 ): Buffer {
   const { secret } = material.versions[0]!
-  if (type === 'DIGEST') return signDigest(secret, algorithm, checkDigest(algorithm, message))
+  if (type === 'DIGEST') return signDigest(secret, algorithm, message)
   return sign(hashOf(algorithm), message, { key: secret, ...signaturePadding(secret, algorithm) })
 }
 
@@ -132,7 +132,7 @@ export function verifyMessage(
   signature: Uint8Array,
 ): boolean {
   const { secret } = material.versions[0]!
-  if (type === 'DIGEST') return verifyDigest(secret, algorithm, checkDigest(algorithm, message), signature)
+  if (type === 'DIGEST') return verifyDigest(secret, algorithm, message, signature)
   const key = createPublicKey(secret)
   return verify(hashOf(algorithm), message, { key, ...signaturePadding(secret, algorithm) }, signature)
 }
@@ -224,10 +224,9 @@ function signaturePadding(secret: KeyObject, algorithm: SigningAlgorithm) {
 }
 
 /** Throws for a digest that none of the algorithm's hash can be. */
-export function checkDigest(algorithm: SigningAlgorithm, digest: Uint8Array): Uint8Array {
+export function checkDigest(algorithm: SigningAlgorithm, digest: Uint8Array): void {
   const length = Number(algorithm.slice(-3)) / 8
   if (digest.length !== length) throw validation(`Digest is invalid length for algorithm ${algorithm}.`)
-  return digest
 }
 
 const FORMAT = 1

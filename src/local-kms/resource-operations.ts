@@ -136,8 +136,8 @@ export const resourceOperations: Operations = {
       stopIfDryRun(call)
       const grants = grantsOf(draft, key)
       // A name makes the same request again the same grant.
-      const same =
-        entry.Name === undefined ? undefined : grants.find((one) => JSON.stringify(one.entry) === JSON.stringify(entry))
+      const text = JSON.stringify(entry)
+      const same = entry.Name === undefined ? undefined : grants.find((one) => JSON.stringify(one.entry) === text)
       if (same) return { GrantId: same.id, GrantToken: grantToken(same.id) }
       if (grants.length >= MAX_GRANTS_PER_KEY) {
         throw new KmsError('LimitExceededException', `A key has at most ${MAX_GRANTS_PER_KEY} grants.`)

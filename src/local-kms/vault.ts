@@ -59,7 +59,8 @@ export class Vault {
         grants: new Map(grants),
       }
       const result = change(draft)
-      if (bulkOf(draft) > Math.max(MAX_BULK, bulkOf(this.#state)))
+      const bulk = bulkOf(draft)
+      if (bulk > MAX_BULK && bulk > bulkOf(this.#state))
         throw new KmsError('LimitExceededException', 'Policies, descriptions, tags and grants take too much memory.')
       await this.#save(draft)
       this.#state = draft

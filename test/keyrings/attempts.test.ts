@@ -48,6 +48,22 @@ test('one that hangs holds up the next for the delay only, and is not waited for
   assert.equal(begun, [0, 1, 2])
 })
 
+test('however many hang, a bounded number of them is under way', async () => {
+  const { begun, run } = world()
+  let release = () => {}
+  let [running, most] = [0, 0]
+  const released = new Promise<void>((resolve) => (release = resolve))
+  const hangs = async () => {
+    most = Math.max(most, ++running)
+    if (begun.length === 64) setTimeout(release, 20)
+    await released
+    running--
+  }
+  await run(new Array(200).fill(hangs), 0)
+  assert.is(begun.length, 200)
+  assert.is(most, 64)
+})
+
 test('one that is late is waited for when all others have failed', async () => {
   const { open, run } = world()
   const late = () => new Promise((resolve) => setTimeout(() => void open().then(resolve), 20))
