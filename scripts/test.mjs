@@ -1,5 +1,5 @@
 // Runs the test files under test/, each in a process of its own so that none can hide another's crash or leftovers.
-// `node scripts/test.mjs [part of a file name]`. Ends with one line `N passed, N failed`.
+// `node scripts/test.mjs [part of a file name]...`. Ends with one line `N passed, N failed`.
 // With SEALWAX_COVERAGE=1 what the tests run of src/ and native/ is measured, and too little of either counts as a failure.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -13,9 +13,9 @@ const BRANCHES = 90
 const MINUTES = 15
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const filter = process.argv[2] ?? ''
+const parts = process.argv.slice(2)
 const files = readdirSync(`${root}test`, { recursive: true })
-  .filter((name) => name.endsWith('.test.ts') && name.includes(filter))
+  .filter((name) => name.endsWith('.test.ts') && (parts.length === 0 || parts.some((part) => name.includes(part))))
   .sort()
 
 let passed = 0
