@@ -1,4 +1,6 @@
+import { doneSignal, type NodeDecryptionMaterial } from '../materials/materials'
 import { describe } from '../options'
+import { CALL_LENGTH, nextTurn, turnIsDue } from '../turns'
 
 /**
  * How long one key or Region may take to open a data key before the next is asked too, in milliseconds: many times what a
@@ -52,6 +54,15 @@ export async function attemptInTurn(
   }
   while (running > 0 && !done()) await untilOneEnds()
   return Object.values(errors)
+}
+
+/**
+ * Before a keyring tries one more encrypted data key of a message, which may name thousands: other events get their turn. `false` where
+ * nobody wants the data key any more. `cost` is that of a try, in bytes of a message.
+ */
+export async function mayTryAnother(material: NodeDecryptionMaterial, cost = CALL_LENGTH): Promise<boolean> {
+  if (turnIsDue(cost)) await nextTurn(cost)
+  return !doneSignal(material).aborted
 }
 
 /** Whatever was thrown, as an error. */

@@ -60,7 +60,8 @@ export class BranchKeyWrapping {
     )
     try {
       checkKeyId(answer.KeyId, KeyId)
-      if (answer.Plaintext?.length === BRANCH_KEY_LENGTH) return copySecret(answer.Plaintext)
+      const { Plaintext } = answer
+      if (Plaintext instanceof Uint8Array && Plaintext.length === BRANCH_KEY_LENGTH) return copySecret(Plaintext)
       throw keyServiceError('KMS branch key decryption failed: the answer is not a key of 32 bytes')
     } finally {
       wipePlaintext(answer)

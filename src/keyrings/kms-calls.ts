@@ -62,7 +62,11 @@ export async function callService<T extends object>(
     const sent = (async () => await send({ abortSignal: abort.signal }))()
     sent
       .then(
-        (answer) => (abort.signal.aborted ? wipePlaintext(answer) : resolve(answer)),
+        (answer: unknown) => {
+          if (abort.signal.aborted) return wipePlaintext(answer)
+          if (typeof answer === 'object' && answer) return resolve(answer as T)
+          reject(keyServiceError(`${what} failed: the client gave no answer`))
+        },
         (error: unknown) => {
           const cause = withoutSecrets(error)
           reject(keyServiceError(`${what} failed: ${cause.name}: ${cause.message}`, cause))
@@ -78,7 +82,7 @@ const NOT_NEEDED = 'is not needed any more'
 export const DEFAULT_TIMEOUT = 30_000
 
 /** Overwrites the plaintext of a request or an answer, whatever else is wrong with it. */
-export function wipePlaintext(holder: object | null | undefined): void {
+export function wipePlaintext(holder: unknown): void {
   const { Plaintext } = (holder ?? {}) as { Plaintext?: unknown }
   if (Plaintext instanceof Uint8Array) wipe(Plaintext)
 }

@@ -8,6 +8,7 @@ import { isUuidV4, NodeBranchKeyMaterial } from '../materials/branch-key-materia
 import { KeyringNode } from '../materials/keyring'
 import {
   adoptDataKey,
+  doneSignal,
   KeyringTraceFlag,
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
@@ -21,9 +22,10 @@ import {
 } from '../materials/materials-cache'
 import { SingleFlight } from '../materials/single-flight'
 import { checkBoolean, checkInteger, checkOptions, checkString, describe } from '../options'
-import { toError } from './attempts'
+import { mayTryAnother, toError } from './attempts'
 import { type BranchKeyStoreNode, isIBranchKeyStoreNode } from './branch-key-store'
 import { toWrap } from './data-key'
+import { DEFAULT_TIMEOUT, keyServiceError } from './kms-calls'
 
 /** Chooses the branch key of a message by its encryption context, such as one for each tenant. */
 export interface BranchKeyIdSupplier {
@@ -130,7 +132,7 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
     const branchKeyId = this.#branchKeyIdOf(material.encryptionContext)
-    const branchKey = await this.#getBranchKey(branchKeyId)
+    const branchKey = await this.#getBranchKey(branchKeyId, material)
     try {
       const dataKey = toWrap(material, PROVIDER_ID, branchKeyId)
       const wrapped = wrapDataKey(branchKey, dataKey, serializeContext(material.encryptionContext, this.#orders[0]))
@@ -154,7 +156,14 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
       const problem = "There must be an encrypted data key that matches this keyring's configuration"
       material.addFailure(new SealwaxError('ERR_NO_DATA_KEY', problem))
     }
-    for (const edk of own) {
+    const end = performance.now() + DEFAULT_TIMEOUT
+    for (const [i, edk] of own.entries()) {
+      if (i > 0 && !(await mayTryAnother(material))) break
+      if (performance.now() > end) {
+        const problem = `${own.length - i} encrypted data keys were not tried: the others took more than ${DEFAULT_TIMEOUT} ms`
+        material.addFailure(keyServiceError(problem))
+        break
+      }
       try {
         const dataKey = await this.#unwrap(branchKeyId, edk.encryptedDataKey, material)
         const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_VERIFIED_ENC_CTX
@@ -176,18 +185,23 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
     if (this.branchKeyId) return this.branchKeyId
     const id = this.branchKeyIdSupplier!.getBranchKeyId(encryptionContext)
     if (typeof id === 'string' && id !== '') return id
+    // Of a supplier that is asynchronous: nobody else looks at what becomes of it.
+    Promise.resolve(id as unknown).catch(() => {})
     throw new TypeError(`The branch key id supplier must return a branch key id, got ${describe(id)}`)
   }
 
   async #unwrap(branchKeyId: string, wrapped: Uint8Array, material: NodeDecryptionMaterial): Promise<Uint8Array> {
     const { keyLengthBytes } = material.suite
     const parts = parseWrapped(wrapped, keyLengthBytes)
-    const branchKey = await this.#getBranchKey(branchKeyId, parts.version)
+    const branchKey = await this.#getBranchKey(branchKeyId, material, parts.version)
     try {
       const dataKey = allocateSecret(keyLengthBytes)
+      let tried: Uint8Array | undefined
       for (const order of this.#orders) {
-        if (unwrapDataKey(branchKey, parts, serializeContext(material.encryptionContext, order), dataKey))
-          return dataKey
+        const context = serializeContext(material.encryptionContext, order)
+        if (tried && equalBytes(context, tried)) break
+        if (unwrapDataKey(branchKey, parts, context, dataKey)) return dataKey
+        tried = context
       }
       throw new SealwaxError(
         'ERR_AUTHENTICATION_FAILED',
@@ -199,7 +213,11 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
   }
 
   /** A copy of a version of the branch key, without one of the active version; the caller wipes it. */
-  async #getBranchKey(branchKeyId: string, version?: string): Promise<NodeBranchKeyMaterial> {
+  async #getBranchKey(
+    branchKeyId: string,
+    material: NodeEncryptionMaterial | NodeDecryptionMaterial,
+    version?: string,
+  ): Promise<NodeBranchKeyMaterial> {
     const { keyStore } = this
     const ask = async () =>
       version === undefined
@@ -212,18 +230,27 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
       const entry = this.#cache.getBranchKeyMaterial(id)
       return entry && !this.cacheEntryHasExceededLimits(entry) ? copy(entry.response) : undefined
     }
-    return await this.#flights.get(id, find, async () => {
-      const material = await ask()
-      const value = copy(material)
+    const fetch = async () => {
+      const fetched = await ask()
+      const value = copy(fetched)
       try {
-        this.#cache.putBranchKeyMaterial(id, material, this.cacheLimitTtl)
+        this.#cache.putBranchKeyMaterial(id, fetched, this.cacheLimitTtl)
       } catch (error) {
-        material.zeroUnencryptedDataKey()
+        fetched.zeroUnencryptedDataKey()
         value.zeroUnencryptedDataKey()
         throw error
       }
       return { value, kept: true }
-    })
+    }
+    const search = {
+      find,
+      fetch,
+      // Made where there is something to wait for.
+      get signal() {
+        return doneSignal(material)
+      },
+    }
+    return await this.#flights.get(id, search)
   }
 }
 Object.freeze(KmsHierarchicalKeyRingNode)

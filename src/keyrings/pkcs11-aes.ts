@@ -11,6 +11,7 @@ import {
   type NodeEncryptionMaterial,
 } from '../materials/materials'
 import { checkBoolean, checkOptions, checkString } from '../options'
+import { mayTryAnother } from './attempts'
 import { toWrap } from './data-key'
 import { TOKEN_AES_OPTIONS, type TokenAesInput, TokenGcm } from './pkcs11-gcm'
 import { IV_LENGTH, ivOf, serializeInfo, TAG_LENGTH } from './raw-aes'
@@ -69,11 +70,13 @@ export class Pkcs11AesKeyring extends KeyringNode {
     encryptedDataKeys: EncryptedDataKey[],
   ): Promise<NodeDecryptionMaterial> {
     const { keyNamespace, keyName } = this
+    let tried = 0
     for (const edk of encryptedDataKeys) {
       if (edk.providerId !== keyNamespace) continue
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
       const iv = ivOf(rawInfo, this.#nameBytes)
       if (!iv) continue
+      if (tried++ > 0 && !(await mayTryAnother(material))) break
       const dataKey = await this.#unwrap(iv, encryptedDataKey, material)
       if (!dataKey) {
         const problem = `PKCS#11 AES key "${keyNamespace}/${keyName}" could not open its encrypted data key`

@@ -11,6 +11,7 @@ import {
   type NodeEncryptionMaterial,
 } from '../materials/materials'
 import { checkOneOf, checkOptions, checkString } from '../options'
+import { mayTryAnother } from './attempts'
 import { traitsOf } from './pkcs11-errors'
 import { checkerOf, checkKeySelector, type KeySelector } from './pkcs11-key'
 import { Pkcs11Token, type TokenKey } from './pkcs11-token'
@@ -97,9 +98,11 @@ export class Pkcs11RsaKeyring extends KeyringNode {
   ): Promise<NodeDecryptionMaterial> {
     const { keyNamespace, keyName } = this
     const name = utf8(keyName)
+    let tried = 0
     for (const edk of encryptedDataKeys) {
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
       if (edk.providerId !== keyNamespace || !equalBytes(rawInfo, name)) continue
+      if (tried++ > 0 && !(await mayTryAnother(material))) break
       const dataKey = await this.#unwrap(encryptedDataKey, material.suite.keyLengthBytes)
       if (!dataKey) {
         const problem = `PKCS#11 RSA key "${keyNamespace}/${keyName}" could not open its encrypted data key`

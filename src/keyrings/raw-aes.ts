@@ -12,6 +12,7 @@ import {
 } from '../materials/materials'
 import { checkBoolean, checkBytes, checkOptions, describe, fixFields } from '../options'
 import type { AlgorithmSuiteIdentifier } from '../suites'
+import { mayTryAnother } from './attempts'
 import { checkIdentity, toWrap } from './data-key'
 import { WrapCount } from './wrap-count'
 
@@ -130,11 +131,13 @@ export class RawAesKeyringNode extends KeyringNode {
   ): Promise<NodeDecryptionMaterial> {
     const { keyNamespace, keyName } = this
     const key = this.#usableKey()
+    let tried = 0
     for (const edk of encryptedDataKeys) {
       if (edk.providerId !== keyNamespace) continue
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
       const iv = ivOf(rawInfo, this.#nameBytes)
       if (!iv) continue
+      if (tried++ > 0 && !(await mayTryAnother(material))) break
       const dataKey = this.#unwrap(key, iv, encryptedDataKey, material)
       if (!dataKey) {
         material.addFailure(

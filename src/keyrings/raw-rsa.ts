@@ -5,6 +5,8 @@ import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import { KeyringTraceFlag, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
 import { checkOneOf, checkOptions, describe, fixFields } from '../options'
+import { TURN_LENGTH } from '../turns'
+import { mayTryAnother } from './attempts'
 import { checkIdentity, toWrap } from './data-key'
 
 /** Hash of OAEP, and of its MGF1; `undefined` is SHA-1, as OpenSSL has it. */
@@ -103,6 +105,7 @@ export class RawRsaKeyringNode extends KeyringNode {
     const { keyNamespace, keyName } = this
     const key = this.#privateKey
     const name = utf8(keyName)
+    let tried = 0
     for (const edk of encryptedDataKeys) {
       // By bytes: as text, all that is not UTF-8 looks alike.
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
@@ -112,6 +115,7 @@ export class RawRsaKeyringNode extends KeyringNode {
         material.addFailure(new SealwaxError('ERR_WRAPPING_KEY', problem))
         break
       }
+      if (tried++ > 0 && !(await mayTryAnother(material, TURN_LENGTH))) break
       const dataKey = this.#unwrap(key, encryptedDataKey, material.suite.keyLengthBytes)
       if (dataKey instanceof Error) {
         material.addFailure(dataKey)

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { copyContext } from '../encryption-context'
 import { checkOptions, describe } from '../options'
 import { CacheIds } from './cache-ids'
 import {
@@ -86,7 +87,10 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     // A message past the limit by itself uses no cached key, and leaves the others theirs.
     if (!cacheable || plaintextLength > this.#maxBytes) return await this.#backing.getEncryptionMaterials(request)
 
-    const id = this.#ids.ofEncryption(request)
+    const { plaintextLength: _, signal, ...rest } = request
+    // The ID is for the pairs of now, whatever becomes of the caller's object while others are waited for.
+    const shared = { ...rest, encryptionContext: copyContext(rest.encryptionContext) }
+    const id = this.#ids.ofEncryption(shared)
     const find = () => {
       const entry = this.#cache.getEncryptionMaterial(id, plaintextLength)
       if (!entry) return undefined
@@ -94,30 +98,36 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       const usedUp = messagesEncrypted > this.#maxMessages || bytesEncrypted > this.#maxBytes
       return this.#take(id, entry, usedUp, cloneEncryptionMaterial)
     }
-    return await this.#flights.get(id, find, async () => {
+    const fetch = async () => {
       // Other messages wait for these materials too: the length of this one, and its end, are not for whoever makes them.
-      const { plaintextLength: _, signal: __, ...shared } = request
       const material = await this.#backing.getEncryptionMaterials(shared)
       return keep(material, NodeEncryptionMaterial, cloneEncryptionMaterial, () =>
         this.#cache.putEncryptionMaterial(id, material, plaintextLength, this.#maxAge),
       )
-    })
+    }
+    return await this.#flights.get(id, { find, fetch, signal })
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
-    if (!request.suite.cacheSafe) return await this.#backing.decryptMaterials(request)
+    const { reproducedEncryptionContext = {} } = request
+    // Whoever does not name what the backing manager requires gets its refusal, and nothing that others named.
+    const isComplete = this.requiredEncryptionContextKeys.every((key) =>
+      Object.hasOwn(reproducedEncryptionContext, key),
+    )
+    if (!request.suite.cacheSafe || !isComplete) return await this.#backing.decryptMaterials(request)
+    const { signal, ...shared } = request
     const id = this.#ids.ofDecryption(request)
     const find = () => {
       const entry = this.#cache.getDecryptionMaterial(id)
       return entry ? this.#take(id, entry, false, cloneDecryptionMaterial) : undefined
     }
-    return await this.#flights.get(id, find, async () => {
-      const { signal: _, ...shared } = request
+    const fetch = async () => {
       const material = await this.#backing.decryptMaterials(shared)
       return keep(material, NodeDecryptionMaterial, cloneDecryptionMaterial, () =>
         this.#cache.putDecryptionMaterial(id, material, this.#maxAge),
       )
-    })
+    }
+    return await this.#flights.get(id, { find, fetch, signal })
   }
 
   /** A copy of what an entry holds; an entry past a limit is deleted instead. */

@@ -1,5 +1,5 @@
 import type { EncryptedDataKey } from '../encrypted-data-key'
-import { type EncryptionContext, PUBLIC_KEY_FIELD, withPair } from '../encryption-context'
+import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD, withPair } from '../encryption-context'
 import { SealwaxError } from '../errors'
 import { describe } from '../options'
 import { type CommitmentPolicy, CommitmentPolicySuites, checkCommitmentPolicy } from '../policies'
@@ -68,8 +68,10 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
         `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
       )
     }
+    // The pairs of now, whatever the caller does with its object meanwhile.
+    const context = suite.signatureCurve ? copyContext(encryptionContext) : encryptionContext
     const signatureKey = suite.signatureCurve && (await SignatureKey.generate(suite.signatureCurve))
-    const material = toEncrypt(suite, encryptionContext, signatureKey, request.requiredEncryptionContextKeys)
+    const material = toEncrypt(suite, context, signatureKey, request.requiredEncryptionContextKeys)
     return await fill(material, request.signal, () => this.#keyring.onEncrypt(material))
   }
 
@@ -214,19 +216,25 @@ function toDecrypt(
 
 function noDataKey(encryptedDataKeys: readonly EncryptedDataKey[], failures: readonly Error[]): SealwaxError {
   const tried = encryptedDataKeys
-    .slice(0, 10)
+    .slice(0, MAX_TOLD)
     .map(({ providerId, providerInfo }) => `${providerId}:${printable(providerInfo)}`)
   if (encryptedDataKeys.length > tried.length) tried.push('…')
   const said =
     failures.length === 0
       ? 'none of them belongs to this keyring'
-      : failures.map((failure) => failure.message).join('; ')
+      : [
+          ...failures.slice(0, MAX_TOLD).map(({ message }) => message),
+          ...(failures.length > MAX_TOLD ? ['…'] : []),
+        ].join('; ')
   return new SealwaxError(
     'ERR_NO_DATA_KEY',
     `unencryptedDataKey has not been set. The message's encrypted data keys are for ${tried.join(', ')}: ${said}`,
     { errors: failures },
   )
 }
+
+/** How many keys, and how many failures, a message names. */
+const MAX_TOLD = 10
 
 /** The readable start of key provider info, which can be binary and of any length. */
 function printable(info: string): string {

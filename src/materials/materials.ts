@@ -51,6 +51,7 @@ export let doneSignal: (material: CryptographicMaterial) => AbortSignal
 /** Says that the message which the materials are for was given up. What they hold stays until it is wiped. */
 export let abandon: (material: CryptographicMaterial) => void
 
+const MAX_FAILURES = 1000
 const NO_KEYS: readonly string[] = Object.freeze([])
 
 /** What encryption and decryption materials share. The data key is set once, copied in, and wiped at the end. */
@@ -261,9 +262,12 @@ export class NodeDecryptionMaterial extends CryptographicMaterial {
     return [...this.#failures]
   }
 
-  /** For keyrings: an encrypted data key looked like this keyring's own and did not open. The next one is tried. */
+  /**
+   * For keyrings: an encrypted data key looked like this keyring's own and did not open. The next one is tried. A message may
+   * name thousands of keys: past 1000 failures the others are not kept.
+   */
   addFailure(error: Error): this {
-    this.#failures.push(error)
+    if (this.#failures.length < MAX_FAILURES) this.#failures.push(error)
     return this
   }
 

@@ -8,7 +8,7 @@ import {
   toMaterialsManager,
 } from './cmm'
 import type { KeyringNode } from './keyring'
-import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
+import { NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
 
 export interface RequiredEncryptionContextCmmInput {
   /** Where materials come from: a keyring or a materials manager. */
@@ -50,13 +50,13 @@ export class RequiredEncryptionContextCmm implements NodeMaterialsManager {
     this.#checkPresent(request.encryptionContext, 'the encryption context')
     const required = union(this.#own, request.requiredEncryptionContextKeys)
     const material = await this.#backing.getEncryptionMaterials({ ...request, requiredEncryptionContextKeys: required })
-    return this.#checkMaterials(material, material.requiredEncryptionContextKeys)
+    return this.#checkMaterials(material, (m) => m.requiredEncryptionContextKeys)
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
     this.#checkPresent(request.reproducedEncryptionContext ?? {}, 'the "encryptionContext" to decrypt with')
     const material = await this.#backing.decryptMaterials(request)
-    return this.#checkMaterials(material, Object.keys(material.encryptionContext))
+    return this.#checkMaterials(material, (m) => Object.keys(m.encryptionContext))
   }
 
   #checkPresent(context: Readonly<EncryptionContext>, what: string): void {
@@ -66,8 +66,14 @@ export class RequiredEncryptionContextCmm implements NodeMaterialsManager {
   }
 
   /** A backing manager that drops required keys would leave their pairs unauthenticated. */
-  #checkMaterials<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(material: M, keys: readonly string[]): M {
-    const missing = this.#own.find((key) => !keys?.includes(key))
+  #checkMaterials<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
+    material: M,
+    keysOf: (material: M) => readonly string[],
+  ): M {
+    // What is no material is for the caller to refuse.
+    if (!(material instanceof NodeEncryptionMaterial || material instanceof NodeDecryptionMaterial)) return material
+    const keys = keysOf(material)
+    const missing = this.#own.find((key) => !keys.includes(key))
     if (missing === undefined) return material
     material.zeroUnencryptedDataKey()
     throw new SealwaxError(

@@ -242,6 +242,7 @@ const WRONG_ANSWERS: [what: string, answer: object][] = [
   ['no key named', { KeyId: undefined }],
   ['31 bytes', { Plaintext: new Uint8Array(31) }],
   ['no bytes', { Plaintext: undefined }],
+  ['a text', { Plaintext: 'x'.repeat(32) }],
 ]
 for (const [what, answer] of WRONG_ANSWERS) {
   test(`refuses an answer of KMS with ${what}, and wipes it`, async () => {
@@ -254,6 +255,15 @@ for (const [what, answer] of WRONG_ANSWERS) {
     if (full.Plaintext === plaintext) assert.ok(plaintext.every((byte) => byte === 0))
   })
 }
+
+test('clients that answer nothing', async () => {
+  const { branchKeyIdentifier: id } = await world.store().createKey()
+  const silent = { send: async () => undefined } as never
+  const noKms = world.store({ keyManagement: { kmsClient: silent } })
+  await rejects(noKms.getActiveBranchKey(id), 'ERR_KEY_SERVICE', /gave no answer/)
+  const noTable = world.store({ storage: { ddbTableName: TABLE, ddbClient: silent } })
+  await rejects(noTable.getActiveBranchKey(id), 'ERR_KEY_SERVICE', /gave no answer/)
+})
 
 test('refuses new keys that KMS did not make with the configured key, and writes none', async () => {
   for (const answer of [{ CiphertextBlob: new Uint8Array(9) }, { KeyId: world.keyArn }]) {

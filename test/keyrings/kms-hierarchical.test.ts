@@ -21,7 +21,7 @@ import {
 } from '../../src/index'
 import { branchKeyCacheId } from '../../src/keyrings/kms-hierarchical'
 import type { NodeBranchKeyMaterial } from '../../src/materials/branch-key-material'
-import { dataKeyOf } from '../../src/materials/materials'
+import { abandon, dataKeyOf } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { BranchKeyWorld } from '../support/branch-keys'
 import { advance, stepWallClock } from '../support/clock'
@@ -336,6 +336,53 @@ test('a version that is not in the table is one failure; the next encrypted data
   const material = await keyring().onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [other, edk])
   assert.ok(material.hasValidKey())
   assert.match(material.failures[0]!.message, /was not found/)
+})
+
+test('a message of many versions asks no longer than it is wanted, and not for ever', async () => {
+  const { edk } = await wrap()
+  const changed = edk.encryptedDataKey
+  changed[changed.length - 1]! ^= 1
+  const broken = new EncryptedDataKey({
+    providerId: edk.providerId,
+    providerInfo: branchKeyId,
+    encryptedDataKey: changed,
+  })
+  const many = Array.from({ length: 40 }, (_, i) => {
+    const encryptedDataKey = edk.encryptedDataKey
+    encryptedDataKey.set(Buffer.from(`0f1e2d3c4b5a49788695a4b3c2d1e0${(16 + i).toString(16)}`, 'hex'), 28)
+    return new EncryptedDataKey({ providerId: edk.providerId, providerInfo: branchKeyId, encryptedDataKey })
+  })
+  world.dynamodb.calls.clear()
+  const material = new NodeDecryptionMaterial(SUITE, {})
+  world.dynamodb.tamper = (item) => {
+    abandon(material)
+    return item
+  }
+  await keyring().onDecrypt(material, [broken, ...many])
+  assert.is(calls()[0], 1)
+  world.dynamodb.tamper = undefined
+  const slow = keyring({
+    branchKeyId: undefined,
+    branchKeyIdSupplier: {
+      getBranchKeyId: () => {
+        setTimeout(() => advance(31_000))
+        return branchKeyId
+      },
+    },
+  })
+  const late = await slow.onDecrypt(new NodeDecryptionMaterial(SUITE, {}), many)
+  assert.match(late.failures.at(-1)!.message, /encrypted data keys were not tried/)
+})
+
+test('a supplier that is asynchronous is refused, and its failure ends nothing else', async () => {
+  let unhandled = 0
+  const count = () => unhandled++
+  process.on('unhandledRejection', count)
+  const branchKeyIdSupplier = { getBranchKeyId: async () => Promise.reject(new Error('unknown tenant')) } as never
+  await rejects(encrypt(keyring({ branchKeyId: undefined, branchKeyIdSupplier }), 'x'), TypeError, /of type Promise/)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  process.off('unhandledRejection', count)
+  assert.is(unhandled, 0)
 })
 
 test('a message for another branch key says so', async () => {

@@ -16,7 +16,7 @@ import {
   type RawRsaKeyringNodeInput,
   type SealwaxError,
 } from '../../src/index'
-import { dataKeyOf } from '../../src/materials/materials'
+import { abandon, dataKeyOf } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects, throws } from '../support/expect'
 import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
@@ -148,5 +148,16 @@ function unwrapsPkcs1(): boolean {
     return false
   }
 }
+
+test('other events have their turn between the keys of a message, and no more are tried once it is given up', async () => {
+  const keyring = new RawRsaKeyringNode({ keyNamespace: 'n', keyName: 'k', rsaKey: { publicKey, privateKey } })
+  const edks = Array.from({ length: 200 }, () => {
+    return new EncryptedDataKey({ providerId: 'n', providerInfo: 'k', encryptedDataKey: bytes(256) })
+  })
+  const material = new NodeDecryptionMaterial(SUITE, {})
+  setImmediate(() => abandon(material))
+  await keyring.onDecrypt(material, edks)
+  assert.ok(material.failures.length > 0 && material.failures.length < 5, `${material.failures.length}`)
+})
 
 test.run()

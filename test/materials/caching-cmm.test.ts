@@ -175,6 +175,30 @@ test('a warm cache serves while the key service is down, until materials are too
   assert.is(await rejectionOf(cmm.getEncryptionMaterials(toEncrypt())), backing.failure)
 })
 
+test('materials are for the pairs that were asked for, whatever becomes of the object meanwhile', async () => {
+  for (const suite of [UNSIGNED, SIGNED]) {
+    const { cmm } = caching()
+    const encryptionContext: Record<string, string> = { tenant: 'a' }
+    const asked = cmm.getEncryptionMaterials(toEncrypt({ suite, encryptionContext }))
+    encryptionContext.tenant = 'b'
+    assert.is((await asked).encryptionContext.tenant, 'a')
+    const later = await cmm.getEncryptionMaterials(toEncrypt({ suite, encryptionContext: { tenant: 'a' } }))
+    assert.is(later.encryptionContext.tenant, 'a')
+  }
+})
+
+test('messages that were given up while they waited cost no call', async () => {
+  const { cmm, backing } = caching({ maxMessagesEncrypted: 10 })
+  const controller = new AbortController()
+  const { signal } = controller
+  const gone = Array.from({ length: 100 }, () => rejectionOf(cmm.getEncryptionMaterials(toEncrypt({ signal }))))
+  const wanted = cmm.getEncryptionMaterials(toEncrypt())
+  controller.abort()
+  await wanted
+  await Promise.all(gone)
+  assert.is(backing.encryptRequests.length, 1)
+})
+
 test('setting the wall clock neither ends nor prolongs the use of materials', async () => {
   const { cmm, backing } = caching({ maxAge: 60_000 })
   await messages(cmm, 1)

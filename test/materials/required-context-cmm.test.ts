@@ -271,6 +271,27 @@ test('with a cache on either side: what differs in required keys or values is ne
   assert.is.not((await encrypt(other, 'x', { suiteId: 0x0478, encryptionContext: ALL })).result.indexOf('ключ'), -1)
 })
 
+test('what a cache holds opens nothing for who does not name a required pair, also where the message stores it', async () => {
+  const { result } = await encrypt(aesKeyring(), 'x', { encryptionContext: ALL })
+  const cmm = new NodeCachingMaterialsManager({
+    backingMaterials: requiring(aesKeyring()),
+    cache: getLocalCryptographicMaterialsCache(10),
+    maxAge: 1000,
+  })
+  for (let i = 0; i < 2; i++) {
+    await rejects(decrypt(cmm, result), 'ERR_ENCRYPTION_CONTEXT', /lacks the required key/)
+    await decrypt(cmm, result, { encryptionContext: SECRET })
+  }
+})
+
+test('what is no material is refused as without the manager', async () => {
+  const nothing = { getEncryptionMaterials: async () => undefined, decryptMaterials: async () => undefined } as never
+  const encryptionContext = SECRET
+  await rejects(encrypt(requiring(nothing), 'x', { encryptionContext }), 'ERR_INVALID_MATERIALS')
+  const { result } = await encrypt(aesKeyring(), 'x', { encryptionContext })
+  await rejects(decrypt(requiring(nothing), result, { encryptionContext }), 'ERR_INVALID_MATERIALS')
+})
+
 test('nested managers require the keys of both', async () => {
   const cmm = requiring(requiring(aesKeyring(), ['tenant']), ['Ü'])
   assert.equal([...cmm.requiredEncryptionContextKeys].sort(), ['tenant', 'Ü'])
