@@ -54,7 +54,7 @@ export async function toPartBody(
   checkBody(body, 'Body')
   const isBlob = body instanceof Blob
   const told = (length as number | undefined) ?? (isBlob ? body.size : undefined)
-  const stream = isBlob ? body.stream() : body
+  const stream = isBlob ? body.stream() : body instanceof ReadableStream ? readerOf(body) : body
   if (told !== undefined && isIterable(stream)) return { length: told, chunks: bytesOf(stream) }
   const bytes = await readBody(stream, limit, exceeded)
   if (told !== undefined && told !== bytes.length) throw wrongLength(told, bytes.length > told ? 'more' : 'fewer')
@@ -126,14 +126,36 @@ export function toReadable(body: AsyncIterable<Uint8Array>): Readable {
   return Readable.from(copiesOf(body), { objectMode: false })
 }
 
+/** A stream of the web that is being read is locked: who read it must end it. */
+const readers = new WeakMap<ReadableStream, Readable>()
+
+function readerOf(body: ReadableStream): Readable {
+  const settings = { objectMode: true, highWaterMark: 1 }
+  const reader = Readable.fromWeb(body as import('node:stream/web').ReadableStream, settings)
+  readers.set(body, reader)
+  return reader
+}
+
 /** What a generator gives, it may use again as soon as it is asked for more; and a stream asks ahead. */
 async function* copiesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for await (const piece of body) yield Uint8Array.from(toBytes(piece))
 }
 
+/** What the work gives; where it fails, the body it was to read is ended. */
+export async function orDiscard<T>(body: unknown, work: () => Promise<T>): Promise<T> {
+  holdErrors(body)
+  try {
+    return await work()
+  } catch (error) {
+    discardBody(body)
+    throw error
+  }
+}
+
 /** Ends a body that nobody will read, so that its connection, or its file, is free again. */
 export function discardBody(body: unknown): void {
-  if (body instanceof Readable) body.on('error', () => {}).destroy()
+  const stream = (body instanceof ReadableStream && readers.get(body)) || body
+  if (stream instanceof Readable) stream.on('error', () => {}).destroy()
   else if (isIterable(body)) void endOf(body).catch(() => {})
 }
 

@@ -31,9 +31,8 @@ export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
     return await next(isReplaced ? withEnvelopeOf(Metadata, ETag, input) : input)
   } catch (error) {
     if (isRefused(error, call)) await putBack?.()
-    throw isReplaced && (error as Error).name === 'PreconditionFailed' && !input.CopySourceIfMatch
-      ? changed(error)
-      : error
+    const isOurs = !(input.CopySourceIfMatch || input.IfMatch || input.IfNoneMatch)
+    throw isReplaced && (error as Error).name === 'PreconditionFailed' && isOurs ? changed(error) : error
   }
 }
 

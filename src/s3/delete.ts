@@ -4,8 +4,8 @@ import type {
   DeleteObjectsCommandInput,
   DeleteObjectsCommandOutput,
 } from '@aws-sdk/client-s3'
-import { INSTRUCTION_FILE_SUFFIX } from '../format/s3-instruction-file'
 import { type Call, s3Sdk } from './call'
+import { instructionFileKey } from './instruction-file'
 
 /** Deletes the instruction file too, if there is one; not where a version is named: the file has its own versions. */
 export async function deleteObject(
@@ -13,10 +13,10 @@ export async function deleteObject(
 ): Promise<DeleteObjectCommandOutput> {
   const output = await call.next(call.input)
   const { Bucket, Key, ExpectedBucketOwner, RequestPayer, MFA, VersionId } = call.input
-  if (VersionId === undefined) {
+  const file = instructionFileKey(Key)
+  if (VersionId === undefined && file) {
     const { DeleteObjectCommand } = s3Sdk()
-    const input = { Bucket, Key: `${Key}${INSTRUCTION_FILE_SUFFIX}`, ExpectedBucketOwner, RequestPayer, MFA }
-    await call.send(new DeleteObjectCommand(input))
+    await call.send(new DeleteObjectCommand({ Bucket, Key: file, ExpectedBucketOwner, RequestPayer, MFA }))
   }
   return output
 }
@@ -30,7 +30,8 @@ export async function deleteObjects(
   const failed = new Set(output.Errors?.map(({ Key }) => Key))
   const files = (Delete?.Objects ?? [])
     .filter(({ Key, VersionId }) => VersionId === undefined && !failed.has(Key))
-    .map(({ Key }) => ({ Key: `${Key}${INSTRUCTION_FILE_SUFFIX}` }))
+    .flatMap(({ Key }) => instructionFileKey(Key) ?? [])
+    .map((Key) => ({ Key }))
   if (files.length === 0) return output
   const { DeleteObjectsCommand } = s3Sdk()
   const input = { Bucket, Delete: { Objects: files, Quiet: true }, ExpectedBucketOwner, RequestPayer, MFA }

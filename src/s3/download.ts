@@ -85,19 +85,38 @@ export async function downloadObject(
   if (typeof target !== 'string' && !(target instanceof Writable)) {
     throw new TypeError(`a path or a Writable is needed to download to, got ${describe(target)}`)
   }
+  if (typeof target !== 'string') return await downloadToStream(encryption, request, target)
   try {
-    return typeof target === 'string'
-      ? await downloadToFile(encryption, request, target)
-      : await download(encryption, request, streamDestination(request, target))
+    return await downloadToFile(encryption, request, target)
   } catch (error) {
-    const { signal } = request
-    const reason = signal.aborted
-      ? new SealwaxError('ERR_ABORTED', 'the download was aborted', { cause: signal.reason })
-      : (error as Error)
-    // The caller hears of it here, and need not listen there.
-    if (typeof target !== 'string') target.on('error', () => {}).destroy(reason)
-    throw reason
+    throw request.signal.aborted ? aborted(request.signal) : error
   }
+}
+
+async function downloadToStream(encryption: Encryption, request: Request, target: Writable) {
+  if (!target.writable) throw new TypeError('the Writable to download to has ended, or was destroyed')
+  const lost = new AbortController()
+  // The caller hears of it here, and need not listen there.
+  target.on('error', (error) => lost.abort(error))
+  const closed = () => {
+    if (target.writableFinished) return
+    lost.abort(new SealwaxError('ERR_ABORTED', 'the Writable that was downloaded to has closed'))
+  }
+  target.on('close', closed)
+  const signal = AbortSignal.any([request.signal, lost.signal])
+  try {
+    return await download(encryption, { ...request, signal }, streamDestination(signal, target))
+  } catch (error) {
+    const reason = request.signal.aborted ? aborted(request.signal) : lost.signal.aborted ? lost.signal.reason : error
+    target.destroy(reason)
+    throw reason
+  } finally {
+    target.off('close', closed)
+  }
+}
+
+function aborted(signal: AbortSignal): SealwaxError {
+  return new SealwaxError('ERR_ABORTED', 'the download was aborted', { cause: signal.reason })
 }
 
 type Request = ReturnType<typeof checkRequest>
@@ -250,7 +269,7 @@ async function downloadToFile(encryption: Encryption, request: Request, path: st
   }
 }
 
-function streamDestination({ signal }: Request, target: Writable): Destination {
+function streamDestination(signal: AbortSignal, target: Writable): Destination {
   return {
     writeRanges: async (read, contentKey) => {
       const file = await openCiphertextFile()

@@ -83,10 +83,14 @@ async function isGcm(call: Reading, metadata: S3Metadata): Promise<boolean> {
     const stored = parseS3Metadata(metadata) ?? (await findEnvelope(call, metadata, undefined))
     return stored !== undefined && stored.contentAlgorithm !== 'AES/CBC/PKCS5Padding'
   } catch (error) {
-    if (error instanceof SealwaxError || (error as Error).name === 'AccessDenied') return false
+    const isUnreadable = error instanceof SealwaxError || UNREADABLE.has((error as Error).name)
+    if (isUnreadable) return false
     throw error
   }
 }
+
+/** What S3 says of files that must not be read, and of those in an archive. */
+const UNREADABLE: ReadonlySet<string> = new Set(['AccessDenied', 'InvalidObjectState'])
 
 async function open(
   call: Get,

@@ -1,5 +1,6 @@
 /** The instruction file of an object: an object of its own beside it, under its key and a suffix. */
 import type { GetObjectCommandInput, PutObjectCommandInput } from '@aws-sdk/client-s3'
+import { utf8 } from '../bytes'
 import {
   INSTRUCTION_FILE_METADATA,
   INSTRUCTION_FILE_SUFFIX,
@@ -18,11 +19,12 @@ export async function readInstructionFile(
 ): Promise<Uint8Array | undefined> {
   if (typeof suffix !== 'string' || suffix === '')
     throw new TypeError('"InstructionFileSuffix" must be a string, not empty')
+  const Key = instructionFileKey(input.Key, suffix)
+  if (!Key) return undefined
   const { GetObjectCommand } = s3Sdk()
+  const { Bucket } = input
   try {
-    const { Body } = await send(
-      new GetObjectCommand({ ...ownerOf(input), ...customerKeyOf(input), ...at(input, suffix) }),
-    )
+    const { Body } = await send(new GetObjectCommand({ ...ownerOf(input), ...customerKeyOf(input), Bucket, Key }))
     return await readBody(Body, MAX_INSTRUCTION_FILE_LENGTH)
   } catch (error) {
     if ((error as Error).name === 'NoSuchKey') return undefined
@@ -40,7 +42,11 @@ export async function replaceInstructionFile(
   file: Uint8Array,
 ): Promise<() => Promise<void>> {
   const { DeleteObjectCommand, PutObjectCommand } = s3Sdk()
-  const storage = { ...sameStorage(input), ...at(input), Metadata: { ...INSTRUCTION_FILE_METADATA } }
+  const { Bucket } = input
+  const Key = instructionFileKey(input.Key)
+  if (!Key)
+    throw new RangeError('"Key" leaves no room for that of an instruction file, which is longer by ".instruction"')
+  const storage = { ...sameStorage(input), Bucket, Key, Metadata: { ...INSTRUCTION_FILE_METADATA } }
   // Where the name must be free, nothing was there. Where the file cannot be read, nothing can be put back.
   const isNew = input.IfNoneMatch !== undefined
   const before = isNew ? undefined : await readInstructionFile(call, input).catch(() => null)
@@ -50,7 +56,7 @@ export async function replaceInstructionFile(
     const { IfNoneMatch: _, ...again } = storage
     const restored = before
       ? call.send(new PutObjectCommand({ ...again, Body: before }))
-      : call.send(new DeleteObjectCommand({ ...ownerOf(input), ...at(input) }))
+      : call.send(new DeleteObjectCommand({ ...ownerOf(input), Bucket, Key }))
     // What the caller is to hear is why the object was refused.
     await restored.catch(() => {})
   }
@@ -76,15 +82,24 @@ export function ownerOf({ ExpectedBucketOwner, RequestPayer }: ObjectInput) {
   return { ExpectedBucketOwner, RequestPayer } as Pick<GetObjectCommandInput, 'ExpectedBucketOwner' | 'RequestPayer'>
 }
 
-function at({ Bucket, Key }: ObjectInput, suffix = INSTRUCTION_FILE_SUFFIX) {
-  return { Bucket, Key: `${Key}${suffix}` }
+/** Under which key the file of an object is; `undefined` where S3 takes no key of that length: then there is no file. */
+export function instructionFileKey(key: string | undefined, suffix = INSTRUCTION_FILE_SUFFIX): string | undefined {
+  const file = `${key}${suffix}`
+  return utf8(file).length <= MAX_KEY_LENGTH ? file : undefined
 }
+
+const MAX_KEY_LENGTH = 1024
 
 const STORAGE_FIELDS = [
   'Bucket',
   'ExpectedBucketOwner',
   'RequestPayer',
   'IfNoneMatch',
+  'ACL',
+  'GrantFullControl',
+  'GrantRead',
+  'GrantReadACP',
+  'GrantWriteACP',
   'ServerSideEncryption',
   'SSEKMSKeyId',
   'SSEKMSEncryptionContext',

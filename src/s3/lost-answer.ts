@@ -42,7 +42,8 @@ export function isRefused(error: unknown, { wasSent }: Pick<StoringCall<unknown,
   const { $metadata: { attempts, httpStatusCode = 0 } = {}, code = '' } = (error ?? {}) as Failure
   if (!wasSent()) return true
   if (attempts !== 1) return false
-  return UNWRITABLE.includes(code) || (httpStatusCode >= 400 && httpStatusCode < 500)
+  // Also where it is sent elsewhere: to another Region, as a request of its own.
+  return UNWRITABLE.includes(code) || (httpStatusCode >= 300 && httpStatusCode < 500)
 }
 
 /** What Node.js says of a header or path that it does not write. */

@@ -49,6 +49,8 @@ export interface UploadState {
 
 interface Part {
   readonly length: number
+  /** How many requests for it are under way. */
+  running: number
   /** Absent as long as it is not sealed. */
   hash?: PartHash
   /** Its ciphertext, with room for the tag, where it may have to be sent again. */
@@ -96,7 +98,7 @@ export class MultipartUpload {
     this.#geometry = new PartGeometry(state?.partLength, state?.last)
     for (const { number, ...part } of state?.parts ?? []) {
       this.#geometry.add(number, part.length, undefined)
-      this.#parts.set(number, part)
+      this.#parts.set(number, { ...part, running: 0 })
     }
   }
 
@@ -132,7 +134,19 @@ export class MultipartUpload {
     // Its body may have been read meanwhile.
     this.#checkPresent()
     this.#geometry.add(number, body.length, isLast)
-    if (!this.#parts.has(number)) this.#parts.set(number, { length: body.length })
+    const part = this.#parts.get(number) ?? { length: body.length, running: 0 }
+    this.#parts.set(number, part)
+    part.running++
+    try {
+      return await this.#sealOrWait(number, body)
+    } finally {
+      // What could not be read has no place: it may come again, and then be as long as it is.
+      if (--part.running === 0 && !part.hash && !part.isOwed && this.#parts.delete(number))
+        this.#geometry.remove(number)
+    }
+  }
+
+  async #sealOrWait(number: number, body: PartBody): Promise<Uint8Array> {
     if (this.#geometry.partLength !== undefined) {
       await this.#sealWaiting()
       return await this.#sealPlaced(number, body)

@@ -13,7 +13,7 @@ import type {
 import { wipe } from '../bytes'
 import { MAX_GCM_LENGTH, TAG_LENGTH } from '../format/frame'
 import { checkBoolean, checkInteger } from '../options'
-import { toPartBody } from './body'
+import { orDiscard, toPartBody } from './body'
 import { type Call, type EncryptionInput, type StoringCall, s3Sdk } from './call'
 import { customerKeyOf, ownerOf, replaceInstructionFile, sameStorage } from './instruction-file'
 import { lookUp, outcomeOf } from './lost-answer'
@@ -56,7 +56,11 @@ export async function createMultipartUpload(call: Create): Promise<CreateMultipa
 }
 
 /** Seals the part as its bytes come. The SDK, which retries, knows the ciphertext only. */
-export async function uploadPart(call: UploadPart): Promise<UploadPartCommandOutput> {
+export function uploadPart(call: UploadPart): Promise<UploadPartCommandOutput> {
+  return orDiscard(call.input.Body, () => sealAndSend(call))
+}
+
+async function sealAndSend(call: UploadPart): Promise<UploadPartCommandOutput> {
   const { EncryptionContext: _, IsLastPart, ...input } = call.input
   refusePlaintextChecksums(input)
   const number = checkInteger(input.PartNumber, 'PartNumber', 1, MAX_PART_NUMBER)

@@ -14,12 +14,14 @@ export const MIN_PART_LENGTH = 5 * 2 ** 20
  */
 export class PartGeometry {
   readonly #lengths = new Map<number, number>()
+  readonly #known: readonly [partLength: number | undefined, last: number | undefined]
   #partLength: number | undefined
   #last: number | undefined
   #highest = 0
 
   /** What is known already, where an upload goes on. */
   constructor(partLength?: number, last?: number) {
+    this.#known = [partLength, last]
     this.#partLength = partLength
     this.#last = last
   }
@@ -65,6 +67,15 @@ export class PartGeometry {
     this.#partLength = partLength
     this.#last = last
     this.#highest = highest
+  }
+
+  /** Takes back a part that has not come after all: it may come otherwise. Where others have their places, they keep them. */
+  remove(number: number): void {
+    this.#lengths.delete(number)
+    const [partLength, last] = this.#known
+    if (this.#lengths.size === 0) this.#partLength = partLength
+    if (this.#last === number) this.#last = last
+    this.#highest = Math.max(0, ...this.#lengths.keys())
   }
 
   /** Ends the object after the highest part. */

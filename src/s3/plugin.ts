@@ -17,7 +17,8 @@ import { putObject } from './put'
 import { checkSettings, type S3EncryptionSettings } from './settings'
 
 /** Sends the requests for instruction files: the client that the plugin is for, or another. */
-export type S3Sender = Pick<S3Client, 'send'> & Partial<Pick<S3Client, 'destroy'>>
+export type S3Sender = Pick<S3Client, 'send'> &
+  Partial<Pick<S3Client, 'destroy'>> & { readonly config?: { cacheMiddleware?: boolean | undefined } }
 export type S3Plugin = Parameters<S3Client['middlewareStack']['use']>[0]
 
 type Stack = Parameters<S3Plugin['applyToStack']>[0]
@@ -29,7 +30,7 @@ interface Context {
   readonly commandName?: string
   /** What the SDK's logger sees of an input. */
   inputFilterSensitiveLog?: (input: object) => object
-  /** Older versions of the SDK tell of no signal: they end what they were handed on, and nothing before. */
+  /** Older releases of the SDK tell of no signal here. */
   readonly __smithy_context?: { readonly abortSignal?: AbortSignal }
 }
 interface HttpArgs extends Args {
@@ -60,10 +61,13 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     Object.assign(command.input, { [OWN]: true })
     // `client` need not be the one that this plugin is used on.
     if (serverSide) command.middlewareStack.use(serverSide)
-    return client.send(command, options)
+    return client.send(command, options ?? {})
   }) as S3Client['send']
   const encryption = { settings: checked, send, uploads }
   rememberEncryption(client, encryption)
+  // It would have the SDK use what was made for one request for all.
+  if (client.config?.cacheMiddleware) client.config.cacheMiddleware = false
+  const signals = noteSignals(client)
   let isDestroyed = false
   const { destroy } = client
   if (typeof destroy === 'function') {
@@ -74,11 +78,15 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     }
   }
 
-  /** Of each operation under way: what ends it, and whether a request of it was on its way to the store. */
-  const states = new WeakMap<Context, { signal?: AbortSignal | undefined; wasSent: boolean }>()
+  const states = new WeakMap<Context, State>()
   const noting = (next: (args: Args) => Promise<Result>, context: Context) => (args: Args) => {
-    states.set(context, { signal: context.__smithy_context?.abortSignal, wasSent: false })
-    hideBody(args.input, context)
+    const { input } = args
+    // The same input comes again where the SDK turns to another Region.
+    const isShared = (states.get(context)?.input ?? input) !== input
+    if (isShared) return Promise.reject(new TypeError('"cacheMiddleware" of the client must be off'))
+    const signal = context.__smithy_context?.abortSignal ?? signals.get(input)
+    states.set(context, { input, signal, wasSent: false })
+    hideBody(input, context)
     return next(args)
   }
   const middleware = (next: (args: Args) => Promise<Result>, context: Context) => {
@@ -87,7 +95,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     const isReading = READING.has(commandName)
     return async (args: Args) => {
       if (!operation || OWN in args.input) return await next(args)
-      const state = states.get(context) ?? { wasSent: false }
+      const state: Partial<State> = states.get(context) ?? {}
       const { signal } = state
       let result: Result | undefined
       let isPassedOn = false
@@ -104,7 +112,13 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         return result.output
       }
       checkAborted()
-      const call = { ...encryption, input: args.input, next: passOn, checkAborted, wasSent: () => state.wasSent }
+      const call = {
+        ...encryption,
+        input: args.input,
+        next: passOn,
+        checkAborted,
+        wasSent: () => state.wasSent === true,
+      }
       if (isReading && signal) {
         call.send = ((command: never) => send(command, { abortSignal: signal })) as S3Client['send']
       }
@@ -136,6 +150,29 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
       if (serverSide) stack.use(serverSide)
     },
   }
+}
+
+/** An operation under way. */
+interface State {
+  readonly input: object
+  /** What ends it. */
+  readonly signal: AbortSignal | undefined
+  /** Whether a request of it was on its way to the store. */
+  wasSent: boolean
+}
+
+/** The signals of the commands that the client sends, by their inputs. What stands in for a `send`, as in tests, goes on doing so. */
+function noteSignals(client: S3Sender): WeakMap<object, AbortSignal> {
+  const signals = new WeakMap<object, AbortSignal>()
+  const own = Object.hasOwn(client, 'send') ? client.send : undefined
+  const noting = (...args: Parameters<S3Client['send']>) => {
+    const [{ input }, options] = args
+    if (options?.abortSignal) signals.set(input, options.abortSignal as AbortSignal)
+    const send: S3Client['send'] = own ?? Object.getPrototypeOf(client).send
+    return send.apply(client, args)
+  }
+  client.send = noting as S3Client['send']
+  return signals
 }
 
 /** The SDK logs inputs as the caller gave them: before they are encrypted. */

@@ -4,7 +4,7 @@ import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { checkMetadataLength, isS3EncryptionField, type S3Metadata } from '../format/s3-metadata'
 import { checkString } from '../options'
-import { discardBody, type PartBody, toPartBody } from './body'
+import { orDiscard, type PartBody, toPartBody } from './body'
 import type { EncryptionInput, StoringCall } from './call'
 import { sealContent } from './content'
 import { type NewContentKey, newContentKey } from './content-key'
@@ -18,7 +18,11 @@ type Put = StoringCall<PutObjectCommandInput & EncryptionInput, PutObjectCommand
 type NewInput = Pick<PutObjectCommandInput, 'Metadata'> & EncryptionInput
 
 /** Everything is encrypted before the SDK sees it: its checksums, its retries and its log know the ciphertext only. */
-export async function putObject(call: Put): Promise<PutObjectCommandOutput> {
+export function putObject(call: Put): Promise<PutObjectCommandOutput> {
+  return orDiscard(call.input.Body, () => put(call))
+}
+
+async function put(call: Put): Promise<PutObjectCommandOutput> {
   const { EncryptionContext: _, ...input } = call.input
   refusePlaintextChecksums(input)
   if (input.WriteOffsetBytes !== undefined) {
@@ -33,6 +37,7 @@ export async function putObject(call: Put): Promise<PutObjectCommandOutput> {
   const sealed = await seal(call, plaintext)
   const { Body, Metadata, instructionFile } = sealed
   call.checkAborted()
+  if (instructionFile) for (const name of ['Bucket', 'Key'] as const) checkString(input[name], name)
   const putBack = instructionFile && (await replaceInstructionFile(call, input, instructionFile))
   try {
     return await call.next({ ...input, Body, ContentLength: Body.length, Metadata })
@@ -50,16 +55,11 @@ function toPutOutput({ $metadata, ETag, VersionId }: HeadObjectCommandOutput): P
 }
 
 async function seal(call: Put, plaintext: PartBody) {
+  const { content, ...stored } = await newObject(call)
   try {
-    const { content, ...stored } = await newObject(call)
-    try {
-      return { ...stored, envelope: content.envelope, Body: await sealContent(content, plaintext) }
-    } finally {
-      wipe(content.key)
-    }
-  } catch (error) {
-    discardBody(call.input.Body)
-    throw error
+    return { ...stored, envelope: content.envelope, Body: await sealContent(content, plaintext) }
+  } finally {
+    wipe(content.key)
   }
 }
 

@@ -99,7 +99,7 @@ export class RewrapSession {
       const signal = isAbortable ? this.#signal : undefined
       if (signal?.aborted) throw aborted(signal)
       try {
-        return await this.#client.send(command, signal && { abortSignal: signal })
+        return await this.#client.send(command, signal ? { abortSignal: signal } : {})
       } catch (error) {
         throw signal?.aborted ? aborted(signal) : isChanged(error) ? changed(error) : error
       }

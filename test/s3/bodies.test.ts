@@ -96,6 +96,32 @@ async function main(): Promise<void> {
     assert.match(String(await rejectionOf(openObject({ metadata, body: missing() }, slow))), /ENOENT/)
   })
 
+  test('a stream of a call that is refused is ended', async () => {
+    const files = new S3EncryptionClient(s3.config, { keyring: raw, putInstructionFiles: true })
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }))
+    const part = (more: object) => (Body: Readable) =>
+      client.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body, ...more }))
+    const refused: ((Body: Readable) => Promise<unknown>)[] = [
+      (Body) => put(Body, { ContentMD5: 'x' }),
+      (Body) => put(Body, { ContentLength: 2 ** 50 }),
+      (Body) => put(Body, { ContentLength: -1 }),
+      (Body) => files.send(new PutObjectCommand({ Bucket, Key, Body, IfMatch: '"x"' })),
+      part({ UploadId: 'unknown' }),
+      part({ PartNumber: 10_001 }),
+      part({ IsLastPart: 1 }),
+      part({ ContentMD5: 'x' }),
+    ]
+    for (const call of refused) {
+      const body = new PassThrough()
+      assert.instance(await rejectionOf(call(body)), Error)
+      assert.ok(body.destroyed)
+      // Nobody listens to its error but the call.
+      assert.not.match(String(await rejectionOf(call(missing()))), /ENOENT/)
+    }
+    await pause()
+    files.destroy()
+  })
+
   test('an abort does not wait for a body that never ends, nor for a keyring', async () => {
     for (const more of [{}, { ContentLength: 10 }]) {
       const [controller, Body] = [new AbortController(), new PassThrough()]

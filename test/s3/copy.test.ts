@@ -132,6 +132,9 @@ async function main(): Promise<void> {
     const own = copy('torn', 'changing', { MetadataDirective: 'REPLACE', CopySourceIfMatch: '"own"' }, changing)
     assert.is(((await rejectionOf(own)) as Error).name, 'PreconditionFailed')
     assert.equal(asked, [ETag, '"own"'])
+    // What is at the destination is the caller's business.
+    const taken = copy('torn', 'changing', { MetadataDirective: 'REPLACE', IfNoneMatch: '*' }, changing)
+    assert.is(((await rejectionOf(taken)) as Error).name, 'PreconditionFailed')
   })
 
   test('a copy that is refused leaves the object that was there, and its instruction file', async () => {

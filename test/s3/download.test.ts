@@ -1,5 +1,14 @@
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  createWriteStream,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
@@ -324,6 +333,26 @@ test('a Writable that fails ends the download, and one that is slow is waited fo
   for await (const chunk of slow) chunks.push(chunk)
   await downloading
   assert.ok(plaintext.equals(Buffer.concat(chunks)))
+  await nothingLeft()
+})
+
+test('a Writable that is lost while ranges come ends the download; one that was lost before begins none', async () => {
+  await put(plaintext)
+  const gone = createWriteStream('/nonexistent/folder/file')
+  assert.match(String(await rejectionOf(downloadObject(client, { Bucket, Key }, gone))), /ENOENT/)
+  await nothingLeft()
+  for (const end of ['destroy', 'end'] as const) {
+    const target = new PassThrough()
+    target.resume()[end]()
+    store.reset()
+    await rejects(downloadObject(client, { Bucket, Key }, target), TypeError, /ended, or was destroyed/)
+    assert.is(store.requests.length, 0)
+  }
+  const target = new PassThrough()
+  const onProgress = () => void target.destroy()
+  const input = { Bucket, Key, partSize: 64 * KiB, concurrency: 1, onProgress }
+  await rejects(downloadObject(client, input, target), 'ERR_ABORTED', /closed/)
+  assert.ok(store.taken < MiB, `${store.taken} bytes still came`)
   await nothingLeft()
 })
 

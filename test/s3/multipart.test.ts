@@ -301,6 +301,24 @@ async function main(): Promise<void> {
     await check(Buffer.concat([bytes(100), bytes(100)]))
   })
 
+  test('a part that could not be read has no place: it may come again as it is', async () => {
+    const plaintext = bytes(250)
+    const upload = await begin()
+    const [first, second, third] = [0, 100, 200].map((start) => plaintext.subarray(start, start + 100))
+    await rejects(upload.part(1, Readable.from([first]), { ContentLength: 101 }), RangeError, /has fewer/)
+    await upload.part(1, first!)
+    // Shorter than the others, it would be the last.
+    await rejects(upload.part(2, Readable.from([second]), { ContentLength: 99 }), RangeError, /has more/)
+    await upload.part(3, third!)
+    const broken = new Readable({ read: () => {} })
+    const failed = rejectionOf(upload.part(2, broken, { ContentLength: 100 }))
+    broken.destroy(new Error('broke'))
+    assert.match(String(await failed), /broke/)
+    await upload.part(2, second!)
+    await upload.complete()
+    await check(plaintext)
+  })
+
   test('parts that do not fit together are refused', async () => {
     const refused = async (parts: [number, number, object?][], pattern: RegExp) => {
       const upload = await begin()
