@@ -27,7 +27,10 @@ export interface FaultLine {
   readonly rss: number
   /** The longest time without a turn of the event loop, in ms; servers and the clients' checks run on it too. */
   readonly blocked: number
-  /** Memory that is in use after a garbage collection beyond what was before the first fault, in MiB; of the full set only. */
+  /**
+   * Memory that is in use after a garbage collection beyond what was before the first fault, in MiB; of the full set only,
+   * and where no other fault was being injected.
+   */
   readonly left?: number
   /** Why it is wrong. */
   readonly problem?: string
@@ -57,10 +60,11 @@ export class FaultReport {
   readonly #lines: FaultLine[] = []
   readonly #delay = monitorEventLoopDelay({ resolution: 5 })
   #before: number | undefined
+  #running = 0
 
   /** Injects one fault: `attempt` throws where an invariant is broken. */
   async inject(cell: string, seed: number, n: number, attempt: () => Promise<Attempt>): Promise<void> {
-    this.#before ??= await memoryInUse()
+    if (this.#running++ === 0) this.#before ??= await memoryInUse()
     this.#delay.reset()
     this.#delay.enable()
     const start = performance.now()
@@ -76,8 +80,8 @@ export class FaultReport {
     const ms = Math.round(performance.now() - start)
     this.#delay.disable()
     const blocked = Math.round(this.#delay.max / 1e6)
-    const after = await memoryInUse()
-    const left = after !== undefined && { left: Math.round(after - this.#before!) }
+    const after = --this.#running === 0 ? await memoryInUse() : undefined
+    const left = after !== undefined && { left: Math.round(after - (this.#before ?? after)) }
     if (left && left.left > MAX_LEFT) end = { outcome: 'wrong', problem: `${left.left} MiB are still in use` }
     const rss = Math.round(process.memoryUsage.rss() / 2 ** 20)
     const line: FaultLine = { cell, seed, n, ...end, ms, calls, rss, blocked, ...left }
