@@ -10,7 +10,7 @@ import {
   MultiKeyring,
 } from '../index'
 import { UsageError } from './errors'
-import { toKeyring } from './keys'
+import { requireArns, toKeyring } from './keys'
 import { isTokenKey, usage } from './token'
 
 /** The attributes of one `--wrapping-keys`. */
@@ -56,15 +56,14 @@ async function keyringOf(group: KeyGroup, decrypting: boolean): Promise<Keyring>
   if (provider === 'sealwax') {
     const tokenKeys = keys.filter(isTokenKey)
     const files = keys.filter((key) => !isTokenKey(key))
-    return await toKeyring({ key: files, wrappingKey: tokenKeys, oaepHash: 'sha256' })
+    return await toKeyring({ key: files, wrappingKey: tokenKeys }, decrypting ? 'decrypt' : 'encrypt')
   }
   if (!KMS_PROVIDERS.includes(provider))
     throw new UsageError('provider= must be aws-kms, or sealwax for key files and PKCS#11 URIs')
   if (discovery === true && keys.length > 0) throw new UsageError('discovery=true asks for no particular key')
   if (discovery !== true && keys.length === 0)
     throw new UsageError(`a group of --wrapping-keys needs key=…${decrypting ? ' or discovery=true' : ''}`)
-  if (decrypting && keys.some((key) => !key.startsWith('arn:')))
-    throw new UsageError('key= must be the ARN of a key to decrypt with')
+  if (decrypting) requireArns(keys, 'key=')
   const accountIDs = group.get('discovery-account')
   const partition = one(group, 'discovery-partition')
   if ((accountIDs ?? partition) !== undefined && !discovery)

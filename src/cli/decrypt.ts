@@ -37,7 +37,7 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
     .option('--rsa-private-key <file>', 'RSA private key in PEM, without a passphrase')
     .option('--discovery', 'decrypt with whatever AWS KMS key the message names')
     .option('--discovery-account <id>', 'only with keys of this AWS account; may be given several times', collect)
-    .option('--discovery-partition <name>', 'only with keys of this AWS partition', 'aws')
+    .option('--discovery-partition <name>', 'only with keys of this AWS partition; aws by default')
     .option(
       '--release-plaintext-before-signature-is-verified',
       'write a signed message to standard output as it comes, whatever its signature turns out to be',
@@ -67,7 +67,7 @@ async function decrypting(options: DecryptOptions, signal: AbortSignal): Promise
   if (options.enableLegacyWrappingAlgorithms || options.enableLegacyUnauthenticatedModes) {
     throw new UsageError('legacy algorithms are of S3 objects: messages have none')
   }
-  const keyring = await toKeyring(options)
+  const keyring = await toKeyring(options, 'decrypt')
   const client = clientOf(options)
   const op = { encryptionContext: contextOf(options), signal }
   const open = () => client.decryptStream(keyring, op)

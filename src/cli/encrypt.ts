@@ -55,7 +55,7 @@ async function encrypt(input: string, options: EncryptOptions, signal: AbortSign
 
 async function encrypting(options: EncryptOptions, signal: AbortSignal): Promise<TreeWork> {
   const { suite: suiteId, frameLength } = options
-  const keyring = await toKeyring(options)
+  const keyring = await toKeyring(options, 'encrypt')
   const client = clientOf(options)
   const encryptionContext = contextOf(options)
   const op = { encryptionContext, signal, ...(suiteId && { suiteId }), ...(frameLength && { frameLength }) }

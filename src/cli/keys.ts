@@ -19,7 +19,7 @@ import {
 import { fileError, naming, quote, UsageError } from './errors'
 import type { PinOptions } from './options'
 import { noteSecretFile } from './secret-files'
-import { isTokenKey, toTokenKeyrings, usage } from './token'
+import { DEFAULT_OAEP_HASH, isTokenKey, type OaepHash, toTokenKeyrings, usage } from './token'
 
 export interface KeyOptions extends PinOptions {
   key?: string[]
@@ -32,7 +32,8 @@ export interface KeyOptions extends PinOptions {
   discovery?: true
   discoveryAccount?: string[]
   discoveryPartition?: string
-  oaepHash: 'sha1' | 'sha256' | 'sha384' | 'sha512'
+  /** Default: `sha256`. */
+  oaepHash?: OaepHash
 }
 
 /** The text of a key file. The caller wipes it. */
@@ -42,13 +43,15 @@ export function serializeKeyFile(namespace: string, name: string, key: Uint8Arra
 }
 
 /** One keyring for all keys that the options name. */
-export async function toKeyring(options: KeyOptions): Promise<Keyring> {
+export async function toKeyring(options: KeyOptions, use: 'encrypt' | 'decrypt'): Promise<Keyring> {
+  const { wrappingKey = [] } = options
+  const kmsKeys = wrappingKey.filter((key) => !isTokenKey(key))
+  if (use === 'decrypt') requireArns(kmsKeys, '--wrapping-key')
+  const discoveryFilter = discoveryFilterOf(options)
   const keyrings: Keyring[] = []
   for (const path of options.key ?? []) keyrings.push(await readKeyFile(path))
   if (options.rsaPublicKey ?? options.rsaPrivateKey) keyrings.push(await toRsaKeyring(options))
-  const { wrappingKey = [] } = options
-  const kmsKeys = wrappingKey.filter((key) => !isTokenKey(key))
-  if (kmsKeys.length > 0 || options.discovery) keyrings.push(toKmsKeyring(options, kmsKeys))
+  if (kmsKeys.length > 0 || options.discovery) keyrings.push(toKmsKeyring({ ...options, discoveryFilter }, kmsKeys))
   keyrings.push(...(await toTokenKeyrings(wrappingKey.filter(isTokenKey), options)))
   const [generator, ...children] = keyrings
   if (!generator)
@@ -121,18 +124,39 @@ function parseJson(bytes: Buffer): unknown {
 }
 
 /** Region, credentials and retries are the business of the AWS SDK. */
-function toKmsKeyring(options: KeyOptions, [generatorKeyId, ...keyIds]: readonly string[]): Keyring {
-  const { kmsEndpoint, discovery, discoveryAccount, discoveryPartition = 'aws' } = options
+function toKmsKeyring(options: KmsOptions, [generatorKeyId, ...keyIds]: readonly string[]): Keyring {
+  const { kmsEndpoint, discovery, discoveryFilter } = options
   if (discovery && generatorKeyId !== undefined) {
     throw new UsageError('--discovery asks for no particular key: leave out --wrapping-key')
   }
   const clientProvider = kmsEndpoint === undefined ? {} : { clientProvider: clientsAt(kmsEndpoint) }
-  const filter = discoveryAccount && { accountIDs: discoveryAccount, partition: discoveryPartition }
   return usage(() =>
     discovery
-      ? new KmsKeyring({ discovery, ...(filter && { discoveryFilter: filter }), ...clientProvider })
+      ? new KmsKeyring({ discovery, ...(discoveryFilter && { discoveryFilter }), ...clientProvider })
       : buildAwsKmsMrkAwareStrictMultiKeyring({ generatorKeyId, keyIds, ...clientProvider }),
   )
+}
+
+interface KmsOptions extends Pick<KeyOptions, 'kmsEndpoint' | 'discovery'> {
+  discoveryFilter: DiscoveryFilter | undefined
+}
+
+type DiscoveryFilter = { accountIDs: string[]; partition: string }
+
+/** A restriction that would restrict nothing is refused: whoever gives it counts on it. */
+export function discoveryFilterOf(options: KeyOptions): DiscoveryFilter | undefined {
+  const { discovery, discoveryAccount: accountIDs, discoveryPartition: partition } = options
+  if ((accountIDs ?? partition) !== undefined && !discovery)
+    throw new UsageError('--discovery-account and --discovery-partition need --discovery')
+  if (partition !== undefined && !accountIDs) throw new UsageError('--discovery-partition needs --discovery-account')
+  return accountIDs && { accountIDs, partition: partition ?? 'aws' }
+}
+
+/** Messages name the keys of KMS by their ARNs, and a keyring finds its own by nothing else. */
+export function requireArns(keys: readonly string[], option: string): void {
+  const other = keys.find((key) => !/^arn:[^:]*:kms:[^:]*:[^:]*:key\//.test(key))
+  if (other === undefined) return
+  throw new UsageError(`${option} must be the ARN of a key to decrypt messages with, not ${quote(other)}`)
 }
 
 export function clientsAt(endpoint: string) {
@@ -143,7 +167,7 @@ export function clientsAt(endpoint: string) {
 }
 
 async function toRsaKeyring(options: KeyOptions): Promise<RawRsaKeyring> {
-  const { namespace, name, oaepHash } = options
+  const { namespace, name, oaepHash = DEFAULT_OAEP_HASH } = options
   if (namespace === undefined || name === undefined) {
     throw new UsageError('an RSA key needs --namespace and --name, the same for encrypting and decrypting')
   }

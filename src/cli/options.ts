@@ -56,9 +56,13 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
     .option('--namespace <text>', 'key namespace of the RSA key, or of the key of a token')
     .option('--name <text>', 'key name of the RSA key, or of the key of a token')
     .addOption(
-      new Option('--oaep-hash <hash>', 'hash of RSA OAEP')
-        .choices(['sha1', 'sha256', 'sha384', 'sha512'])
-        .default('sha256'),
+      // No default of commander's: objects of S3 have another hash, and no choice.
+      new Option('--oaep-hash <hash>', 'hash of RSA OAEP in messages; sha256 by default').choices([
+        'sha1',
+        'sha256',
+        'sha384',
+        'sha512',
+      ]),
     )
 }
 

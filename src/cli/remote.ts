@@ -4,7 +4,7 @@ import { quote, UsageError } from './errors'
 import { transfer, transformFile, type Work } from './io'
 import { type CommonOptions, contextOf, type LegacyOptions, policyOf } from './options'
 import { isS3Url, openS3, openS3Sink, openS3Source } from './s3'
-import { toS3Keyring } from './s3-keys'
+import { refuseContextFor, toS3Keyring } from './s3-keys'
 
 /** From where to where; one of them at least is `s3://…`. */
 export interface Route {
@@ -66,10 +66,13 @@ export async function transformRemote(
 }
 
 async function encryptionClient(options: RemoteOptions, encrypts: boolean): Promise<S3Client> {
-  const { suite, frameLength, maxEncryptedDataKeys } = options
+  const { suite, frameLength, maxEncryptedDataKeys, oaepHash, encryptionContext } = options
   if (suite !== undefined || frameLength !== undefined || maxEncryptedDataKeys !== undefined) {
     throw new UsageError('suites, frames and numbers of data keys are of messages: use --format message')
   }
+  if (oaepHash !== undefined)
+    throw new UsageError('--oaep-hash is for messages: RSA OAEP of S3 objects has SHA-1, by their format')
+  if (encrypts && encryptionContext) refuseContextFor(options, '--encryption-context')
   const keyring = await toS3Keyring(options, encrypts ? 'encrypt' : 'decrypt')
   const { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes } = options
   const legacy = { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes }

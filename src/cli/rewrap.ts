@@ -17,7 +17,7 @@ import {
 } from './options'
 import { openProgress } from './progress'
 import { addS3Options, naming, openS3, parseS3Url, type S3Options } from './s3'
-import { toS3Keyring } from './s3-keys'
+import { refuseContextFor, toS3Keyring } from './s3-keys'
 import { print } from './sink'
 
 interface RewrapOptions
@@ -83,22 +83,22 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
   const { newKey, newWrappingKey, newRsaPublicKey: rsaPublicKey, namespace, name, pinFile, pinFd } = options
   if ((newKey ?? newWrappingKey ?? rsaPublicKey) === undefined)
     throw new UsageError('no new key given: name it with --new-key, --new-wrapping-key or --new-rsa-public-key')
+  const newKeys = {
+    ...(newKey !== undefined && { key: [newKey] }),
+    ...(newWrappingKey !== undefined && { wrappingKey: [newWrappingKey] }),
+    ...(rsaPublicKey !== undefined && { rsaPublicKey }),
+    ...(kmsEndpoint !== undefined && { kmsEndpoint }),
+    ...(namespace !== undefined && { namespace }),
+    ...(name !== undefined && { name }),
+    ...(pinFile !== undefined && { pinFile }),
+    ...(pinFd !== undefined && { pinFd }),
+  }
+  const { newEncryptionContext: newContext } = options
+  if (newContext) refuseContextFor(newKeys, '--new-encryption-context')
   const from = await toS3Keyring(options, 'decrypt')
-  const to = await toS3Keyring(
-    {
-      ...(newKey !== undefined && { key: [newKey] }),
-      ...(newWrappingKey !== undefined && { wrappingKey: [newWrappingKey] }),
-      ...(rsaPublicKey !== undefined && { rsaPublicKey }),
-      ...(kmsEndpoint !== undefined && { kmsEndpoint }),
-      ...(namespace !== undefined && { namespace }),
-      ...(name !== undefined && { name }),
-      ...(pinFile !== undefined && { pinFile }),
-      ...(pinFd !== undefined && { pinFd }),
-    },
-    'encrypt',
-  )
+  const to = await toS3Keyring(newKeys, 'encrypt')
   const { rewrapObjects } = require('../s3') as typeof import('../s3')
-  const { partSize, enableLegacyWrappingAlgorithms, newEncryptionContext: newContext } = options
+  const { partSize, enableLegacyWrappingAlgorithms } = options
   const client = await openS3(options)
   const progress = await openProgress(url, (done) => `${done} objects`)
   const failures: string[] = []

@@ -1,7 +1,7 @@
 /** Wrapping keys for S3 objects, from the options that messages have too. */
 import type { S3Keyring } from '../s3'
 import { UsageError } from './errors'
-import { clientsAt, type KeyOptions, readRsaKey, withKeyFile } from './keys'
+import { clientsAt, discoveryFilterOf, type KeyOptions, readRsaKey, withKeyFile } from './keys'
 import { isTokenKey, kindOf, type NamedTokenKey, tokenKeys, usage } from './token'
 
 type S3KeyOptions = Omit<KeyOptions, 'oaepHash'>
@@ -10,7 +10,7 @@ type S3KeyOptions = Omit<KeyOptions, 'oaepHash'>
 export async function toS3Keyring(options: S3KeyOptions, use: 'encrypt' | 'decrypt'): Promise<S3Keyring> {
   const { S3KmsKeyring, S3RawAesKeyring, S3RawRsaKeyring } = require('../s3') as typeof import('../s3')
   const { key = [], rsaPublicKey, rsaPrivateKey, wrappingKey = [], kmsEndpoint, discovery } = options
-  const { discoveryAccount: accountIDs, discoveryPartition: partition = 'aws' } = options
+  const discoveryFilter = discoveryFilterOf(options)
   const keyrings: S3Keyring[] = []
   for (const path of key) {
     keyrings.push(
@@ -22,11 +22,10 @@ export async function toS3Keyring(options: S3KeyOptions, use: 'encrypt' | 'decry
   if (rsaPublicKey ?? rsaPrivateKey)
     keyrings.push(await readRsaKey(options, (rsaKey) => new S3RawRsaKeyring({ rsaKey })))
   const clients = kmsEndpoint === undefined ? {} : { clientProvider: clientsAt(kmsEndpoint) }
-  const filter = accountIDs && { discoveryFilter: { accountIDs, partition } }
   try {
     for (const keyId of wrappingKey.filter((key) => !isTokenKey(key)))
       keyrings.push(new S3KmsKeyring({ keyId, ...clients }))
-    if (discovery) keyrings.push(new S3KmsKeyring({ discovery, ...filter, ...clients }))
+    if (discovery) keyrings.push(new S3KmsKeyring({ discovery, discoveryFilter, ...clients }))
   } catch (error) {
     throw new UsageError((error as Error).message)
   }
@@ -38,6 +37,13 @@ export async function toS3Keyring(options: S3KeyOptions, use: 'encrypt' | 'decry
   if (use === 'encrypt')
     throw new UsageError('an S3 object has one wrapping key: name one only, or use --format message')
   return firstThatOpens(keyrings)
+}
+
+/** Only KMS binds pairs to an object. */
+export function refuseContextFor(options: S3KeyOptions, option: string): void {
+  const { key = [], rsaPublicKey, wrappingKey = [] } = options
+  if (key.length === 0 && rsaPublicKey === undefined && !wrappingKey.some(isTokenKey)) return
+  throw new UsageError(`${option} is for keys of AWS KMS: no other key binds pairs to an S3 object`)
 }
 
 async function toTokenKeyring({ token, uri: key, namespace, name }: NamedTokenKey): Promise<S3Keyring> {

@@ -17,7 +17,7 @@ import { noteSecretFile } from './secret-files'
 interface TokenKeyOptions extends PinOptions {
   namespace?: string
   name?: string
-  oaepHash: OaepHash
+  oaepHash?: OaepHash
 }
 
 interface TokenKeyNames {
@@ -26,7 +26,9 @@ interface TokenKeyNames {
   oaepHash: OaepHash
 }
 
-type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
+export type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
+
+export const DEFAULT_OAEP_HASH = 'sha256'
 
 /** Out of the environment, which the process of a module inherits. */
 export const { SEALWAX_PIN: environmentPin } = process.env
@@ -86,9 +88,10 @@ export function tokenKeys(uris: readonly string[], options: Omit<TokenKeyOptions
 }
 
 export async function toTokenKeyrings(uris: readonly string[], options: TokenKeyOptions): Promise<Keyring[]> {
+  const { oaepHash = DEFAULT_OAEP_HASH } = options
   const keyrings: Keyring[] = []
   for (const { token, uri, namespace: keyNamespace, name: keyName } of tokenKeys(uris, options)) {
-    keyrings.push(await keyringOf(token, uri, { keyNamespace, keyName, oaepHash: options.oaepHash }))
+    keyrings.push(await keyringOf(token, uri, { keyNamespace, keyName, oaepHash }))
   }
   return keyrings
 }

@@ -67,6 +67,7 @@ test('files under KMS keys: strict, several, discovery', async () => {
     ['--wrapping-key', two],
     ['--discovery'],
     ['--discovery', '--discovery-account', '111122223333'],
+    ['--discovery', '--discovery-account', '111122223333', '--discovery-partition', 'aws'],
   ]) {
     const { code, stdout, stderr } = await decrypt(...args)
     assert.equal([code, stdout.toString(), stderr], [0, 'plaintext', ''])
@@ -75,6 +76,7 @@ test('files under KMS keys: strict, several, discovery', async () => {
   for (const args of [
     ['--wrapping-key', third],
     ['--discovery', '--discovery-account', '999999999999'],
+    ['--discovery', '--discovery-account', '111122223333', '--discovery-partition', 'aws-cn'],
   ]) {
     const { code, stdout, stderr } = await decrypt(...args)
     assert.equal([code, stdout.length], [3, 0])
@@ -128,6 +130,18 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', '--wrapping-key', ARN, '--kms-endpoint', 'ftp://x'], 2, /must be a URL/],
   [['encrypt', 'plain', '--discovery'], 2, /unknown option/],
   [['decrypt', 'plain', '--wrapping-key', ARN, '--discovery', '-o', 'x'], 2, /leave out --wrapping-key/],
+  ...['alias/my-app', '1234abcd-12ab-34cd-56ef-1234567890ab', ARN.replace('key/', 'alias/')].map(
+    (key): (typeof CASES)[number] => [
+      ['decrypt', 'plain', '--wrapping-key', ARN, '--wrapping-key', key, '-o', 'x'],
+      2,
+      /--wrapping-key must be the ARN of a key to decrypt/,
+    ],
+  ),
+  [['decrypt', 'plain', '--discovery', '--discovery-partition', 'aws-cn', '-o', 'x'], 2, /needs --discovery-account/],
+  [['decrypt', 'plain', '-k', 'key', '--discovery-account', '111122223333', '-o', 'x'], 2, /need --discovery/],
+  [['decrypt', 'plain', '--wrapping-key', ARN, '--discovery-partition', 'aws', '-o', 'x'], 2, /need --discovery/],
+  [['decrypt', 's3://b/x', '--wrapping-key', ARN, '--discovery-account', '111122223333', '-o', 'x'], 2, /need --disc/],
+  [['decrypt', 's3://b/x', '--discovery', '--discovery-partition', 'aws-cn', '-o', 'x'], 2, /needs --discovery-acc/],
 ]
 
 for (const [args, code, message] of CASES) {

@@ -236,6 +236,20 @@ async function main(): Promise<void> {
     await refused(2, /--recursive is for folders/, 'encrypt', '-r', 'plain', '-o', url, ...key, ...at)
     await refused(2, /one wrapping key/, 'encrypt', 'plain', '-o', url, ...key, '-k', 'new.json', ...at)
     await refused(2, /use --format message/, 'encrypt', 'plain', '-o', url, '--frame-length', '64', ...key, ...at)
+    const rsa = ['--rsa-public-key', 'rsa.pem', '--oaep-hash', 'sha512']
+    await refused(2, /RSA OAEP of S3 objects has SHA-1/, 'encrypt', 'plain', '-o', url, ...rsa, ...at)
+    const opened = ['--rsa-private-key', 'rsa.pem', '--oaep-hash', 'sha1']
+    await refused(2, /RSA OAEP of S3 objects has SHA-1/, 'decrypt', url, '-o', 'x', ...opened, ...at)
+    const token = ['--wrapping-key', 'pkcs11:token=t;object=o?module-path=/nowhere.so']
+    for (const raw of [key, rsa.slice(0, 2), token])
+      await refused(2, /-context is for keys of AWS KMS/, 'encrypt', 'plain', '-o', url, '-c', 'a=b', ...raw, ...at)
+    const pair = ['--new-encryption-context', 'a=b']
+    for (const raw of [
+      ['--new-key', 'new.json'],
+      ['--new-rsa-public-key', 'rsa.pem'],
+      ['--new-wrapping-key', token[1]!],
+    ])
+      await refused(2, /new-encryption-context is for keys of AWS/, 'rewrap', url, ...key, ...raw, ...pair, ...at)
     await refused(1, /NoSuchBucket/, 'rewrap', 's3://none/', ...key, '--new-key', 'new.json', ...at)
     await refused(2, /--dry-run does/, 'rewrap', url, ...key, '--new-key', 'new.json', '--journal', 'j', '--dry-run')
   })

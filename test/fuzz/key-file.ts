@@ -12,6 +12,6 @@ export const keyFile: Target = {
   words: ['__proto__', '"key": "', '"namespace": 1', '\\u0000', 'aws-kms', '": null', '": {}', '\ufeff'],
   async run(input) {
     writeFileSync(path, input, { mode: 0o600 })
-    await toKeyring({ key: [path], oaepHash: 'sha256' })
+    await toKeyring({ key: [path] }, 'decrypt')
   },
 }
