@@ -77,7 +77,9 @@ complete -o default -F _sealwax sealwax
 }
 
 function zsh(all: readonly Words[]): string {
-  return `autoload -U +X bashcompinit && bashcompinit
+  // A .zshrc need not have loaded what completions are built on.
+  return `(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+autoload -U +X bashcompinit && bashcompinit
 ${bash(all)}`
 }
 
@@ -99,7 +101,7 @@ function fish(all: readonly Words[]): string {
   set -l words (commandline -opc)
   set -l command
   for word in $words[2..3]
-    contains -- (string join ' ' $command $word) ${all.flatMap(({ command }) => (command === '' ? [] : [`'${command}'`])).join(' ')}; and set -a command $word
+    contains -- (string join -- ' ' $command $word) ${all.flatMap(({ command }) => (command === '' ? [] : [`'${command}'`])).join(' ')}; and set -a command $word
   end
   echo "$command"
 end

@@ -43,6 +43,29 @@ for (const shell of ['bash', 'zsh', 'fish']) {
   else console.log(`SKIPPED completions of ${shell}: not installed here (apt-get install ${shell})`)
 }
 
+test('zsh completes in a .zshrc that has loaded nothing, and in one that has', () => {
+  if (!existsSync('/usr/bin/zsh')) return
+  for (const before of ['', 'autoload -Uz compinit && compinit -i; ']) {
+    const script = `${before}source "$0"; print -r -- $_comps[sealwax]`
+    const env = { ...process.env, ZDOTDIR: path('.') }
+    const { stdout, stderr } = spawnSync('zsh', ['-f', '-c', script, path('zsh')], { encoding: 'utf8', env })
+    assert.is(stderr, '')
+    assert.match(stdout, /_sealwax/)
+  }
+})
+
+test('fish completes after options too', () => {
+  if (!existsSync('/usr/bin/fish')) return
+  const completions = (line: string) => {
+    const script = `source ${path('fish')}; complete -C '${line}'`
+    const { stdout, stderr } = spawnSync('fish', ['--no-config', '-c', script], { encoding: 'utf8' })
+    assert.is(stderr, '')
+    return stdout.split('\n').map((each) => each.split('\t', 1)[0])
+  }
+  assert.ok(completions('sealwax hsm keygen --lab').includes('--label'))
+  assert.ok(completions('sealwax --encrypt --metadata').includes('--metadata-output'))
+})
+
 test('other shells are refused', async () => {
   assert.is((await sealwax('completion', 'cmd')).code, 2)
 })
