@@ -9,7 +9,7 @@ import {
   parsePkcs11Uri,
   type TokenDescription,
 } from '../pkcs11'
-import { UsageError } from './errors'
+import { orInterrupted, UsageError } from './errors'
 import { addPinOptions, type PinOptions, parseCount } from './options'
 import { print } from './sink'
 import { environmentPin, keyringOf, pinOf, usage } from './token'
@@ -43,32 +43,14 @@ export function addHsm(program: Command, signal: AbortSignal): void {
   tokenOptions(hsm.command('list'))
     .summary('tell the tokens of a module, or the keys of a token')
     .description('Tells the tokens of a module; with a PIN, the AES and RSA keys of one.')
-    .action(async (options: TokenOptions) => {
-      const { pinFile, pinFd, libraryParameters, uri, token: label } = options
-      const named: Pkcs11Uri = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
-      if ((pinFile ?? pinFd ?? environmentPin ?? named['pin-source']) !== undefined) {
-        const keys = await withToken(options, async (token) => await token.keys())
-        await print(keys.length === 0 ? 'no AES or RSA keys' : keys.map(lineOfKey).join('\n'), signal)
-        return
-      }
-      if (uri !== undefined && label !== undefined) throw new UsageError('the token is named by --token or --uri')
-      const { module = named['module-path'] } = options
-      if (module === undefined) throw new UsageError('name the PKCS#11 module with --module or --uri')
-      const all = await Pkcs11Token.list({ module, ...(libraryParameters !== undefined && { libraryParameters }) })
-      const tokens = all.filter((token) => isNamed(token, { token: label, ...named }))
-      await print(tokens.length === 0 ? 'no tokens' : tokens.map(linesOfToken).join('\n'), signal)
-    })
+    .action((options: TokenOptions) => orInterrupted(list(options, signal), signal))
   tokenOptions(hsm.command('keygen'))
     .summary('make a key that stays in the token')
     .description('Makes a wrapping key in a token. It cannot leave the token: who loses the token loses the data.')
     .addOption(new Option('--type <type>', 'kind of the key').choices(['aes', 'rsa']).default('aes'))
     .option('--bits <n>', 'length of the key; 256 for AES and 3072 for RSA by default', parseCount(128, 8192))
     .requiredOption('--label <text>', 'label of the key; never one that is there already')
-    .action(async ({ type, bits, label, ...options }: KeygenOptions) => {
-      const wanted = { type, label, ...(bits !== undefined && { bits }) }
-      const key = await withToken(options, async (token) => await usage(() => token.generateKey(wanted)))
-      await print(lineOfKey(key), signal)
-    })
+    .action((options: KeygenOptions) => orInterrupted(keygen(options, signal), signal))
   tokenOptions(hsm.command('test'))
     .summary('encrypt and decrypt with a key of a token')
     .description('Writes a message with a key of a token and reads it, in memory, to see that token and key can do it.')
@@ -78,10 +60,33 @@ export function addHsm(program: Command, signal: AbortSignal): void {
         .choices(['sha1', 'sha256', 'sha384', 'sha512'])
         .default('sha1'),
     )
-    .action(async (options: TestOptions) => {
-      const algorithm = await withToken(options, async (token) => await roundTrip(token, options))
-      await print(`ok: a message was written and read with ${algorithm}`, signal)
-    })
+    .action((options: TestOptions) => orInterrupted(test(options, signal), signal))
+}
+
+async function list(options: TokenOptions, signal: AbortSignal): Promise<void> {
+  const { pinFile, pinFd, libraryParameters, uri, token: label } = options
+  const named: Pkcs11Uri = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
+  if ((pinFile ?? pinFd ?? environmentPin ?? named['pin-source']) !== undefined) {
+    const keys = await withToken(options, async (token) => await token.keys())
+    return await print(keys.length === 0 ? 'no AES or RSA keys' : keys.map(lineOfKey).join('\n'), signal)
+  }
+  if (uri !== undefined && label !== undefined) throw new UsageError('the token is named by --token or --uri')
+  const { module = named['module-path'] } = options
+  if (module === undefined) throw new UsageError('name the PKCS#11 module with --module or --uri')
+  const all = await Pkcs11Token.list({ module, ...(libraryParameters !== undefined && { libraryParameters }) })
+  const tokens = all.filter((token) => isNamed(token, { token: label, ...named }))
+  await print(tokens.length === 0 ? 'no tokens' : tokens.map(linesOfToken).join('\n'), signal)
+}
+
+async function keygen({ type, bits, label, ...options }: KeygenOptions, signal: AbortSignal): Promise<void> {
+  const wanted = { type, label, ...(bits !== undefined && { bits }) }
+  const key = await withToken(options, async (token) => await usage(() => token.generateKey(wanted)))
+  await print(lineOfKey(key), signal)
+}
+
+async function test(options: TestOptions, signal: AbortSignal): Promise<void> {
+  const algorithm = await withToken(options, async (token) => await roundTrip(token, options))
+  await print(`ok: a message was written and read with ${algorithm}`, signal)
 }
 
 function tokenOptions(command: Command): Command {

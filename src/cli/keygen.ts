@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { getEngine } from '../engine'
-import { quote, UsageError } from './errors'
+import { orInterrupted, quote, UsageError } from './errors'
 import { serializeKeyFile } from './keys'
 import { print, writeOutput } from './sink'
 
@@ -20,20 +20,23 @@ export function addKeygen(program: Command, signal: AbortSignal): void {
     .addOption(new Option('--bits <n>', 'length of the key').choices(['128', '192', '256']).default('256'))
     .option('--namespace <text>', 'key namespace, public in every message', 'sealwax')
     .option('--name <text>', 'key name, public in every message; a random one by default')
-    .action(async (path: string, { bits, namespace, name = randomName() }: KeygenOptions) => {
-      if (path === '-') throw new UsageError('a key goes to a file, not to standard output')
-      if (namespace === '' || name === '') throw new UsageError('--namespace and --name must not be empty')
-      if (namespace.startsWith('aws-kms')) throw new UsageError('the key namespace "aws-kms" belongs to AWS KMS')
-      const key = getEngine().randomBytes(Number(bits) / 8)
-      const text = serializeKeyFile(namespace, name, key)
-      try {
-        await writeOutput({ path, force: false, secret: true, advice: 'a key is never replaced' }, text, signal)
-      } finally {
-        key.fill(0)
-        text.fill(0)
-      }
-      await print(`AES-${bits} key ${quote(name)} of ${quote(namespace)} is in ${quote(path)}`, signal)
-    })
+    .action((path: string, options: KeygenOptions) => orInterrupted(keygen(path, options, signal), signal))
+}
+
+async function keygen(path: string, options: KeygenOptions, signal: AbortSignal): Promise<void> {
+  const { bits, namespace, name = randomName() } = options
+  if (path === '-') throw new UsageError('a key goes to a file, not to standard output')
+  if (namespace === '' || name === '') throw new UsageError('--namespace and --name must not be empty')
+  if (namespace.startsWith('aws-kms')) throw new UsageError('the key namespace "aws-kms" belongs to AWS KMS')
+  const key = getEngine().randomBytes(Number(bits) / 8)
+  const text = serializeKeyFile(namespace, name, key)
+  try {
+    await writeOutput({ path, force: false, secret: true, advice: 'a key is never replaced' }, text, signal)
+  } finally {
+    key.fill(0)
+    text.fill(0)
+  }
+  await print(`AES-${bits} key ${quote(name)} of ${quote(namespace)} is in ${quote(path)}`, signal)
 }
 
 function randomName(): string {

@@ -5,6 +5,7 @@ import { expandArguments, isAwsStyle } from './aws-arguments'
 import { exitCodeOf, messageOf } from './errors'
 import { programOf } from './program'
 import { stopProgress } from './progress'
+import { closePrompts } from './prompt'
 import { abortUploads } from './s3'
 import { removeTemporaries } from './sink'
 
@@ -22,6 +23,7 @@ async function main(argv: readonly string[]): Promise<void> {
     process.once(signal, () => {
       interruption = signal
       removeTemporaries()
+      closePrompts()
       abort.abort()
     })
   }
@@ -58,6 +60,7 @@ function prepareSdk(env: NodeJS.ProcessEnv): void {
 /** As the signal would have: an ordinary exit waits for every write under way, also to a pipe that nobody reads. */
 function end(signal: NodeJS.Signals): void {
   removeTemporaries()
+  closePrompts()
   process.removeAllListeners(signal)
   process.kill(process.pid, signal)
 }

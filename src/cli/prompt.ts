@@ -10,6 +10,11 @@ export async function promptSecret(question: string, advice: string): Promise<st
   const mute = new Writable({ write: (_chunk, _encoding, done) => done() })
   // In raw mode, so nothing is echoed; readline knows what backspace, Ctrl-U and Ctrl-C mean.
   const lines = createInterface({ input: terminal, output: mute, terminal: true, historySize: 0 })
+  const close = () => {
+    lines.close()
+    terminal.destroy()
+  }
+  prompts.add(close)
   process.stderr.write(question)
   try {
     return await new Promise<string>((resolve, reject) => {
@@ -17,11 +22,19 @@ export async function promptSecret(question: string, advice: string): Promise<st
       lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'))
     })
   } finally {
-    lines.close()
-    terminal.destroy()
+    prompts.delete(close)
+    close()
     process.stderr.write('\n')
   }
 }
+
+/** Gives the terminal back as it was, at once: for signals, which would leave it without echo. */
+export function closePrompts(): void {
+  for (const close of prompts) close()
+}
+
+/** Those that are open. */
+const prompts = new Set<() => void>()
 
 function openTerminal(advice: string): ReadStream {
   let fd: number | undefined

@@ -1,4 +1,4 @@
-import { type SpawnOptions, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -68,6 +68,23 @@ export async function shell(script: string): Promise<Result> {
   child.stdin!.end()
   return await done
 }
+
+/** Whether util-linux's script(1) is here, which gives a command a terminal. */
+export const hasTerminal = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0
+
+/** Runs a shell command at a terminal, and types once this prompt is there. */
+export async function atTerminal(line: string, prompt: string, type: (child: ChildProcess) => void): Promise<Result> {
+  const { child, done } = startProgram('script', ['-qec', line, '/dev/null'])
+  let seen = ''
+  child.stdout!.on('data', (text) => {
+    if (!seen.includes(prompt) && `${seen}${text}`.includes(prompt)) type(child)
+    seen += text
+  })
+  return await done
+}
+
+/** The command line for a shell, before its own arguments. */
+export const quotedCommand = command.map((word) => `'${word}'`).join(' ')
 
 export function path(name: string): string {
   return join(folder, name)

@@ -1,11 +1,7 @@
-import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { command, path, sealwax, shell } from './cli'
-
-// util-linux's script(1) gives a command a terminal.
-const hasTerminal = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0
+import { hasTerminal, path, quotedCommand, sealwax, shell } from './cli'
 
 test.before(async () => {
   writeFileSync(path('plain'), Buffer.alloc(2 ** 20))
@@ -53,7 +49,7 @@ test('no bar between the lines of a plaintext on a terminal, and no message on o
 })
 
 async function onTerminal(args: string) {
-  return await shell(`script -qec "'${command.join("' '")}' ${args}" /dev/null`)
+  return await shell(`script -qec "${quotedCommand} ${args}" /dev/null`)
 }
 
 test.run()

@@ -3,7 +3,7 @@ import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { openSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { command, path, printed, read, sealwax, shell, start, startProgram } from '../cli/cli'
+import { path, printed, quotedCommand, read, sealwax, shell, start, atTerminal as typeAt } from '../cli/cli'
 import { addToken, aesTemplate, importKeys, PIN, rsaTemplate, softHsm } from '../support/pkcs11'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
 
@@ -162,14 +162,8 @@ function testCommands(kind: NonNullable<typeof token>): void {
 
   /** Types at the prompt of `decrypt`, once it is there. */
   async function atTerminal(keys: string) {
-    const line = `'${command.join("' '")}' decrypt a.sealed --wrapping-key '${uri('aes')}' -o -`
-    const { child, done } = startProgram('script', ['-qec', line, '/dev/null'])
-    let seen = ''
-    child.stdout!.on('data', (text) => {
-      if (!seen.includes('PIN of') && `${seen}${text}`.includes('PIN of')) child.stdin!.write(keys)
-      seen += text
-    })
-    return await done
+    const line = `${quotedCommand} decrypt a.sealed --wrapping-key '${uri('aes')}' -o -`
+    return await typeAt(line, 'PIN of', (child) => child.stdin!.write(keys))
   }
 }
 

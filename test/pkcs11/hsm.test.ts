@@ -1,9 +1,10 @@
 /** `sealwax hsm`, on SoftHSM. */
+import type { ChildProcess } from 'node:child_process'
 import { chmodSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { folder, printed, sealwax, start } from '../cli/cli'
+import { atTerminal, folder, path, printed, quotedCommand, read, sealwax, start } from '../cli/cli'
 import { PIN, softHsm } from '../support/pkcs11'
 
 const pinFile = join(folder, 'pin')
@@ -60,6 +61,26 @@ function testCommands(module: readonly string[], name: readonly string[]): void 
     const { code, stderr } = await done
     assert.is(code, 0, stderr)
   })
+
+  for (const [signal, code, send] of [
+    ['SIGINT', 130, (child) => child.stdin!.write('12\x03')],
+    ['SIGTERM', 143, () => process.kill(Number(read('pid')), 'SIGTERM')],
+  ] as [NodeJS.Signals, number, (child: ChildProcess) => void][]) {
+    test(`${signal} at the prompt ends it, and leaves the terminal as it was`, async () => {
+      const uri = `pkcs11:token=tests;object=one;type=secret-key?module-path=${module[1]}`
+      for (const words of [
+        ['encrypt', pinFile, '-o', 'refused', '--wrapping-key', uri],
+        ['hsm', 'test', ...module, ...name, '--key', 'one'],
+      ]) {
+        const line = `${quotedCommand} '${words.join("' '")}'`
+        const script = `trap : INT; sh -c 'echo $$ > pid; exec "$@"' sh ${line}; echo "exit code $?"; stty -a`
+        writeFileSync(path('at-terminal.sh'), script)
+        const { stdout } = await atTerminal('sh at-terminal.sh', 'PIN of', send)
+        assert.match(stdout.toString(), new RegExp(`exit code ${code}\\D`))
+        assert.match(stdout.toString(), / icanon .* echo /s)
+      }
+    })
+  }
 
   for (const [args, code, message] of [
     [['list'], 2, /name the PKCS#11 module/],
