@@ -1,8 +1,9 @@
 /** What the AWS Encryption CLI writes about each operation: a line of JSON, members sorted. */
-import { closeSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, open, statSync, writeSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { promisify } from 'node:util'
 import type { AlgorithmSuiteIdentifier, EncryptedDataKey, EncryptionContext, MessageHeader } from '../index'
-import { naming, type Path, quote } from './errors'
+import { named, naming, type Path, quote } from './errors'
 import { refuseSecretFile } from './secret-files'
 
 export interface Operation {
@@ -17,18 +18,22 @@ export interface Operation {
 
 export class MetadataWriter {
   readonly #fd: number | undefined
+  readonly #name: string
 
-  private constructor(fd: number | undefined) {
+  private constructor(fd?: number, name = '') {
     this.#fd = fd
+    this.#name = name
   }
 
   /** To a file, which it appends to or replaces, or `-` for standard output; `undefined` for nowhere. */
   static async open(path: string | undefined, replace: boolean): Promise<MetadataWriter> {
-    if (path === undefined) return new MetadataWriter(undefined)
-    if (path === '-') return new MetadataWriter(1)
-    return await naming(quote(path), 'write', () => {
-      refuseSecretFile(statSync(path, { throwIfNoEntry: false }), quote(path))
-      return new MetadataWriter(openSync(path, replace ? 'w' : 'a'))
+    if (path === undefined) return new MetadataWriter()
+    const name = path === '-' ? 'standard output' : quote(path)
+    return await naming(name, 'write', async () => {
+      refuseSecretFile(path === '-' ? fstatSync(1) : statSync(path, { throwIfNoEntry: false }), name)
+      // A pipe may have nobody who reads it.
+      const fd = path === '-' ? 1 : await promisify(open)(path, replace ? 'w' : 'a')
+      return new MetadataWriter(fd, name)
     })
   }
 
@@ -46,7 +51,11 @@ export class MetadataWriter {
       output: output === '-' ? '<stdout>' : resolve(output.toString()),
       ...(missing && { reason: 'Missing encryption context key or value', skipped: true }),
     }
-    writeSync(this.#fd, `${JSON.stringify(line)}\n`)
+    try {
+      writeSync(this.#fd, `${JSON.stringify(line)}\n`)
+    } catch (error) {
+      throw named(error, this.#name, 'write')
+    }
   }
 
   close(): void {

@@ -22,6 +22,7 @@ import { expandPattern } from './glob'
 import { transfer, transformFile } from './io'
 import { clientOf, POLICIES, parseCount } from './options'
 import { noteSecretFile } from './secret-files'
+import { writeHelp } from './sink'
 import { usage } from './token'
 import { type TreeWork, transformTree } from './tree'
 
@@ -57,6 +58,7 @@ export function awsProgram(signal: AbortSignal): Command {
     .description('Encrypts and decrypts with the arguments of the AWS Encryption CLI.')
     .exitOverride()
     .showHelpAfterError('(add --help for the options)')
+    .configureOutput({ writeOut: writeHelp })
     .addOption(new Option('-e, --encrypt', 'encrypt').conflicts(['decrypt', 'decryptUnsigned']))
     .addOption(new Option('-d, --decrypt', 'decrypt').conflicts('decryptUnsigned'))
     .option('--decrypt-unsigned', 'decrypt, and refuse signed messages')

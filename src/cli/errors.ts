@@ -73,11 +73,16 @@ export async function naming<T>(name: string, doing: string, action: () => T | P
   try {
     return await action()
   } catch (error) {
-    const errno = (error as NodeJS.ErrnoException | null)?.errno
-    if (typeof errno !== 'number') throw error
-    const [code, reason] = getSystemErrorMap().get(errno) ?? ['', (error as Error).message]
-    throw fileError(`cannot ${doing} ${name}: ${reason}${code && ` (${code})`}`, error)
+    throw named(error, name, doing)
   }
+}
+
+/** The same of an error, for what does not wait. */
+export function named(error: unknown, name: string, doing: string): unknown {
+  const errno = (error as NodeJS.ErrnoException | null)?.errno
+  if (typeof errno !== 'number') return error
+  const [code, reason] = getSystemErrorMap().get(errno) ?? ['', (error as Error).message]
+  return fileError(`cannot ${doing} ${name}: ${reason}${code && ` (${code})`}`, error)
 }
 
 export function fileError(message: string, cause?: unknown): SealwaxError {

@@ -10,6 +10,7 @@ import { addInspect } from './inspect'
 import { addKeygen } from './keygen'
 import { addKms } from './kms'
 import { addRewrap } from './rewrap'
+import { writeHelp } from './sink'
 
 /** All commands and options. */
 export function programOf(signal: AbortSignal): Command {
@@ -19,6 +20,7 @@ export function programOf(signal: AbortSignal): Command {
     .version(version)
     .showHelpAfterError('(add --help for the options)')
     .exitOverride()
+    .configureOutput({ writeOut: writeHelp })
     .addHelpText('after', '\nWithout a command: the arguments of aws-encryption-cli, `sealwax --encrypt --help`.')
   addKeygen(program, signal)
   addEncrypt(program, signal)

@@ -17,12 +17,13 @@ import {
   type Stats,
   statSync,
   write,
+  writeFileSync,
 } from 'node:fs'
 import { dirname, join, sep } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { getEngine } from '../engine'
-import { fileError, nameOf, naming, type Path, printable } from './errors'
+import { fileError, named, nameOf, naming, type Path, printable } from './errors'
 import { refuseSecretFile } from './secret-files'
 
 export interface Target {
@@ -66,23 +67,28 @@ export async function print(text: string, signal: AbortSignal): Promise<void> {
   await writeOutput({ path: '-', force: true, secret: false }, Buffer.from(lines.join('')), signal)
 }
 
+/** Writes what commander has to say, which does not wait for it: a reader that is gone would be an error that nobody catches. */
+export function writeHelp(text: string): void {
+  try {
+    writeFileSync(1, text)
+  } catch (error) {
+    throw named(error, 'standard output', 'write')
+  }
+}
+
 /** Throws `ERR_FILE` where the target is `source` itself, a folder, or an existing file that is to be kept. */
 export async function openSink(target: Target, source?: Stats): Promise<Sink> {
   const { path, force, advice } = target
-  if (path === '-') {
-    const name = 'standard output'
-    if (source && sameFile(source, fstatSync(1))) throw fileError(`${name} is the input file itself`)
-    return { immediate: true, write: writer(1, name), commit: async () => {}, discard: () => {} }
-  }
-  const name = nameOf(path)
+  const name = path === '-' ? 'standard output' : nameOf(path)
   return await naming(name, 'write', async () => {
-    const descriptor = descriptorOf(path)
-    if (descriptor !== undefined)
+    const descriptor = path === '-' ? 1 : descriptorOf(path)
+    if (descriptor !== undefined) {
+      refuseInUse(fstatSync(descriptor), name, source)
       return { immediate: true, write: writer(descriptor, name), commit: async () => {}, discard: () => {} }
+    }
     const existing = statSync(path, { throwIfNoEntry: false })
     if (existing?.isDirectory()) throw fileError(`cannot write ${name}: it is a directory`)
-    if (source && existing && sameFile(source, existing)) throw fileError(`${name} is the input file itself`)
-    refuseSecretFile(existing, name)
+    if (existing) refuseInUse(existing, name, source)
     if (existing && !existing.isFile()) return await openDevice(path, name)
     if (!force && lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name, advice)
     return openTemporary(target, name)
@@ -161,12 +167,13 @@ function putNew(temporary: Path, path: Path, name: string, advice?: string): voi
   }
 }
 
-/** Puts the new name on the disk; the file is complete even where a file system cannot do that. */
+/** Puts the new name on the disk; the file is complete even where a file system cannot do that, or nobody may read the folder. */
 async function syncFolder(folder: Path): Promise<void> {
   if (process.platform === 'win32') return
-  const fd = await promisify(open)(folder, 'r')
-  await promisify(fsync)(fd).catch(() => {})
-  closeSync(fd)
+  try {
+    const fd = await promisify(open)(folder, 'r')
+    await promisify(fsync)(fd).finally(() => closeSync(fd))
+  } catch {}
 }
 
 function writer(fd: number, name: string): Sink['write'] {
@@ -186,6 +193,12 @@ async function writeSome(fd: number, bytes: Uint8Array): Promise<number> {
     await setTimeout(1)
     return 0
   }
+}
+
+/** The input is not written over, nor a file of keys, whatever name or redirection leads there. */
+function refuseInUse(stats: Stats, name: string, source: Stats | undefined): void {
+  if (source && sameFile(source, stats)) throw fileError(`${name} is the input file itself`)
+  refuseSecretFile(stats, name)
 }
 
 function sameFile(a: Stats, b: Stats): boolean {

@@ -155,6 +155,39 @@ test('refuses standard input and output that are one file', async () => {
   assert.is(read('same').toString(), 'plaintext')
 })
 
+test('refuses an input and a descriptor that are one file', async () => {
+  for (const redirected of ['-o /dev/stdout 1<> same', '-o /dev/fd/3 3<> same', '-o - 1<> same']) {
+    const { code, stderr } = await shell(`cp plain same; "$@" encrypt same -k key.json ${redirected}`)
+    assert.is(code, 1)
+    assert.match(stderr, /is the input file itself/)
+    assert.is(read('same').toString(), 'plaintext')
+  }
+})
+
+test('refuses to add to a file of keys', async () => {
+  const aws = '-e -i plain -o added -w provider=sealwax key=own.json --metadata-output -'
+  for (const args of ['encrypt plain -k own.json -o -', 'encrypt plain -k own.json -o /dev/stdout', aws]) {
+    const { code, stderr } = await shell(`cp key.json own.json; "$@" ${args} >> own.json`)
+    assert.is(code, 1)
+    assert.match(stderr, /holds a key, a PIN or credentials/)
+    assert.equal(read('own.json'), read('key.json'))
+  }
+})
+
+test('a folder that may be written to, but not read', async () => {
+  mkdirSync(path('drop'), { mode: 0o300 })
+  // What root may do besides.
+  const as = process.getuid!() === 0 ? 'setpriv --bounding-set=-dac_override,-dac_read_search' : ''
+  const denied = await shell(`${as} true && ! ${as} ls drop`)
+  if (denied.code !== 0) return console.log('SKIPPED a folder that may not be read: setpriv(1) is missing')
+  for (const args of ['encrypt plain -k key.json -o drop/sealed', 'keygen drop/key.json']) {
+    const { code, stderr } = await shell(`${as} "$@" ${args}`)
+    assert.equal([code, stderr], [0, ''])
+  }
+  chmodSync(path('drop'), 0o700)
+  assert.equal(readdirSync(path('drop')), ['key.json', 'sealed'])
+})
+
 test('a full disk under a file and under standard output', async () => {
   writeFileSync(path('mebibyte'), Buffer.alloc(2 ** 20))
   const limited = await shell('ulimit -f 64; "$@" encrypt mebibyte -k key.json')
@@ -169,6 +202,11 @@ test('a full disk under a file and under standard output', async () => {
 test('a reader that goes away', async () => {
   const { stderr } = await shell('{ "$@" encrypt mebibyte -k key.json -o -; echo "exit code $?" >&2; } | head -c 1')
   assert.match(stderr, /cannot write standard output: broken pipe \(EPIPE\).*\nexit code 1\n/)
+  for (const args of ['encrypt --help', '-e --help', '--version']) {
+    const help = await shell(`
+      { until rm gone 2> /dev/null; do sleep 0.1; done; "$@" ${args}; echo "exit code $?" >&2; } | { exec <&-; echo > gone; }`)
+    assert.match(help.stderr, /^sealwax: cannot write standard output: broken pipe \(EPIPE\).*\nexit code 1\n$/)
+  }
 })
 
 test('a name that is not UTF-8 is an error like any other', async () => {
