@@ -1,7 +1,6 @@
 /** What the AWS Encryption CLI (`aws-encryption-cli`) does, for scripts that were written for it. */
-import { existsSync, realpathSync, statSync } from 'node:fs'
-import { basename, dirname, join, resolve, sep } from 'node:path'
-import { createInterface } from 'node:readline/promises'
+import { existsSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { type Duplex, PassThrough, type TransformCallback } from 'node:stream'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import {
@@ -15,12 +14,14 @@ import {
 } from '../index'
 import { type KeyGroup, parseKeyGroup, toGroupsKeyring } from './aws-keys'
 import { ALGORITHMS, MetadataWriter } from './aws-metadata'
+import { checkMetadataPlace, checkOutputNames, isFolder } from './aws-places'
 import { Base64Decoder, Base64Encoder } from './base64'
 import { HeldPlaintext } from './decrypt'
-import { orInterrupted, quote, UsageError } from './errors'
+import { fileError, orInterrupted, quote, UsageError } from './errors'
 import { expandPattern } from './glob'
 import { transfer, transformFile } from './io'
 import { clientOf, POLICIES, parseCount } from './options'
+import { Questions } from './questions'
 import { noteSecretFile } from './secret-files'
 import { writeHelp } from './sink'
 import { usage } from './token'
@@ -57,8 +58,8 @@ export function awsProgram(signal: AbortSignal): Command {
   return new Command('sealwax')
     .description('Encrypts and decrypts with the arguments of the AWS Encryption CLI.')
     .exitOverride()
-    .showHelpAfterError('(add --help for the options)')
     .configureOutput({ writeOut: writeHelp })
+    .showHelpAfterError('(add --help for the options)')
     .addOption(new Option('-e, --encrypt', 'encrypt').conflicts(['decrypt', 'decryptUnsigned']))
     .addOption(new Option('-d, --decrypt', 'decrypt').conflicts('decryptUnsigned'))
     .option('--decrypt-unsigned', 'decrypt, and refuse signed messages')
@@ -115,9 +116,12 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
   if (metadataOutput === '-' && output === '-')
     throw new UsageError('output and metadata cannot both go to standard output')
   if (interactive && !overwrite) throw new UsageError('--interactive and --no-overwrite exclude each other')
+  if (interactive && input === '-')
+    throw new UsageError('--interactive reads answers from standard input, and so no data')
   const inputs = input === '-' ? [input] : expandPattern(input)
   if (inputs.length === 0) throw new UsageError(`nothing matches ${quote(input)}`)
   if (inputs.length > 1 && !isFolder(output)) throw new UsageError('several inputs go to a folder that is there')
+  if (inputs.length > 1) checkOutputNames(inputs, recursive === true)
   if (metadataOutput !== undefined && metadataOutput !== '-') {
     for (const each of inputs) checkMetadataPlace(metadataOutput, each, output)
   }
@@ -126,16 +130,25 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
   const metadata = await MetadataWriter.open(metadataOutput, overwriteMetadata === true)
   try {
     const work = await workOf(options, metadata, signal)
+    const questions = new Questions()
     for (const each of inputs) {
       if (inputs.length > 1 && isFolder(each) && !recursive) note(`${quote(each)} is a folder, and is left out`)
-      else await transformOne(each, options, work, signal)
+      else await transformOne(each, options, { work, questions, signal })
     }
+    const { unanswered } = questions
+    if (unanswered.length > 0) throw fileError(`nobody said whether to replace ${unanswered.map(quote).join(', ')}`)
   } finally {
     metadata.close()
   }
 }
 
-async function transformOne(input: string, options: AwsOptions, work: TreeWork, signal: AbortSignal): Promise<void> {
+interface Run {
+  readonly work: TreeWork
+  readonly questions: Questions
+  readonly signal: AbortSignal
+}
+
+async function transformOne(input: string, options: AwsOptions, { work, questions, signal }: Run): Promise<void> {
   const { output, recursive, interactive, overwrite } = options
   if (input !== '-' && isFolder(input)) {
     if (!recursive) throw new UsageError(`${quote(input)} is a folder: --recursive takes all of it`)
@@ -147,39 +160,13 @@ async function transformOne(input: string, options: AwsOptions, work: TreeWork, 
   const path = isFolder(output) ? join(output, work.rename(Buffer.from(basename(input)))!.toString()) : output
   if (path !== '-' && existsSync(path) && statSync(path).isFile()) {
     if (!overwrite) return note(`${quote(path)} exists already, and is left as it is`)
-    if (interactive && !(await isYes(`Overwrite existing target file ${quote(path)} with new contents? [y/N]: `)))
-      return
+    if (interactive && !(await questions.mayReplace(path))) return
   }
   await transformFile(input, { path, force: true }, work, signal)
 }
 
 function note(text: string): void {
   process.stderr.write(`sealwax: ${text}\n`)
-}
-
-/** Metadata must not go where data are read from or written to, by whatever name. */
-function checkMetadataPlace(metadata: string, input: string, output: string): void {
-  const place = realPlace(metadata)
-  for (const [name, path] of Object.entries({ input, output })) {
-    if (path === '-') continue
-    const other = realPlace(path)
-    if (place === other || sameFile(metadata, path)) throw new UsageError(`--metadata-output is the ${name} itself`)
-    if (isFolder(path) && place.startsWith(other + sep))
-      throw new UsageError(`--metadata-output is in the ${name} folder`)
-  }
-}
-
-/** Where a path leads, though there need not be a file yet. */
-function realPlace(path: string): string {
-  const whole = resolve(path)
-  const folder = existsSync(whole) ? whole : dirname(whole)
-  const rest = folder === whole ? [] : [basename(whole)]
-  return existsSync(folder) ? join(realpathSync(folder), ...rest) : whole
-}
-
-function sameFile(a: string, b: string): boolean {
-  const [first, second] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }))
-  return first !== undefined && second !== undefined && first.dev === second.dev && first.ino === second.ino
 }
 
 async function workOf(options: AwsOptions, metadata: MetadataWriter, signal: AbortSignal): Promise<TreeWork> {
@@ -322,18 +309,5 @@ class Start extends PassThrough {
     const bytes = Buffer.concat(this.#chunks ?? [])
     this.#chunks = undefined
     return bytes
-  }
-}
-
-function isFolder(path: string): boolean {
-  return path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
-}
-
-async function isYes(question: string): Promise<boolean> {
-  const lines = createInterface({ input: process.stdin, output: process.stderr })
-  try {
-    return /^y/i.test(await lines.question(question))
-  } finally {
-    lines.close()
   }
 }

@@ -10,7 +10,19 @@ import { awsProgram } from '../../src/cli/aws'
 import { expandArguments } from '../../src/cli/aws-arguments'
 import { exitCodeOf } from '../../src/cli/errors'
 import { rejectionOf } from '../support/expect'
-import { folder, path, type Result, read, sealwax, sealwaxWith, shell, start } from './cli'
+import {
+  atTerminal,
+  folder,
+  hasTerminal,
+  path,
+  quotedCommand,
+  type Result,
+  read,
+  sealwax,
+  sealwaxWith,
+  shell,
+  start,
+} from './cli'
 
 const KEYS = ['--wrapping-keys', 'provider=sealwax', 'key=key.json']
 const QUIET = ['-S']
@@ -259,6 +271,55 @@ test('what is there already is replaced, left alone, or asked about', async () =
   assert.is.not(read('there').toString(), 'old')
 })
 
+test('each question has its answer, and without one nothing is replaced', async () => {
+  for (const name of ['asked', 'asked-out']) mkdirSync(path(name))
+  for (const name of ['a', 'b', 'c', 'd']) writeFileSync(path(`asked/${name}`), name)
+  const args = ['-e', '-i', 'asked/*', '-o', 'asked-out', ...KEYS, ...QUIET, '--interactive']
+  const replaced = (names: string[]) => names.filter((name) => read(`asked-out/${name}.encrypted`).toString() !== 'old')
+  for (const [answers, code, expected] of [
+    ['y\nn\nyes\n', 0, ['a', 'c', 'd']],
+    ['n\ny', 1, ['b', 'd']],
+    ['', 1, ['d']],
+  ] as const) {
+    for (const name of ['a', 'b', 'c']) writeFileSync(path(`asked-out/${name}.encrypted`), 'old')
+    rmSync(path('asked-out/d.encrypted'), { force: true })
+    const result = await sealwaxWith(answers, ...args)
+    assert.is(result.code, code, result.stderr)
+    assert.equal(replaced(['a', 'b', 'c', 'd']), expected)
+    if (answers === '')
+      assert.match(result.stderr, /nobody said whether to replace "asked-out\/a.encrypted", "asked-out\/b.encrypted"/)
+  }
+  if (!hasTerminal) return console.log('SKIPPED Ctrl-C at a question: script(1) is missing')
+  const line = `${quotedCommand} ${args.join(' ').replace('*', 'a')}`
+  const { code, stdout } = await atTerminal(line, '[y/N]', (child) => child.stdin!.write('\x03'))
+  assert.is(code, 130)
+  assert.not.match(stdout.toString(), /report it/)
+})
+
+test('inputs of one run do not replace each other', async () => {
+  for (const name of ['same1', 'same2', 'same1/in', 'same2/in', 'same-out']) mkdirSync(path(name))
+  for (const name of ['same1/a', 'same2/a', 'same1/in/b', 'same2/in/b', 'same2/in/c']) writeFileSync(path(name), name)
+  const to = ['-o', 'same-out', ...KEYS, ...QUIET]
+  for (const [pattern, more, files] of [
+    ['same[12]/*', [], /"same1\/a" and "same2\/a" have the same output/],
+    ['same[12]/in', ['-r'], /"same1\/in\/b" and "same2\/in\/b" have the same output/],
+  ] as const) {
+    const { code, stderr } = await sealwax('-e', '-i', pattern, ...more, ...to)
+    assert.is(code, 2)
+    assert.match(stderr, files)
+    assert.equal(readdirSync(path('same-out')), [])
+  }
+  rmSync(path('same2/in/b'))
+  await good('-e', '-i', 'same[12]/in', '-r', ...to)
+  assert.equal(readdirSync(path('same-out')), ['b.encrypted', 'c.encrypted'])
+})
+
+test('metadata that cannot be written are told by their own name', async () => {
+  const { code, stderr } = await sealwax('-e', '-i', 'plain', '-o', 'x', ...KEYS, '--metadata-output', '/dev/full')
+  assert.is(code, 1)
+  assert.match(stderr, /^sealwax: cannot write "\/dev\/full": no space left on device/)
+})
+
 test('a message without the required context is refused, and the metadata say why', async () => {
   await good('-e', '-i', 'plain', '-o', 'context', ...KEYS, ...QUIET, '-c', 'a=1')
   const args = [
@@ -359,6 +420,7 @@ for (const [args, message] of [
   [['-d', ...IO, ...QUIET, '-w', 'discovery=maybe'], /true or false/],
   [['-d', ...IO, ...QUIET, '-w', 'discovery=true', 'discovery-account=1'], /go together/],
   [['-d', ...IO, ...QUIET, '-w', 'key=alias/a'], /ARN|arn/],
+  [['-d', ...IO, ...QUIET, '-w', 'key=arn:aws:kms:us-east-1:111122223333:alias/a'], /key= must be the ARN of a key/],
   [['-e', ...IO, ...QUIET, ...KEYS, '-c', 'bare'], /takes key=value/],
   [['-e', ...IO, ...QUIET, ...KEYS, '-c', 'a=1', 'a=2'], /a key twice/],
   [['-e', ...IO, ...QUIET, ...KEYS, '-a', 'ROT13'], /Allowed choices/],
@@ -368,6 +430,7 @@ for (const [args, message] of [
   [['-e', ...IO, ...QUIET, ...KEYS, '--caching', 'capacity=1'], /needs capacity=… and max_age/],
   [['-e', ...IO, ...QUIET, ...KEYS, '--caching', 'capacity=x', 'max_age=1'], /takes numbers/],
   [['-e', ...IO, ...QUIET, ...KEYS, '--interactive', '--no-overwrite'], /exclude each other/],
+  [['-e', '-i', '-', '-o', 'refused', ...QUIET, ...KEYS, '--interactive'], /answers from standard input/],
 ] as [string[], RegExp][]) {
   test(`refuses ${args.join(' ')}`, async () => {
     process.chdir(folder)

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { command, path, read, sealwax, shell, start, temporaries } from './cli'
+import { path, quotedCommand, read, sealwax, shell, start, temporaries } from './cli'
 
 const LENGTH = 64 * 2 ** 20
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
@@ -52,11 +52,33 @@ test('no core dump, as keys would be in it', async () => {
 test('a signal while the reader of standard output sleeps', async () => {
   const { stderr } = await shell(`
     mkfifo pipe; sleep 600 < pipe & reader=$!
-    ${quoted(command)} decrypt plain.sealed -k key.json -o - > pipe & writer=$!
+    ${quotedCommand} decrypt plain.sealed -k key.json -o - > pipe & writer=$!
     sleep 2; kill -INT $writer
     wait $writer; echo "exit code $?" >&2; kill $reader`)
   assert.match(stderr, /exit code 130\n/)
 })
+
+for (const [what, args] of [
+  ['a key file', ['keygen', 'unread']],
+  [
+    'metadata',
+    ['-e', '-i', 'plain', '-o', 'out', '-w', 'provider=sealwax', 'key=key.json', '--metadata-output', 'unread'],
+  ],
+] as const) {
+  test(`a signal while the pipe for ${what} has no reader`, async () => {
+    await shell('test -p unread || mkfifo unread')
+    const { child, done } = start(args)
+    await until(() => catchesHangup(child.pid!))
+    // Time to come to the pipe.
+    await setTimeout(1000)
+    child.kill('SIGTERM')
+    // It would wait for ever.
+    const watchdog = globalThis.setTimeout(() => child.kill('SIGKILL'), 60_000)
+    const { code, stderr } = await done
+    clearTimeout(watchdog)
+    assert.equal([code, stderr], [143, 'sealwax: interrupted\n'])
+  })
+}
 
 test('an input that changes while it is read', async () => {
   const { code, stderr } = await shell(
@@ -71,12 +93,13 @@ function writtenTo(name: string): boolean {
   return (statSync(path(name), { throwIfNoEntry: false })?.size ?? 0) > 0
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await setTimeout(1)
+/** Whether the command is prepared for signals; Node.js alone catches others, but not this one. */
+function catchesHangup(pid: number): boolean {
+  return /^SigCgt:\t[0-9a-f]+[13579bdf]$/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'))
 }
 
-function quoted(words: readonly string[]): string {
-  return words.map((word) => `'${word}'`).join(' ')
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setTimeout(1)
 }
 
 test.run()

@@ -1,0 +1,67 @@
+/** Where inputs, outputs and metadata of the AWS Encryption CLI's arguments lie, and whether they are in each other's way. */
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { basename, dirname, join, resolve, sep } from 'node:path'
+import { quote, UsageError } from './errors'
+
+export function isFolder(path: string): boolean {
+  return path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
+/** Metadata must not go where data are read from or written to, by whatever name. */
+export function checkMetadataPlace(metadata: string, input: string, output: string): void {
+  const place = realPlace(metadata)
+  for (const [name, path] of Object.entries({ input, output })) {
+    if (path === '-') continue
+    const other = realPlace(path)
+    if (place === other || sameFile(metadata, path)) throw new UsageError(`--metadata-output is the ${name} itself`)
+    if (isFolder(path) && place.startsWith(other + sep))
+      throw new UsageError(`--metadata-output is in the ${name} folder`)
+  }
+}
+
+/** Inputs that go to one folder must not replace each other there. Folders are `recursive`, or left out. */
+export function checkOutputNames(inputs: readonly string[], recursive: boolean): void {
+  const names = new Map<string, Buffer>()
+  for (const input of inputs) {
+    const files = !isFolder(input) ? [Buffer.from(basename(input))] : recursive ? filesBelow(Buffer.from(input)) : []
+    for (const file of files) {
+      const path = isFolder(input) ? Buffer.concat([Buffer.from(input + sep), file]) : Buffer.from(input)
+      // As bytes: all names that are not UTF-8 look alike.
+      const name = file.toString('latin1')
+      const other = names.get(name)
+      if (other) throw new UsageError(`${quote(other.toString())} and ${quote(path.toString())} have the same output`)
+      names.set(name, path)
+    }
+  }
+}
+
+/** The files that tree.ts finds, by their paths from `folder`. What cannot be read is told when its turn comes. */
+function filesBelow(folder: Buffer): Buffer[] {
+  return entriesOf(folder).flatMap((entry) => {
+    if (entry.isFile()) return [entry.name]
+    if (!entry.isDirectory()) return []
+    const below = filesBelow(Buffer.concat([folder, Buffer.from(sep), entry.name]))
+    return below.map((name) => Buffer.concat([entry.name, Buffer.from(sep), name]))
+  })
+}
+
+function entriesOf(folder: Buffer) {
+  try {
+    return readdirSync(folder, { withFileTypes: true, encoding: 'buffer' })
+  } catch {
+    return []
+  }
+}
+
+/** Where a path leads, though there need not be a file yet. */
+function realPlace(path: string): string {
+  const whole = resolve(path)
+  const folder = existsSync(whole) ? whole : dirname(whole)
+  const rest = folder === whole ? [] : [basename(whole)]
+  return existsSync(folder) ? join(realpathSync(folder), ...rest) : whole
+}
+
+function sameFile(a: string, b: string): boolean {
+  const [first, second] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }))
+  return first !== undefined && second !== undefined && first.dev === second.dev && first.ino === second.ino
+}
