@@ -177,6 +177,16 @@ test('native: the addon itself refuses bad arguments, whatever TypeScript let pa
   assert.is(binding.hkdf(3, key, aad, aad, bytes(16)), invalid)
   assert.is(binding.hkdf(0, key, aad, aad, bytes(255 * 32 + 1)), invalid)
   assert.is(binding.hkdf(0, key, aad, key, key.subarray(1)), overlapping)
+  // Short messages and long ones, which several threads share.
+  for (const length of [100, 4 * 2 ** 20]) {
+    const memory = new Uint8Array(2 * length + 64)
+    const plaintext = memory.subarray(0, length)
+    const sealed = memory.subarray(0, length + 16)
+    assert.is(binding.seal(key, iv, aad, plaintext, memory.subarray(length - 1, 2 * length + 15)), overlapping)
+    assert.is(binding.open(key, iv, aad, sealed, memory.subarray(length + 15, 2 * length + 15)), overlapping)
+    const keys = memory.subarray(length, length + 32)
+    assert.is(binding.open(keys, iv, aad, bytes(length + 16), memory.subarray(31, length + 31)), overlapping)
+  }
   const missing = binding.seal as unknown as (...some: unknown[]) => number
   for (const some of [
     [],

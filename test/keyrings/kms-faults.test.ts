@@ -67,9 +67,9 @@ const WRONG_ANSWERS: [why: string, change: (answer: Answer) => unknown, says: Re
   ['a KeyId that is no text', (answer) => ({ ...answer, KeyId: [A] }), /it holds no KeyId/],
   ['no KeyId', ({ KeyId: _, ...answer }) => answer, /it holds no KeyId/],
   ['inherited fields of another key', (answer) => Object.create({ ...answer, KeyId: C }), /answered for another key/],
-  ['nothing', () => undefined, /it holds no KeyId/],
-  ['null', () => null, /it holds no KeyId/],
-  ['text', () => '<html></html>', /it holds no KeyId/],
+  ['nothing', () => undefined, /the client gave no answer/],
+  ['null', () => null, /the client gave no answer/],
+  ['text', () => '<html></html>', /the client gave no answer/],
 ]
 
 for (const [why, change, says] of WRONG_ANSWERS) {

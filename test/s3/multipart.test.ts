@@ -695,6 +695,19 @@ async function main(): Promise<void> {
     await check(bytes(250))
   })
 
+  test('no two tokens of an upload are sealed under one key', async () => {
+    const upload = await begin()
+    await upload.part(1, bytes(100))
+    const first = await resumeToken(client, upload.UploadId!)
+    const other = clientOf()
+    await resumeUpload(other, first)
+    const second = await resumeToken(other, upload.UploadId!)
+    // They hold the same: under one key, they would be the same.
+    assert.is(second.length, first.length)
+    assert.is.not(second.slice(-40), first.slice(-40))
+    s3.uploads.clear()
+  })
+
   test('the servers end', async () => {
     for (const one of clients) one.destroy()
     await s3.close()
