@@ -54,6 +54,12 @@ for (const header of [V1, V2]) {
   const body = serializeHeaderBody(header)
   const whole = Buffer.concat([body, bytes(headerAuthLength(getSuite(header.suiteId)), 100)])
 
+  test(`version ${header.version}: the ID of a key provider is UTF-8`, () => {
+    const changed = Buffer.from(whole)
+    changed[changed.indexOf(Buffer.from('00026964', 'hex')) + 3] = 0xff
+    throws(() => parseHeader(changed), 'ERR_MESSAGE_MALFORMED', /provider ID is not valid UTF-8/)
+  })
+
   test(`version ${header.version}: what was serialized is read`, () => {
     const parsed = parseHeader(Buffer.concat([whole, bytes(50)]))
     const { encryptedDataKeys, encryptionContext, ...fields } = parsed.messageHeader

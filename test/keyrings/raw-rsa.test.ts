@@ -12,6 +12,7 @@ import {
   buildClient,
   EncryptedDataKey,
   NodeDecryptionMaterial,
+  NodeEncryptionMaterial,
   RawRsaKeyringNode,
   type RawRsaKeyringNodeInput,
   type SealwaxError,
@@ -148,6 +149,16 @@ function unwrapsPkcs1(): boolean {
     return false
   }
 }
+
+test('a data key that does not open leaves the next one its chance', async () => {
+  const keyring = new RawRsaKeyringNode({ keyNamespace: 'n', keyName: 'k', rsaKey: { publicKey, privateKey } })
+  const sealed = await keyring.onEncrypt(new NodeEncryptionMaterial(SUITE, {}))
+  const [edk] = sealed.encryptedDataKeys
+  const broken = new EncryptedDataKey({ providerId: 'n', providerInfo: 'k', encryptedDataKey: bytes(256) })
+  const material = await keyring.onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [broken, edk!])
+  assert.ok(Buffer.from(dataKeyOf(material)).equals(dataKeyOf(sealed)))
+  assert.is(material.failures.length, 1)
+})
 
 test('other events have their turn between the keys of a message, and no more are tried once it is given up', async () => {
   const keyring = new RawRsaKeyringNode({ keyNamespace: 'n', keyName: 'k', rsaKey: { publicKey, privateKey } })

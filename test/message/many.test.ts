@@ -1,6 +1,7 @@
 import * as peer from '@aws-crypto/client-node'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine } from '../../src/engine/engine'
 import {
   AlgorithmSuiteIdentifier,
   buildClient,
@@ -77,6 +78,33 @@ test('a bad record fails alone, with the error that decrypt has for it, and give
     assert.is(result.reason.code, code)
     const alone = await rejects(client.decrypt(keyring, message), code)
     assert.is(result.reason.message, alone.message)
+  }
+})
+
+test('the memory of a plaintext holds nothing else, whatever was there before', async () => {
+  const engine = getEngine()
+  const records = (
+    await client.encryptMany(keyring, ['short', 'x'.repeat(500)], { ...UNSIGNED, frameLength: 100 })
+  ).map((record) => (record.status === 'fulfilled' ? record.value.result : Buffer.alloc(0)))
+  const dirty: Buffer[] = []
+  const allocate = (length: number) => {
+    dirty.push(Buffer.alloc(length, 0xee))
+    return dirty.at(-1)!
+  }
+  Object.defineProperty(engine, 'allocate', { value: allocate, configurable: true })
+  try {
+    const opened = await client.decryptMany(keyring, [...records, changed(records[1]!, records[1]!.length - 1)])
+    assert.equal(
+      opened.map(({ status }) => status),
+      ['fulfilled', 'fulfilled', 'rejected'],
+    )
+  } finally {
+    delete (engine as { allocate?: unknown }).allocate
+  }
+  assert.ok(dirty.length > 0)
+  for (const memory of dirty) {
+    const text = memory.toString('latin1').replaceAll('\0', '')
+    assert.match(text, /^(short)?(x{500})?$/)
   }
 })
 

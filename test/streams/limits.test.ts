@@ -1,4 +1,5 @@
 /** Limits are enforced as the bytes pass, not when everything is there. */
+import { once } from 'node:events'
 import { type Duplex, Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'uvu'
@@ -15,6 +16,15 @@ const write = (stream: Duplex, chunk: Uint8Array) => new Promise((resolve) => st
 const seal = async (signed: boolean, frameLength: number) =>
   (await client.encrypt(aesKeyring(), plaintext, { suiteId: suiteOf(signed), frameLength })).result
 const ignore = () => {}
+
+test('a keyring that fails ends the stream, though nothing was written', async () => {
+  const keyring = aesKeyring()
+  const failing = { onEncrypt: async () => Promise.reject(new Error('broken')), onDecrypt: keyring.onDecrypt }
+  const stream = client.encryptStream(failing as never)
+  const [error] = await once(stream, 'error')
+  assert.is((error as Error).message, 'broken')
+  assert.ok(stream.destroyed)
+})
 
 test('plaintextLength: exactly that much passes', async () => {
   for (const frameLength of [1, 100, 500, 4096]) {
