@@ -87,10 +87,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     // A message past the limit by itself uses no cached key, and leaves the others theirs.
     if (!cacheable || plaintextLength > this.#maxBytes) return await this.#backing.getEncryptionMaterials(request)
 
-    const { plaintextLength: _, signal, ...rest } = request
-    // The ID is for the pairs of now, whatever becomes of the caller's object while others are waited for.
-    const shared = { ...rest, encryptionContext: copyContext(rest.encryptionContext) }
-    const id = this.#ids.ofEncryption(shared)
+    const id = this.#ids.ofEncryption(request)
     const find = () => {
       const entry = this.#cache.getEncryptionMaterial(id, plaintextLength)
       if (!entry) return undefined
@@ -98,8 +95,13 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       const usedUp = messagesEncrypted > this.#maxMessages || bytesEncrypted > this.#maxBytes
       return this.#take(id, entry, usedUp, cloneEncryptionMaterial)
     }
+    const found = find()
+    if (found) return found
+    // Other messages wait for these materials too: the length of this one, and its end, are not for whoever makes them.
+    const { plaintextLength: _, signal, ...rest } = request
+    // The ID is for the pairs of now, whatever becomes of the caller's object meanwhile.
+    const shared = { ...rest, encryptionContext: copyContext(rest.encryptionContext) }
     const fetch = async () => {
-      // Other messages wait for these materials too: the length of this one, and its end, are not for whoever makes them.
       const material = await this.#backing.getEncryptionMaterials(shared)
       return keep(material, NodeEncryptionMaterial, cloneEncryptionMaterial, () =>
         this.#cache.putEncryptionMaterial(id, material, plaintextLength, this.#maxAge),
@@ -109,25 +111,24 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
-    const { reproducedEncryptionContext = {} } = request
     // Whoever does not name what the backing manager requires gets its refusal, and nothing that others named.
-    const isComplete = this.requiredEncryptionContextKeys.every((key) =>
-      Object.hasOwn(reproducedEncryptionContext, key),
+    const isIncomplete = this.#backing.requiredEncryptionContextKeys?.some(
+      (key) => !Object.hasOwn(request.reproducedEncryptionContext ?? {}, key),
     )
-    if (!request.suite.cacheSafe || !isComplete) return await this.#backing.decryptMaterials(request)
-    const { signal, ...shared } = request
+    if (!request.suite.cacheSafe || isIncomplete) return await this.#backing.decryptMaterials(request)
     const id = this.#ids.ofDecryption(request)
     const find = () => {
       const entry = this.#cache.getDecryptionMaterial(id)
       return entry ? this.#take(id, entry, false, cloneDecryptionMaterial) : undefined
     }
     const fetch = async () => {
+      const { signal: _, ...shared } = request
       const material = await this.#backing.decryptMaterials(shared)
       return keep(material, NodeDecryptionMaterial, cloneDecryptionMaterial, () =>
         this.#cache.putDecryptionMaterial(id, material, this.#maxAge),
       )
     }
-    return await this.#flights.get(id, { find, fetch, signal })
+    return await this.#flights.get(id, { find, fetch, signal: request.signal })
   }
 
   /** A copy of what an entry holds; an entry past a limit is deleted instead. */

@@ -36,6 +36,20 @@ test('the plaintext, the message, the options and the context of a caller stay a
   assert.equal(message, broken)
 })
 
+test('a pair with another value is refused, whoever makes the materials, and before they are asked', async () => {
+  const { result } = await encrypt(aesKeyring(), 'x', { encryptionContext: { tenant: 'a' } })
+  let asked = 0
+  const manager = {
+    decryptMaterials: async () => {
+      asked++
+      throw new Error('asked')
+    },
+  }
+  const decrypting = decrypt(manager as never, result, { encryptionContext: { tenant: 'b' } })
+  await rejects(decrypting, 'ERR_ENCRYPTION_CONTEXT', /another value/)
+  assert.is(asked, 0)
+})
+
 test('keys that begin with aws-crypto- are not written, and are read', async () => {
   for (const name of ['aws-crypto-', 'aws-crypto-x', 'aws-crypto-public-key']) {
     await rejects(

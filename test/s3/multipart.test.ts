@@ -25,6 +25,7 @@ import { bodyOf } from '../../src/s3/body'
 import { newContentKey, openContentKey } from '../../src/s3/content-key'
 import { MultipartUpload } from '../../src/s3/multipart-upload'
 import { checkDecryptOptions } from '../../src/s3/options'
+import { sealPart } from '../../src/s3/part'
 import { PartGeometry } from '../../src/s3/part-geometry'
 import { until } from '../support/clock'
 import { rejectionOf, rejects, throws } from '../support/expect'
@@ -693,6 +694,19 @@ async function main(): Promise<void> {
     for (const { number, body } of cut(bytes(250), 100)) await upload.part(number, body)
     await upload.complete()
     await check(bytes(250))
+  })
+
+  test('nothing is sealed under a key that was wiped meanwhile', async () => {
+    const key = Buffer.from(bytes(32))
+    const content = { mode: 'gcm' as const, key, iv: bytes(12), aad: new Uint8Array(0) }
+    const chunks = async function* () {
+      yield bytes(40)
+      key.fill(0)
+      yield bytes(40)
+    }
+    const out = new Uint8Array(96)
+    await rejects(sealPart(content, 0, { length: 80, chunks: chunks() }, out), 'ERR_INTERNAL', /wiped/)
+    assert.ok(out.every((byte) => byte === 0))
   })
 
   test('no two tokens of an upload are sealed under one key', async () => {
