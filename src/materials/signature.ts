@@ -2,7 +2,8 @@
  * ECDSA keys of signed messages. Each message has a key pair of its own; the public key travels in the encryption
  * context as base64 of the compressed point (02 or 03 || x).
  */
-import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type ECKeyPairOptions, generateKeyPair, type KeyObject } from 'node:crypto'
+import { wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
 
@@ -75,10 +76,11 @@ class KeysAhead {
 
 function make(curve: Curve): Promise<SignatureKey> {
   return new Promise((resolve, reject) => {
-    generateKeyPair('ec', { namedCurve: curve }, (error, publicKey, privateKey) => {
+    // As bytes: where its thread is being terminated, Node.js ends the process as it makes objects of fresh keys.
+    generateKeyPair('ec', { namedCurve: curve, ...AS_DER } as ECKeyPairOptions<'der', 'der'>, (error, der, secret) => {
       if (error) return reject(error)
-      // Not as JWK: on Node.js 20 that export of a fresh key can deadlock with the garbage collector.
-      const der = publicKey.export({ type: 'spki', format: 'der' })
+      const privateKey = createPrivateKey({ key: secret, ...AS_DER.privateKeyEncoding })
+      wipe(secret)
       // It ends in the uncompressed point: 04 || x || y.
       const coordinateLength = CURVES[curve].pointLength - 1
       const x = der.subarray(der.length - 2 * coordinateLength, der.length - coordinateLength)
@@ -87,6 +89,11 @@ function make(curve: Curve): Promise<SignatureKey> {
     })
   })
 }
+
+const AS_DER = {
+  publicKeyEncoding: { type: 'spki', format: 'der' },
+  privateKeyEncoding: { type: 'sec1', format: 'der' },
+} as const
 
 /** Enough for the messages that come while one is made. */
 const KEPT_AHEAD = 4
