@@ -79,15 +79,29 @@ function make(curve: Curve): Promise<SignatureKey> {
     // As bytes: where its thread is being terminated, Node.js ends the process as it makes objects of fresh keys.
     generateKeyPair('ec', { namedCurve: curve, ...AS_DER } as ECKeyPairOptions<'der', 'der'>, (error, der, secret) => {
       if (error) return reject(error)
-      const privateKey = createPrivateKey({ key: secret, ...AS_DER.privateKeyEncoding })
-      wipe(secret)
-      // It ends in the uncompressed point: 04 || x || y.
-      const coordinateLength = CURVES[curve].pointLength - 1
-      const x = der.subarray(der.length - 2 * coordinateLength, der.length - coordinateLength)
-      const sign = 0x02 | (der[der.length - 1]! & 1)
-      resolve(new SignatureKey(curve, privateKey, Buffer.concat([Uint8Array.of(sign), x])))
+      try {
+        resolve(
+          new SignatureKey(
+            curve,
+            createPrivateKey({ key: secret, ...AS_DER.privateKeyEncoding }),
+            compress(curve, der),
+          ),
+        )
+      } catch (cause) {
+        // Here, nobody else would catch it.
+        reject(cause)
+      } finally {
+        wipe(secret)
+      }
     })
   })
+}
+
+/** From a SubjectPublicKeyInfo that ends in the uncompressed point: 04 || x || y. */
+function compress(curve: Curve, der: Uint8Array): Uint8Array {
+  const coordinateLength = CURVES[curve].pointLength - 1
+  const x = der.subarray(der.length - 2 * coordinateLength, der.length - coordinateLength)
+  return Buffer.concat([Uint8Array.of(0x02 | (der[der.length - 1]! & 1)), x])
 }
 
 const AS_DER = {

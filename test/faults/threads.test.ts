@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import { type Attempt, FaultReport, full } from './report'
 
-const ROUNDS = full ? 200 : 10
+const ROUNDS = full ? 200 : 40
 const OPERATIONS = full ? 100_000 : 2_000
 const CHANGES = full ? 2_000 : 20
 const ENDINGS = full ? 20 : 2
