@@ -4,7 +4,7 @@
  * measured, and what it made must open, before anything is timed.
  */
 import * as peer from '@aws-crypto/client-node'
-import * as sealwax from '../src/index'
+import * as sealwax from '#built/index'
 import { compare } from './comparison'
 import { sample, showLength } from './contender'
 

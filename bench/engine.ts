@@ -3,11 +3,11 @@
  * output is compared before anything is timed. Prints medians.
  */
 import { createHash, generateKeyPairSync, hkdfSync, sign, verify } from 'node:crypto'
-import { equalBytes } from '../src/bytes'
-import type { Engine, FrameRun, Hash, OpenedFrames, SegmentHash } from '../src/engine/engine'
-import { loadNative } from '../src/engine/native'
-import { nodeEngine } from '../src/engine/node'
-import { framesLength } from '../src/format/frame'
+import { equalBytes } from '#built/bytes'
+import type { Engine, FrameRun, Hash, OpenedFrames, SegmentHash } from '#built/engine/engine'
+import { loadNative } from '#built/engine/native'
+import { nodeEngine } from '#built/engine/node'
+import { framesLength } from '#built/format/frame'
 
 const KIB = 1024
 const MIB = 1024 * KIB

@@ -7,7 +7,7 @@ import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as peer from '@aws-crypto/client-node'
-import * as sealwax from '../src/index'
+import * as sealwax from '#built/index'
 
 const [MIB = 16, MESSAGES = 32] = process.argv.slice(2).map(Number)
 const CHUNK = 64 * 1024

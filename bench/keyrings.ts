@@ -4,7 +4,7 @@
  */
 import { generateKeyPairSync } from 'node:crypto'
 import * as peer from '@aws-crypto/client-node'
-import * as sealwax from '../src/index'
+import * as sealwax from '#built/index'
 import { compare } from './comparison'
 import { sample } from './contender'
 

@@ -6,7 +6,7 @@
 import { fork } from 'node:child_process'
 import { Agent, request } from 'node:http'
 import { DecryptCommand, EncryptCommand, KMSClient } from '@aws-sdk/client-kms'
-import { startLocalKms } from '../src/local-kms'
+import { startLocalKms } from '#built/local-kms'
 
 const CONNECTIONS = 16
 const credentials = { accessKeyId: 'bench', secretAccessKey: 'bench' }

@@ -3,7 +3,7 @@
  * the cache is a KMS keyring, before a KMS in memory that answers in a later turn.
  */
 import * as peer from '@aws-crypto/client-node'
-import * as sealwax from '../src/index'
+import * as sealwax from '#built/index'
 import { FakeKms, keyArn } from '../test/support/kms'
 import { compare } from './comparison'
 import { sample } from './contender'

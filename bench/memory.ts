@@ -4,8 +4,8 @@
  * Takes memory and writes one byte to each page of 4 KiB: fresh from Node.js, fresh on huge pages, from the pool of
  * `engine.allocate`, and again what is there already. CPU time of the process in microseconds, garbage collection included.
  */
-import { getEngine } from '../src/engine/engine'
-import { NativeEngine } from '../src/engine/native'
+import { getEngine } from '#built/engine/engine'
+import { NativeEngine } from '#built/engine/native'
 import { showLength } from './contender'
 
 const KIB = 1024

@@ -12,16 +12,16 @@ import { createCipheriv, createDecipheriv, createHash, createSecretKey, hkdfSync
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { getEngine, useEngine } from '../src/engine/engine'
-import { nodeEngine } from '../src/engine/node'
+import { getEngine, useEngine } from '#built/engine/engine'
+import { nodeEngine } from '#built/engine/node'
 import {
   bodyAad,
   frameIv,
   framesLength,
   serializeFinalFrameHeader,
   serializeRegularFrameHeader,
-} from '../src/format/frame'
-import * as sealwax from '../src/index'
+} from '#built/format/frame'
+import * as sealwax from '#built/index'
 import { compare } from './comparison'
 import { measureInChild, type Sample, sample, showLength } from './contender'
 import { bareEvp, buildLimit } from './limit'

@@ -8,9 +8,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as pkcs11 from 'pkcs11js'
-import { KeyringTraceFlag, NodeEncryptionMaterial } from '../src/index'
-import { Pkcs11AesKeyring, Pkcs11Token } from '../src/pkcs11'
-import { getSuite } from '../src/suites'
+import { KeyringTraceFlag, NodeEncryptionMaterial } from '#built/index'
+import { Pkcs11AesKeyring, Pkcs11Token } from '#built/pkcs11'
+import { getSuite } from '#built/suites'
 
 const MODULE = '/usr/lib/softhsm/libsofthsm2.so'
 const SESSIONS = 8

@@ -23,7 +23,7 @@ import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
-import { downloadObject, S3EncryptionClient, S3RawAesKeyring, sealObject } from '../src/s3'
+import { downloadObject, S3EncryptionClient, S3RawAesKeyring, sealObject } from '#built/s3'
 import { answer, childTask, measureInChild } from './contender'
 
 interface Task {

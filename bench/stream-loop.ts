@@ -16,7 +16,7 @@ import {
   serializeFinalFrameHeader,
   serializeRegularFrameHeader,
   TAG_LENGTH,
-} from '../src/format/frame'
+} from '#built/format/frame'
 
 const HEADER_LENGTH = REGULAR_FRAME_OVERHEAD - TAG_LENGTH
 const FOOTER_LENGTH = 200
