@@ -3,6 +3,7 @@
 #include <openssl/rand.h>
 
 #include <bitset>
+#include <cerrno>
 #include <cmath>
 #include <set>
 #include <thread>
@@ -17,9 +18,15 @@
 // OpenSSL knows a forked process by its number. Two with the same number are as two machines from one snapshot.
 namespace {
 bool sameProcessId = false;
-}
+bool systemFails = false;
+}  // namespace
 extern "C" __attribute__((visibility("default"))) pid_t getpid() noexcept {
   return sameProcessId ? 1 : static_cast<pid_t>(syscall(SYS_getpid));
+}
+extern "C" __attribute__((visibility("default"))) ssize_t getrandom(void* out, size_t length, unsigned flags) {
+  if (!systemFails) return syscall(SYS_getrandom, out, length, flags);
+  errno = ENOSYS;
+  return -1;
 }
 #endif
 
@@ -40,7 +47,8 @@ bool stuckAtSome(uint64_t& word) {
   word = 0x1234;
   return true;
 }
-bool failing(uint64_t&) {
+bool failing(uint64_t& word) {
+  word = 0x1234567;
   return false;
 }
 bool alternating(uint64_t& word) {
@@ -156,6 +164,13 @@ void checkCopies() {}
 }  // namespace
 
 int main() {
+#ifdef __linux__
+  systemFails = true;
+  Bytes left(32, 0xaa);
+  check(randomBytes(span(left)) == Status::failed, "there are none without the system's bytes");
+  check(allZero(left), "nor is there what was in their place");
+  systemFails = false;
+#endif
   uint64_t words[4];
   check(drawWords(stuckAtZero, words, 4) == 0, "zeros are not random");
   check(drawWords(stuckAtOnes, words, 4) == 0, "ones are not random");

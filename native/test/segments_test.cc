@@ -89,6 +89,19 @@ int main() {
             Status::overlapping,
         "refuses in place");
 
+  // Where threads share a message, one would read what another has written.
+  Pool::instance().force(2, 16);
+  constexpr size_t kLength = 200;
+  Bytes room(kLength + 2 * kTagLength);
+  for (const size_t shift : {0, 1, 16}) {
+    check(sealMessage(view(key), view(iv), view(aad), view(room).sub(shift, kLength),
+                      span(room).sub(0, kLength + kTagLength)) == Status::overlapping,
+          "seals no message in place");
+    check(openMessage(view(key), view(iv), view(aad), view(room).sub(0, kLength + kTagLength),
+                      span(room).sub(shift, kLength)) == Status::overlapping,
+          "opens no message in place");
+  }
+
   Bytes table;
   for (const uint64_t length : {17, 16}) {
     putUint64(table, length);

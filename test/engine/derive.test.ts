@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { deriveCommittedKey, deriveMessageKeys } from '../../src/engine/derive'
+import type { Engine } from '../../src/engine/engine'
 import { loadNative } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
 import { AlgorithmSuiteIdentifier } from '../../src/index'
@@ -24,6 +25,24 @@ for (const engine of [loadNative().engine!, nodeEngine]) {
       const expected = committed ? hkdf('sha512', dataKey, messageId, Buffer.from('COMMITKEY'), 32) : undefined
       assert.equal(commitment && Buffer.from(commitment), expected)
       assert.is.not(key.buffer, dataKey.buffer, 'a key of its own, to be wiped on its own')
+    })
+
+    test(`${engine.info().backend}: suite ${id.toString(16)} leaves no key behind that was not committed to`, () => {
+      if (suite.commitment === 'NONE') return
+      const derived: Uint8Array[] = []
+      const hkdfPair: Engine['hkdfPair'] = (...args) => {
+        const pair = engine.hkdfPair(...args)
+        derived.push(pair[0])
+        return pair
+      }
+      const watched = new Proxy(engine, {
+        get: (target, name) => (name === 'hkdfPair' ? hkdfPair : Reflect.get(target, name)),
+      })
+      throws(
+        () => deriveCommittedKey(watched, suite, dataKey, messageId, new Uint8Array(32)),
+        'ERR_AUTHENTICATION_FAILED',
+      )
+      assert.equal([...derived[0]!], new Array(suite.keyLengthBytes).fill(0))
     })
 
     test(`${engine.info().backend}: suite ${id.toString(16)} refuses another commitment`, () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { chooseEngine, type Engine, getEngine } from '../../src/engine/engine'
-import { NativeEngine } from '../../src/engine/native'
+import { loadNative, NativeEngine } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
 import { selfTest } from '../../src/engine/self-test'
 
@@ -54,6 +54,20 @@ if (process.argv[2] === 'child') {
     assert.match(wrong({ openFrames: () => ({ count: 2, status: 'ok' }) })!, /frames/)
     assert.match(wrong({ hkdf: () => new Uint8Array(42) })!, /HKDF/)
     assert.match(wrong({ randomBytes: () => new Uint8Array(32) })!, /random/)
+  })
+
+  test('an addon that computes wrongly is not used', () => {
+    const file = join(folder, 'wrong.js')
+    const addon = JSON.stringify(join(__dirname, '../../build/Release/sealwax.node'))
+    writeFileSync(
+      file,
+      `const addon = require(${addon})
+      const seal = (key, iv, aad, plaintext, out) => (addon.seal(key, iv, aad, plaintext, out), out.fill(1), 0)
+      module.exports = { ...addon, seal }`,
+    )
+    const { engine, fallback } = loadNative([file])
+    assert.is(engine, undefined)
+    assert.match(fallback!, /failed its self-test: AES-GCM seals wrongly/)
   })
 
   test('a failing generator throws instead of giving bytes', () => {

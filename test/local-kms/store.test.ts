@@ -179,6 +179,30 @@ test('does not write once its lock is gone', async () => {
   assert.equal(await contentsOf(), contents)
 })
 
+test('nothing is written through a link in the place of the new file', async () => {
+  const store = await Store.open(directory)
+  const other = join(directory, 'other')
+  writeFileSync(other, 'precious')
+  symlinkSync(other, join(directory, 'keys.sealed.new'))
+  await rejects(store.save(contents), /cannot write/)
+  assert.is(readFileSync(other, 'utf8'), 'precious')
+  await store.close()
+})
+
+test('a header cannot ask for other work than this version does', async () => {
+  const store = await Store.open(directory, 'correct horse')
+  await store.save(contents)
+  await store.close()
+  const whole = readFileSync(file)
+  const at = whole.indexOf(Buffer.from([1, 17]))
+  assert.is(whole[at + 1], 17, 'where scrypt costs 2^17')
+  for (const logN of [0, 1, 16, 18, 63]) {
+    whole[at + 1] = logN
+    writeFileSync(file, whole)
+    await refused(/version that this program does not know/, 'correct horse')
+  }
+})
+
 test('a write that fails leaves the old file and no other', async () => {
   const store = await Store.open(directory)
   await store.save(contents)

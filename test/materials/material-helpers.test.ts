@@ -42,6 +42,13 @@ test('a wrong commitment, message ID or IV length is refused', () => {
   assert.throws(() => cipherInfo.getCipher(randomBytes(16)), /Iv length/)
 })
 
+test('a decipher takes whole tags only', () => {
+  const decipherOf = sealwax.getDecryptionHelper(decryptionMaterial(sealwax, 0x0178)).getDecipherInfo(randomBytes(16))
+  for (const length of [4, 8, 12, 15]) {
+    assert.throws(() => decipherOf(iv).setAuthTag(Buffer.alloc(length)), /authentication tag length/)
+  }
+})
+
 test('after dispose nothing can be sealed', () => {
   const helper = sealwax.getEncryptHelper(encryptionMaterial(sealwax, 0x0478))
   const { getCipher } = helper.getCipherInfo(randomBytes(32))
