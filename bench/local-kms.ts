@@ -7,6 +7,7 @@ import { fork } from 'node:child_process'
 import { Agent, request } from 'node:http'
 import { DecryptCommand, EncryptCommand, KMSClient } from '@aws-sdk/client-kms'
 import { startLocalKms } from '#built/local-kms'
+import { compiled } from './contender'
 
 const CONNECTIONS = 16
 const credentials = { accessKeyId: 'bench', secretAccessKey: 'bench' }
@@ -25,7 +26,7 @@ async function serve(): Promise<void> {
 }
 
 async function bench(seconds: number): Promise<void> {
-  const server = fork(__filename, { execArgv: ['--require', 'tsx/cjs'] })
+  const server = fork(compiled(__filename), { execArgv: [] })
   const ask = <T>(): Promise<T> => new Promise((resolve) => server.once('message', (message) => resolve(message as T)))
   const usage = () => {
     server.send('usage')

@@ -24,7 +24,7 @@ import { pipeline } from 'node:stream/promises'
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 import { downloadObject, S3EncryptionClient, S3RawAesKeyring, sealObject } from '#built/s3'
-import { answer, childTask, measureInChild } from './contender'
+import { answer, childTask, compiled, measureInChild } from './contender'
 
 interface Task {
   readonly work: (typeof WORK)[number]
@@ -46,7 +46,7 @@ const keyring = new S3RawAesKeyring({ wrappingKey: new Uint8Array(32).fill(7) })
 
 async function parent(): Promise<void> {
   const length = Number(process.argv[2] ?? 1024) * MIB
-  const server = spawn(process.execPath, ['--import', 'tsx', __filename, '--server', String(length)])
+  const server = spawn(process.execPath, [compiled(__filename), '--server', String(length)])
   server.stderr.pipe(process.stderr)
   const { value: endpoint } = await createInterface(server.stdout)[Symbol.asyncIterator]().next()
   console.log(`${length / MIB} MiB, parts of ${PART / MIB} MiB, ${QUEUE} at a time`)
