@@ -1,6 +1,18 @@
 #include "digest.h"
 
+#include <new>
+
+#include "pool.h"
+
 namespace sealwax {
+namespace {
+
+// How many bytes wait at most: beyond that, who brings them waits too.
+constexpr size_t kMaxQueued = 512 << 10;
+// To wake a thread takes as long as to hash this much.
+constexpr size_t kMinQueued = 16 << 10;
+
+}  // namespace
 
 size_t hashLengthOf(Hash hash) {
   return hash == Hash::sha256 ? 32 : hash == Hash::sha384 ? 48 : 64;
@@ -16,15 +28,73 @@ Digest::Digest(Hash hash) : hash_(hash), context_(EVP_MD_CTX_new()) {
   if (context_ && EVP_DigestInit_ex2(context_.get(), digestFor(hash), nullptr) != 1) context_.reset();
 }
 
+Digest::~Digest() {
+  wait();
+}
+
 bool Digest::update(Span bytes) {
+  wait();
   const ErrorScope errors;
   return context_ && (bytes.length == 0 || EVP_DigestUpdate(context_.get(), bytes.data, bytes.length) == 1);
 }
 
+bool Digest::updateLater(Span bytes) {
+  if (bytes.length > kMaxQueued || Pool::instance().threads() < 2) return update(bytes);
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return queued_.size() + bytes.length <= kMaxQueued; });
+  if (!working_ && bytes.length < kMinQueued) {
+    lock.unlock();
+    return update(bytes);
+  }
+  if (!context_) return false;
+  try {
+    queued_.insert(queued_.end(), bytes.data, bytes.data + bytes.length);
+  } catch (const std::bad_alloc&) {
+    lock.unlock();
+    return update(bytes);
+  }
+  if (working_) return true;
+  working_ = true;
+  lock.unlock();
+  if (!Pool::instance().post([this] { work(); })) work();
+  return true;
+}
+
 bool Digest::finish(uint8_t* out) {
+  wait();
   const ErrorScope errors;
   const EvpOwner<EVP_MD_CTX> context = std::move(context_);
   return context && EVP_DigestFinal_ex(context.get(), out, nullptr) == 1;
+}
+
+// Until nothing is hashed elsewhere.
+void Digest::wait() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !working_; });
+}
+
+// Hashes what waits now. What comes meanwhile takes its turn behind other hashes.
+void Digest::work() {
+  const ErrorScope errors;
+  std::unique_lock lock(mutex_);
+  do {
+    taken_.swap(queued_);
+    changed_.notify_all();
+    lock.unlock();
+    const bool hashed = EVP_DigestUpdate(context_.get(), taken_.data(), taken_.size()) == 1;
+    lock.lock();
+    taken_.clear();
+    if (!hashed) {
+      context_.reset();
+      queued_.clear();
+    }
+  } while (!queued_.empty() && !Pool::instance().post([this] { work(); }));
+  if (!queued_.empty()) return;
+  // One that waits for its reader holds no memory.
+  queued_.shrink_to_fit();
+  taken_.shrink_to_fit();
+  working_ = false;
+  changed_.notify_all();
 }
 
 }  // namespace sealwax

@@ -1,4 +1,8 @@
 #pragma once
+#include <condition_variable>
+#include <mutex>
+#include <vector>
+
 #include "evp.h"
 #include "span.h"
 
@@ -15,16 +19,29 @@ const EVP_MD* digestFor(Hash hash);
 class Digest {
  public:
   explicit Digest(Hash hash);
+  Digest(const Digest&) = delete;
+  Digest& operator=(const Digest&) = delete;
+  ~Digest();
 
   size_t length() const { return hashLengthOf(hash_); }
   // False where OpenSSL failed, or when finished already.
   bool update(Span bytes);
+  // The same for a copy of the bytes, on another thread while this one goes on. A failure shows at the next call.
+  bool updateLater(Span bytes);
   // `out` receives `length()` bytes. Nothing can follow.
   bool finish(uint8_t* out);
 
  private:
+  void wait();
+  void work();
+
   const Hash hash_;
-  EvpOwner<EVP_MD_CTX> context_;  // null when finished
+  EvpOwner<EVP_MD_CTX> context_;  // null when finished, or where OpenSSL failed
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // Copies that wait, and those that are being hashed.
+  std::vector<uint8_t> queued_, taken_;
+  bool working_ = false;
 };
 
 }  // namespace sealwax

@@ -293,7 +293,9 @@ Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan o
   Pieces pieces(frames, run.frameLength, digest != nullptr);
   SealJob job{run, plaintext, out};
   Follow follow;
-  if (digest != nullptr) {
+  // Nothing comes after the final frame that could be done meanwhile.
+  const bool later = digest != nullptr && !final && pieces.helpers() == 0;
+  if (digest != nullptr && !later) {
     follow = [&](uint64_t from, uint64_t to) {
       const uint64_t frameBytes = run.frameLength + kRegularFrameOverhead;
       const size_t start = from * frameBytes, end = to == frames ? out.length : to * frameBytes;
@@ -302,6 +304,7 @@ Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan o
     };
   }
   runPieces<SealWorker>(pieces, job, follow);
+  if (later && !job.failed && !digest->updateLater(out)) job.failed = true;
   if (!job.failed) return Status::ok;
   wipe(out);
   return Status::failed;
@@ -316,7 +319,8 @@ OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest*
   Pieces pieces(frames, run.frameLength, digest != nullptr);
   OpenJob job{run, body, out, FirstFailure(frames)};
   Follow follow;
-  if (digest != nullptr) {
+  const bool later = digest != nullptr && pieces.helpers() == 0;
+  if (digest != nullptr && !later) {
     follow = [&](uint64_t from, uint64_t to) {
       const uint64_t end = std::min(to, job.failure.frame());
       if (!digest->update(body.sub(from * frameBytes, (end - from) * frameBytes))) {
@@ -327,6 +331,8 @@ OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest*
     };
   }
   runPieces<OpenWorker>(pieces, job, follow);
+  if (later && !digest->updateLater(body.sub(0, job.failure.frame() * frameBytes)))
+    job.failure.report(0, Status::failed);
 
   const uint64_t opened = job.failure.frame();
   const Status status = job.failure.status();

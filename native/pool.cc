@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "cpus.h"
 #include "old-libc.h"
@@ -52,6 +53,22 @@ void Pool::run(unsigned helpers, const std::function<void()>& work) {
   finished_.wait(lock, [&] { return job.running == 0; });
 }
 
+bool Pool::post(std::function<void()> work) {
+  if (threads() < 2 || processId() != process_) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    start(1);
+    if (started_ == 0) return false;
+    try {
+      tasks_.push_back(std::move(work));
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+  posted_.notify_one();
+  return true;
+}
+
 // Where there are no more threads to be had, the calling one does the work with those there are.
 void Pool::start(unsigned helpers) {
   while (started_ < helpers && startThread([this] { help(); })) started_++;
@@ -60,7 +77,15 @@ void Pool::start(unsigned helpers) {
 void Pool::help() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    posted_.wait(lock, [this] { return !jobs_.empty(); });
+    posted_.wait(lock, [this] { return !tasks_.empty() || !jobs_.empty(); });
+    if (!tasks_.empty()) {
+      const std::function<void()> task = std::move(tasks_.front());
+      tasks_.pop_front();
+      lock.unlock();
+      task();
+      lock.lock();
+      continue;
+    }
     Job& job = *jobs_.front();
     if (--job.wanted == 0) jobs_.pop_front();
     job.running++;

@@ -33,6 +33,10 @@ class Pool {
   // `work` takes its share from a common counter, so it does not matter how many come, and it must not throw.
   void run(unsigned helpers, const std::function<void()>& work);
 
+  // Has another thread do `work` some time, which must not throw. False where there is none to be had: nothing will.
+  // What is posted comes first, in order: others may wait for it, and never for those that help in `run`.
+  bool post(std::function<void()> work);
+
  private:
   struct Job;
   Pool();
@@ -45,6 +49,7 @@ class Pool {
   std::condition_variable posted_;
   std::condition_variable finished_;
   std::deque<Job*> jobs_;
+  std::deque<std::function<void()>> tasks_;
   std::atomic<unsigned> forced_{0};
   std::atomic<size_t> forcedGrain_{0};
   unsigned started_ = 0;

@@ -7,6 +7,8 @@
 export const TURN_LENGTH = 4 * 1024 * 1024
 /** As how many bytes a message counts, however short it is: as many take about as long. */
 export const CALL_LENGTH = 16 * 1024
+/** As how many bytes one counts that is hashed too, for a signature. */
+export const SIGNED_COST = 3
 
 /** Node's own: a program's tests may put a clock of theirs in its place, which stands still while a message waits. */
 export const soon = setImmediate

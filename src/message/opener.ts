@@ -70,6 +70,10 @@ export class MessageOpener {
     this.#verifier?.update(header.bytes)
   }
 
+  get isSigned(): boolean {
+    return this.#verifier !== undefined
+  }
+
   /** Plaintext of what `chunk` completes, in pieces of `allocate`'s memory. */
   update(chunk: Uint8Array, allocate: Allocate): Uint8Array[] {
     if (this.#disposed) throw new SealwaxError('ERR_INTERNAL', 'the message is finished')

@@ -70,6 +70,10 @@ export class MessageSealer {
     this.#signer?.update(this.header)
   }
 
+  get isSigned(): boolean {
+    return this.#signer !== undefined
+  }
+
   /** At most how many bytes the message of `plaintextLength` bytes takes, header and footer included. */
   messageLength(plaintextLength: number): number {
     const { signatureCurve } = this.#suite

@@ -4,7 +4,7 @@ import { HeaderParser, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import { type SignaturePolicy, SignaturePolicySuites } from '../policies'
-import { nextTurn, turnIsDue } from '../turns'
+import { nextTurn, SIGNED_COST, turnIsDue } from '../turns'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
@@ -28,6 +28,7 @@ const CHUNK_COST = 1024
 
 /** What seals or opens the body of a message. */
 interface Machine {
+  readonly isSigned: boolean
   update(chunk: Uint8Array, allocate: Allocate): Uint8Array[]
   dispose(): void
 }
@@ -117,7 +118,8 @@ abstract class MessageStream extends Duplex {
     try {
       for (let hasTurn = isTurn; this.#deliver() && this.#offset < this.#length; hasTurn = false) {
         const end = Math.min(this.#offset + BATCH_LENGTH, this.#length)
-        const cost = Math.max(end - this.#offset, CHUNK_COST)
+        const length = end - this.#offset
+        const cost = Math.max(this.machine!.isSigned ? length * SIGNED_COST : length, CHUNK_COST)
         if (!hasTurn && turnIsDue(cost)) {
           void nextTurn(cost).then(this.#goOn)
           return
