@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import * as peer from '@aws-crypto/client-node'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine } from '../../src/engine/engine'
 import { buildClient, type KeyringNode, MultiKeyringNode, type SealwaxError } from '../../src/index'
 import { rejectionOf, rejects } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
@@ -218,6 +219,22 @@ test('nothing else lies in the memory of a plaintext', async () => {
     assert.is(plaintext.byteOffset, 0)
     assert.ok(new Uint8Array(plaintext.buffer, plaintext.length).every((byte) => byte === 0))
     new Uint8Array(plaintext.buffer).fill(0xee)
+  }
+})
+
+test('nothing that was there before lies in the memory of a long result', async () => {
+  const engine = getEngine()
+  Object.defineProperty(engine, 'allocate', { value: (n: number) => Buffer.alloc(n, 0xee), configurable: true })
+  try {
+    // The signature is shorter than it could be, and so is the plaintext.
+    const { result } = await encrypt(keyring, Buffer.alloc(100_000), { suiteId: 0x0578 })
+    const { plaintext } = await decrypt(keyring, result)
+    for (const { buffer, length } of [result, plaintext]) {
+      assert.ok(buffer.byteLength > length)
+      assert.ok(new Uint8Array(buffer, length).every((byte) => byte === 0))
+    }
+  } finally {
+    delete (engine as { allocate?: unknown }).allocate
   }
 })
 

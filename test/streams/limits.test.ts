@@ -50,6 +50,27 @@ test('plaintextLength: it is given to the materials manager, and no option is wr
   for (let i = 0; i < 2; i++) await drive(client.encryptStream(aesKeyring(), op), [plaintext])
 })
 
+test('a long chunk is worked on in batches, and no further than the reader takes them', async () => {
+  const held = process.memoryUsage().arrayBuffers
+  const chunk = Buffer.alloc(64 * 2 ** 20)
+  const suiteId = suiteOf(false)
+  const sealer = client.encryptStream(aesKeyring(), { suiteId })
+  const opener = client.decryptStream(aesKeyring())
+  for (const [stream, input] of [
+    [sealer, chunk],
+    [opener, (await client.encrypt(aesKeyring(), chunk, { suiteId })).result],
+  ] as const) {
+    stream.write(input)
+    await once(stream, 'readable')
+    for (let i = 0; i < 20; i++) await nextTurn()
+    assert.ok(stream.readableLength > 0 && stream.readableLength < 2 * 2 ** 20, `${stream.readableLength} bytes`)
+  }
+  const most = held + 2 * chunk.length + 8 * 2 ** 20
+  assert.ok(process.memoryUsage().arrayBuffers < most, 'nor is more of it made')
+  sealer.destroy()
+  opener.destroy()
+})
+
 for (const signed of [false, true]) {
   const name = signed ? 'signed' : 'unsigned'
 
