@@ -87,7 +87,11 @@ test('a change that cannot be stored did not happen', async () => {
     const { KeyMetadata } = await client.send(new CreateKeyCommand({}))
     const inTheWay = join(path, 'keys.sealed.new')
     mkdirSync(inTheWay)
-    await refuses(client.send(new CreateKeyCommand({})), 'KMSInternalException')
+    await refuses(
+      client.send(new CreateKeyCommand({})),
+      'KMSInternalException',
+      /^The request could not be completed\.$/,
+    )
     const rotate = new RotateKeyOnDemandCommand({ KeyId: KeyMetadata!.KeyId })
     await refuses(client.send(rotate), 'KMSInternalException')
     const { Keys } = await client.send(new ListKeysCommand({}))

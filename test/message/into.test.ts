@@ -108,6 +108,7 @@ test('what no result can go to is a TypeError, before a keyring is asked', async
     maxByteLength: 6000,
   })
   for (const output of [
+    Object.create(Uint8Array.prototype),
     undefined,
     null,
     5000,
