@@ -349,6 +349,16 @@ test('required keys are kept out of the message, and needed to open it', async (
   assert.is((await sealwax('-d', '-i', 'tenant', '-o', 'x', ...KEYS, ...QUIET)).code, 3)
 })
 
+test('of a signed message, nothing is written to standard output before its signature is verified', async () => {
+  writeFileSync(path('long'), 'plaintext'.repeat(10_000))
+  await good('-e', '-i', 'long', '-o', 'long-signed', ...KEYS, ...QUIET)
+  const message = read('long-signed')
+  message[message.length - 5]! ^= 1
+  const { code, stdout } = await sealwaxWith(message, '-d', '-i', '-', '-o', '-', ...KEYS, ...QUIET)
+  assert.is.not(code, 0)
+  assert.is(stdout.length, 0)
+})
+
 test('--decrypt-unsigned takes no signed messages', async () => {
   const unsigned = ['-a', 'AES_256_GCM_HKDF_SHA512_COMMIT_KEY']
   await good('-e', '-i', 'plain', '-o', 'unsigned', ...KEYS, ...QUIET, ...unsigned)

@@ -1,5 +1,6 @@
 /** `s3://bucket/key` as input and output, on an S3 server in this process. */
-import { existsSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, writeFileSync } from 'node:fs'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
@@ -9,7 +10,7 @@ import { S3EncryptionClient, S3KmsKeyring, S3RawAesKeyring, sealObject } from '.
 import { bytes } from '../support/keys'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
 import { startSmallS3 } from '../support/small-s3'
-import { keyForms, path, printed, read, sealwax } from './cli'
+import { keyForms, path, printed, read, sealwax, start } from './cli'
 
 const PLAINTEXT = Buffer.from(bytes(100_000))
 
@@ -69,6 +70,30 @@ async function main(): Promise<void> {
     await ok('encrypt', from, '-o', 'local.sealed', ...key, ...at)
     await ok('decrypt', 'local.sealed', '-o', 'back', '-f', ...key)
     assert.equal(read('back'), PLAINTEXT)
+  })
+
+  for (const format of ['s3', 'message']) {
+    test(`an upload that is interrupted is not left open: ${format}`, async () => {
+      const store = await startSmallS3()
+      const to = ['-o', `s3://${store.bucket}/never`, '--format', format, ...key, '--endpoint-url', store.endpoint]
+      const { child, done } = start(['encrypt', '-', ...to])
+      child.stdin!.write(bytes(20 * 2 ** 20))
+      while (![...store.uploads.values()].some(({ parts }) => parts.size > 0)) await nextTurn()
+      child.kill('SIGINT')
+      assert.is((await done).code, 130)
+      assert.equal([store.uploads.size, store.objects.size], [0, 0])
+      await store.close()
+    })
+  }
+
+  test('nor is one whose input proves wrong at its end', async () => {
+    const store = await startSmallS3()
+    await ok('encrypt', 'long', '-o', 'damaged', ...key)
+    appendFileSync(path('damaged'), 'x')
+    const to = ['-o', `s3://${store.bucket}/never`, '--endpoint-url', store.endpoint]
+    await refused(3, /bytes follow/, 'decrypt', 'damaged', ...to, ...key)
+    assert.equal([store.uploads.size, store.objects.size], [0, 0])
+    await store.close()
   })
 
   test('a long object of the S3 client goes up in parts', async () => {

@@ -114,10 +114,14 @@ test('deletes keys, with all that hangs on them, when their time has come', asyn
   const { vault, run, keyId, arn } = await vaultWithKey()
   await run('CreateAlias', { AliasName: 'alias/gone', TargetKeyId: keyId })
   await run('CreateGrant', { KeyId: keyId, GranteePrincipal: 'someone', Operations: ['Decrypt'] })
+  const later = (await run('CreateKey', {})) as { KeyMetadata: { KeyId: string; Arn: string } }
   await run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 })
+  await run('ScheduleKeyDeletion', { KeyId: later.KeyMetadata.KeyId, PendingWindowInDays: 30 })
   await vault.sweep(7 * DAY - 1)
   assert.ok(vault.state.keys.has(arn))
   await vault.sweep(7 * DAY + 1000)
+  assert.equal([...vault.state.keys.keys()], [later.KeyMetadata.Arn])
+  await vault.sweep(30 * DAY + 1000)
   const { keys, materials, aliases, grants } = vault.state
   assert.equal([keys.size, materials.size, aliases.size, grants.size], [0, 0, 0, 0])
 })

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises'
 import * as peer from '@aws-crypto/client-node'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { parseHeader } from '../../src/format/message-header'
 import {
   buildClient,
   CommitmentPolicy,
@@ -93,11 +94,19 @@ for (const [suiteId, idLength, hash, info, policy] of [
   test(`the header's tag is over header body || serialized pairs, computed with node:crypto alone: suite ${suiteId}`, async () => {
     const spy = new Spy()
     const client = buildClient(policy)
-    for (const keys of [Object.keys(SECRET), ['purpose', 'a', 'tenant', 'Ü']]) {
-      const { result, messageHeader } = await client.encrypt(requiring(spy, keys), '', {
-        suiteId,
-        encryptionContext: ALL,
-      })
+    const op = { suiteId, encryptionContext: ALL }
+    // Short messages and those that come in pieces are sealed each in their way.
+    const streamed = async (cmm: NodeMaterialsManager) => {
+      const result = await buffer(client.encryptStream(cmm, op).end())
+      return { result, messageHeader: parseHeader(result).messageHeader }
+    }
+    for (const [keys, seal] of [
+      [Object.keys(SECRET), (cmm: NodeMaterialsManager) => client.encrypt(cmm, '', op)],
+      [Object.keys(SECRET), streamed],
+      [['purpose', 'a', 'tenant', 'Ü'], (cmm: NodeMaterialsManager) => client.encrypt(cmm, '', op)],
+      [['purpose', 'a', 'tenant', 'Ü'], streamed],
+    ] as const) {
+      const { result, messageHeader } = await seal(requiring(spy, [...keys]))
       const { messageId } = messageHeader
       const suite = Buffer.from([suiteId >> 8, suiteId & 0xff])
       const expand = info === undefined ? Buffer.concat([suite, messageId]) : Buffer.concat([suite, Buffer.from(info)])
