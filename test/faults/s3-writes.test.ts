@@ -23,7 +23,8 @@ const CREATE = { method: 'POST', query: 'uploads' }
 async function main(): Promise<void> {
   const s3 = await startSmallS3()
   const proxy = await startFaultProxy({ origin: s3.endpoint })
-  const report = new FaultReport()
+  const LENGTH = full ? 27 * MiB + 5 : 11 * MiB + 5
+  const report = new FaultReport(LENGTH)
   const cells = new Set<string>()
   const [Bucket, Key] = [s3.bucket, 'object']
   /** Only what hangs needs to be given up soon: a busy machine is slow too. */
@@ -133,7 +134,6 @@ async function main(): Promise<void> {
       await new Upload({ client, params, queueSize }).done()
     }
   }
-  const LENGTH = full ? 27 * MiB + 5 : 11 * MiB + 5
   for (const [name, rule] of Object.entries(TRANSIENT)) {
     test(`F-11 multipart, ${name}`, async () => {
       const of = (part: number): FaultRule => ({ ...rule, match: { ...PART, query: `partNumber=${part}&` } })
@@ -218,11 +218,11 @@ async function main(): Promise<void> {
   })
 
   test('every fault was injected, and none did harm', async () => {
-    report.check([...cells])
     direct.destroy()
     await proxy.close()
     await s3.close()
     await until(() => !getActiveResourcesInfo().some((name) => /TCP/.test(name)))
+    report.check([...cells])
   })
   test.run()
 }
