@@ -1,5 +1,6 @@
 #include "digest.h"
 
+#include <algorithm>
 #include <new>
 
 #include "pool.h"
@@ -39,25 +40,31 @@ bool Digest::update(Span bytes) {
 }
 
 bool Digest::updateLater(Span bytes) {
-  if (bytes.length > kMaxQueued || Pool::instance().threads() < 2) return update(bytes);
+  if (Pool::instance().threads() < 2) return update(bytes);
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return queued_.size() + bytes.length <= kMaxQueued; });
   if (!working_ && bytes.length < kMinQueued) {
     lock.unlock();
     return update(bytes);
   }
-  if (!context_) return false;
-  try {
-    queued_.insert(queued_.end(), bytes.data, bytes.data + bytes.length);
-  } catch (const std::bad_alloc&) {
-    lock.unlock();
-    return update(bytes);
+  for (size_t done = 0; done < bytes.length && context_;) {
+    const Span rest = bytes.sub(done, bytes.length - done);
+    const size_t length = std::min(rest.length, kMaxQueued - queued_.size());
+    try {
+      queued_.insert(queued_.end(), rest.data, rest.data + length);
+    } catch (const std::bad_alloc&) {
+      lock.unlock();
+      return update(rest);
+    }
+    done += length;
+    if (!working_) {
+      working_ = true;
+      lock.unlock();
+      if (!Pool::instance().post([this] { work(); })) work();
+      lock.lock();
+    }
+    changed_.wait(lock, [&] { return done == bytes.length || queued_.size() < kMaxQueued; });
   }
-  if (working_) return true;
-  working_ = true;
-  lock.unlock();
-  if (!Pool::instance().post([this] { work(); })) work();
-  return true;
+  return context_ != nullptr;
 }
 
 bool Digest::finish(uint8_t* out) {

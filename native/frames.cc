@@ -84,13 +84,21 @@ constexpr char kFinalContent[] = "AWSKMSEncryptionClient Final Frame";
 // Hands out the frames of a run in ascending pieces, to any number of threads.
 class Pieces {
  public:
-  Pieces(uint64_t frames, uint64_t frameLength, bool followed) : frames_(frames), followed_(followed) {
+  Pieces(uint64_t frames, uint64_t frameLength) : frames_(frames) {
     const uint64_t forced = Pool::instance().forcedGrain();
     const uint64_t cost = frameLength + kFrameCost;
     step_ = std::max<uint64_t>(1, forced != 0 ? forced / frameLength : kGrain / cost);
     const uint64_t pieces = (frames + step_ - 1) / step_;
     shares_ = forced != 0 ? pieces : std::min(pieces, frames * cost / kShare);
-    if (followed) done_.reset(new std::atomic<bool>[pieces]());
+  }
+
+  // Whether they are too few for another thread to be of help.
+  bool few() const { return shares_ < 2; }
+
+  // Has one thread follow the others.
+  void follow() {
+    followed_ = true;
+    done_.reset(new std::atomic<bool>[(frames_ + step_ - 1) / step_]());
   }
 
   // How many threads are of help besides the calling one. To follow is a share of work too.
@@ -118,7 +126,7 @@ class Pieces {
 
  private:
   const uint64_t frames_;
-  const bool followed_;
+  bool followed_ = false;
   uint64_t step_;
   uint64_t shares_;
   std::unique_ptr<std::atomic<bool>[]> done_;
@@ -290,12 +298,13 @@ Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan o
   if (overlapsInput(run, plaintext, out)) return Status::overlapping;
 
   const uint64_t frames = regular + (final ? 1 : 0);
-  Pieces pieces(frames, run.frameLength, digest != nullptr);
+  Pieces pieces(frames, run.frameLength);
   SealJob job{run, plaintext, out};
   Follow follow;
   // Nothing comes after the final frame that could be done meanwhile.
-  const bool later = digest != nullptr && !final && pieces.helpers() == 0;
+  const bool later = digest != nullptr && !final && pieces.few();
   if (digest != nullptr && !later) {
+    pieces.follow();
     follow = [&](uint64_t from, uint64_t to) {
       const uint64_t frameBytes = run.frameLength + kRegularFrameOverhead;
       const size_t start = from * frameBytes, end = to == frames ? out.length : to * frameBytes;
@@ -316,11 +325,12 @@ OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest*
   const size_t frameBytes = run.frameLength + kRegularFrameOverhead;
   const uint64_t frames = std::min(body.length / frameBytes, out.length / run.frameLength);
 
-  Pieces pieces(frames, run.frameLength, digest != nullptr);
+  Pieces pieces(frames, run.frameLength);
   OpenJob job{run, body, out, FirstFailure(frames)};
   Follow follow;
-  const bool later = digest != nullptr && pieces.helpers() == 0;
+  const bool later = digest != nullptr && pieces.few();
   if (digest != nullptr && !later) {
+    pieces.follow();
     follow = [&](uint64_t from, uint64_t to) {
       const uint64_t end = std::min(to, job.failure.frame());
       if (!digest->update(body.sub(from * frameBytes, (end - from) * frameBytes))) {
