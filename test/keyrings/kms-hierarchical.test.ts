@@ -2,6 +2,7 @@ import * as peer from '@aws-crypto/client-node'
 import { getCacheEntryId } from '@aws-crypto/kms-keyring-node/build/main/src/kms_hkeyring_node_helpers'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine } from '../../src/engine/engine'
 import {
   AlgorithmSuiteIdentifier,
   type BranchKeyIdSupplier,
@@ -263,6 +264,36 @@ test('branch keys are wiped when they leave the cache, and messages under way ar
   for (const [i, { result }] of sealed.entries()) {
     assert.is((await decrypt(rings[i % 3]!, result)).plaintext.toString(), `${i}`)
   }
+})
+
+test('neither a branch key that is not cached nor what is derived from it outlives its message', async () => {
+  const used = new Set<Uint8Array>()
+  const see = <T extends { branchKey(): Uint8Array }>(material: T): T => {
+    used.add(material.branchKey())
+    return material
+  }
+  const keyStore: BranchKeyStoreNode = Object.create(store, {
+    getActiveBranchKey: { value: async (id: string) => see(await store.getActiveBranchKey(id)) },
+    getBranchKeyVersion: { value: async (id: string, of: string) => see(await store.getBranchKeyVersion(id, of)) },
+  })
+  const uncached = keyring({ cacheLimitTtl: 0, keyStore })
+  const engine = getEngine()
+  for (const name of ['seal', 'open'] as const) {
+    const work = engine[name].bind(engine) as (key: Uint8Array, ...more: unknown[]) => unknown
+    const value = (key: Uint8Array, ...more: unknown[]) => {
+      used.add(key)
+      return work(key, ...more)
+    }
+    Object.defineProperty(engine, name, { value, configurable: true })
+  }
+  try {
+    const { result } = await encrypt(uncached, 'x', UNSIGNED)
+    assert.is((await decrypt(uncached, result)).plaintext.toString(), 'x')
+  } finally {
+    for (const name of ['seal', 'open']) Reflect.deleteProperty(engine, name)
+  }
+  assert.is(used.size, 4, 'a branch key and a wrapping key, there and back')
+  for (const key of used) assert.ok(key.every((byte) => byte === 0))
 })
 
 const SUITE = getSuite(0x0478)
