@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "old-libc.h"
 #include "pool.h"
 
 namespace sealwax {

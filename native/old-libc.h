@@ -1,8 +1,8 @@
 #pragma once
 
-// For pool.cc and thread.cc. A prebuilt addon must load wherever Node.js does: with glibc 2.28 and the libstdc++ of
-// GCC 8. Left alone, the linker asks for the versions of the machine that builds. test/package/prebuilds.test.ts finds
-// what is missing here.
+// For digest.cc, pool.cc and thread.cc. A prebuilt addon must load wherever Node.js does: with glibc 2.28 and the
+// libstdc++ of GCC 8. Left alone, the linker asks for the versions of the machine that builds.
+// test/package/prebuilds.test.ts finds what is missing here.
 #if defined(__GLIBC__) && defined(__x86_64__)
 #define SEALWAX_OLDEST_GLIBC "GLIBC_2.2.5"
 #elif defined(__GLIBC__) && defined(__aarch64__)
