@@ -43,7 +43,7 @@ export interface Attempt {
   readonly requests: number
 }
 
-/** In MiB, beyond what a test itself holds. */
+/** In MiB. */
 const MAX_LEFT = 32
 
 async function memoryInUse(): Promise<number | undefined> {
@@ -61,15 +61,12 @@ export class FaultReport {
   readonly #delay = monitorEventLoopDelay({ resolution: 5 })
   #before: number | undefined
   #running = 0
-  readonly #maxLeft: number
 
-  /** `held`: how many bytes of its own a test has in memory while a fault is injected. */
-  constructor(held = 0) {
-    this.#maxLeft = MAX_LEFT + held / 2 ** 20
-  }
-
-  /** Injects one fault: `attempt` throws where an invariant is broken. */
-  async inject(cell: string, seed: number, n: number, attempt: () => Promise<Attempt>): Promise<void> {
+  /**
+   * Injects one fault: `attempt` throws where an invariant is broken. `held`: how many bytes of its own the test has in memory
+   * meanwhile, which do not count as left.
+   */
+  async inject(cell: string, seed: number, n: number, attempt: () => Promise<Attempt>, held = 0): Promise<void> {
     if (this.#running++ === 0) this.#before ??= await memoryInUse()
     this.#delay.reset()
     this.#delay.enable()
@@ -87,8 +84,8 @@ export class FaultReport {
     this.#delay.disable()
     const blocked = Math.round(this.#delay.max / 1e6)
     const after = --this.#running === 0 ? await memoryInUse() : undefined
-    const left = after !== undefined && { left: Math.round(after - (this.#before ?? after)) }
-    if (left && left.left > this.#maxLeft) end = { outcome: 'wrong', problem: `${left.left} MiB are still in use` }
+    const left = after !== undefined && { left: Math.round(after - (this.#before ?? after) - held / 2 ** 20) }
+    if (left && left.left > MAX_LEFT) end = { outcome: 'wrong', problem: `${left.left} MiB are still in use` }
     const rss = Math.round(process.memoryUsage.rss() / 2 ** 20)
     const line: FaultLine = { cell, seed, n, ...end, ms, calls, rss, blocked, ...left }
     this.#lines.push(line)

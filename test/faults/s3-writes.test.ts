@@ -23,8 +23,7 @@ const CREATE = { method: 'POST', query: 'uploads' }
 async function main(): Promise<void> {
   const s3 = await startSmallS3()
   const proxy = await startFaultProxy({ origin: s3.endpoint })
-  const LENGTH = full ? 27 * MiB + 5 : 11 * MiB + 5
-  const report = new FaultReport(LENGTH)
+  const report = new FaultReport()
   const cells = new Set<string>()
   const [Bucket, Key] = [s3.bucket, 'object']
   /** Only what hangs needs to be given up soon: a busy machine is slow too. */
@@ -98,7 +97,8 @@ async function main(): Promise<void> {
     cells.add(cell)
     for (let seed = 1; seed <= SEEDS; seed++) {
       const plaintext = source(length, seed)
-      await report.inject(cell, seed, 1, () => attempt(rules, plaintext, (client) => work(client, plaintext)))
+      const run = () => attempt(rules, plaintext, (client) => work(client, plaintext))
+      await report.inject(cell, seed, 1, run, plaintext.length)
     }
   }
 
@@ -134,6 +134,7 @@ async function main(): Promise<void> {
       await new Upload({ client, params, queueSize }).done()
     }
   }
+  const LENGTH = full ? 27 * MiB + 5 : 11 * MiB + 5
   for (const [name, rule] of Object.entries(TRANSIENT)) {
     test(`F-11 multipart, ${name}`, async () => {
       const of = (part: number): FaultRule => ({ ...rule, match: { ...PART, query: `partNumber=${part}&` } })
@@ -187,7 +188,7 @@ async function main(): Promise<void> {
       const cell = `F-12 ${how}`
       cells.add(cell)
       for (let step = 0; step < steps; step++) {
-        await report.inject(cell, 1, step, async () => {
+        const run = async () => {
           let isBroken = 0
           const ended = await attempt([], plaintext, async (client) => {
             const stop = Math.floor((LENGTH * step) / steps)
@@ -212,7 +213,8 @@ async function main(): Promise<void> {
             await holder.upload.done()
           })
           return { ...ended, injected: isBroken }
-        })
+        }
+        await report.inject(cell, 1, step, run, LENGTH)
       }
     }
   })
