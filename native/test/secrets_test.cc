@@ -1,9 +1,12 @@
 // Under valgrind, a branch or an address that depends on a key, a plaintext or what is derived from them is an error.
+#include <new>
+
 #include "check.h"
 #include "frames.h"
 #include "hkdf.h"
 #include "message.h"
 #include "pool.h"
+#include "secret.h"
 #include "segments.h"
 
 #if __has_include(<valgrind/memcheck.h>)
@@ -70,6 +73,13 @@ int main() {
     const HkdfOutput output = {view(aad), span(derived)};
     check(hkdf(hash, view(dataKey), view(messageId), &output, 1) == Status::ok, "derives");
   }
+
+  // What a secret was in outlives it.
+  alignas(SecretBytes<32>) volatile uint8_t room[sizeof(SecretBytes<32>)];
+  auto* held = new (const_cast<uint8_t*>(room)) SecretBytes<32>;
+  for (volatile uint8_t& byte : room) byte = 0xa5;
+  held->~SecretBytes();
+  for (const volatile uint8_t& byte : room) check(byte == 0, "a secret is wiped where its scope ends");
 
   // Whether two secrets are the same is public, and nothing else about them.
   for (const uint8_t value : {uint8_t{1}, uint8_t{2}}) {

@@ -14,13 +14,16 @@ export function openDelayed(contentKey: ContentKey): Transform {
   const opener = mode === 'gcm' ? new UnverifiedGcm(key, iv, aad) : new UnverifiedCbc(key, iv)
   wipe(key)
   const tagLength = mode === 'gcm' ? TAG_LENGTH : 0
+  // The last bytes so far, which may be the tag. They alone are copied: joining all bytes costs as much as decrypting them.
   let held: Uint8Array = Buffer.alloc(0)
   return new Transform({
     transform(chunk: Uint8Array, _encoding, done) {
-      const bytes = Buffer.concat([held, chunk])
-      const ready = Math.max(0, bytes.length - tagLength)
-      held = bytes.subarray(ready)
-      done(null, opener.update(bytes.subarray(0, ready)))
+      const ready = Math.max(0, held.length + chunk.length - tagLength)
+      const before = held.subarray(0, ready)
+      const now = chunk.subarray(0, ready - before.length)
+      held = Buffer.concat([held.subarray(before.length), chunk.subarray(now.length)])
+      this.push(opener.update(before))
+      done(null, opener.update(now))
     },
     flush(done) {
       const rest = held.length === tagLength ? opener.final(held) : undefined

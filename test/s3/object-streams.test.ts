@@ -18,9 +18,9 @@ function* pieces(of: Uint8Array, length: number): Generator<Uint8Array> {
   for (let start = 0; start < of.length; start += length) yield of.subarray(start, start + length)
 }
 
-async function* one(of: Uint8Array): AsyncGenerator<Uint8Array> {
+async function* one(of: Uint8Array, length = 70_001): AsyncGenerator<Uint8Array> {
   // The memory is used again, as that of a source may be.
-  for (const piece of pieces(of, 70_001)) {
+  for (const piece of pieces(of, length)) {
     const copy = Uint8Array.from(piece)
     yield copy
     copy.fill(0)
@@ -47,6 +47,28 @@ for (const length of [0, 1, 15, 16, 17, MiB - 1, MiB, MiB + 1, 3 * MiB + 5]) {
           const opened = await openObject({ metadata, body: one(sealed) }, keyring, { ...options, ...buffering })
           assert.ok(plaintext.equals(await buffer(opened.plaintext)))
         }
+      }
+    }
+  })
+}
+
+for (const pieceLength of [1, 7, 15, 16, 17, 33, 1000]) {
+  test(`authentication is delayed for a stream in pieces of ${pieceLength} bytes, too`, async () => {
+    const options = {
+      ...V2,
+      enableDelayedAuthenticationMode: true,
+      enableLegacyWrappingAlgorithms: true,
+      enableLegacyUnauthenticatedModes: true,
+    }
+    for (const length of [0, 1, 16, 17, 1000]) {
+      const plaintext = Buffer.from(bytes(length))
+      for (const written of [{}, V2, V1]) {
+        const { metadata, body } = await sealObject(plaintext, keyring, written)
+        const opened = await openObject({ metadata, body: one(body, pieceLength) }, keyring, options)
+        assert.ok(plaintext.equals(await buffer(opened.plaintext)))
+        if (written === V1) continue
+        const cut = await openObject({ metadata, body: one(body.subarray(0, -1), pieceLength) }, keyring, options)
+        await rejects(buffer(cut.plaintext), 'ERR_AUTHENTICATION_FAILED')
       }
     }
   })
