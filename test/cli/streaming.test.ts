@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { appendFileSync, existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { path, read, sealwax, sealwaxWith, shell, start, temporaries } from './cli'
@@ -154,6 +154,21 @@ test('frame lengths with units', async () => {
     const { stdout } = await sealwaxWith('', 'inspect', 'units', '--json')
     assert.is(JSON.parse(stdout.toString()).frameLength, expected)
   }
+})
+
+test("plaintext is the owner's alone while it is written, and a file that comes up meanwhile is kept", async () => {
+  const { child, done } = start(['decrypt', '-', ...KEY, '-o', 'raced'])
+  child.stdin!.write(read('unsigned').subarray(0, 150_000))
+  while (temporaries().length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  const { mode } = statSync(path(temporaries()[0]!))
+  writeFileSync(path('raced'), "somebody's")
+  child.stdin!.end(read('unsigned').subarray(150_000))
+  const { code, stderr } = await done
+  assert.is(mode & 0o777, 0o600)
+  assert.is(code, 1)
+  assert.match(stderr, /"raced" exists already: --force replaces it/)
+  assert.is(read('raced').toString(), "somebody's")
+  assert.equal(temporaries(), [])
 })
 
 test('what a killed run left does not stop the next', async () => {
