@@ -12,7 +12,7 @@ import * as assert from 'uvu/assert'
 import { deriveMessageKeys } from '../../src/engine/derive'
 import { getEngine } from '../../src/engine/engine'
 import { parseHeader } from '../../src/format/message-header'
-import { NodeDecryptionMaterial } from '../../src/index'
+import { buildClient, NodeDecryptionMaterial } from '../../src/index'
 import { getSuite } from '../../src/suites'
 import { aesKeyring } from '../support/keys'
 
@@ -77,6 +77,41 @@ const CHILD = `
   main()
 `
 
+// Plaintext that waits: a frame which is not full yet, and the last one of a signed message whose end has not come.
+const WAITING = `
+  const { openSync, readSync, readFileSync } = require('node:fs')
+  const { createInterface } = require('node:readline')
+  const [dist, folder] = process.argv.slice(1)
+  const { buildClient, RawAesKeyringNode } = require(dist)
+  const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
+  const stage = async (name) => {
+    for (let i = 0; i < 3; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 20)) }
+    console.log(name)
+    await lines.next()
+  }
+  const piece = Buffer.allocUnsafeSlow(1024)
+  const write = (stream, bytes) => new Promise((resolve) => stream.write(bytes, resolve))
+
+  async function main() {
+    const unencryptedMasterKey = new Uint8Array(32).fill(1)
+    const keyring = new RawAesKeyringNode({ keyNamespace: 'n', keyName: 'k', unencryptedMasterKey, wrappingSuite: 0x78 })
+    const client = buildClient()
+    const sealer = client.encryptStream(keyring, { frameLength: 100_000 }).resume()
+    readSync(openSync(folder + '/secret', 'r'), piece, 500, 32, 0)
+    await write(sealer, piece)
+    piece.fill(0)
+    for (let i = 0; i < 60; i++) await write(sealer, piece)
+    const opener = client.decryptStream(keyring).resume()
+    await write(opener, readFileSync(folder + '/message').subarray(0, -1))
+    await stage('waiting')
+    sealer.destroy()
+    opener.destroy()
+    await stage('destroyed')
+    process.exit()
+  }
+  main()
+`
+
 /** In every part of the memory that the process can write. */
 function copiesOf(pid: number, needle: Uint8Array): number {
   const memory = openSync(`/proc/${pid}/mem`, 'r')
@@ -119,6 +154,24 @@ for (const backend of ['native', 'node']) {
   }
 }
 
+test('plaintext that waits is there once, and gone with its stream', async () => {
+  const [written, held] = [randomBytes(32), randomBytes(32)]
+  const plaintext = Buffer.alloc(5000)
+  held.copy(plaintext, 4500)
+  const keyring = aesKeyring({
+    keyNamespace: 'n',
+    keyName: 'k',
+    unencryptedMasterKey: new Uint8Array(32).fill(1),
+    wrappingSuite: 0x78,
+  })
+  const { result } = await buildClient().encrypt(keyring, plaintext)
+  const found = await stagesOf({ secret: written, message: result }, [WAITING], (count) => ({
+    written: count(written),
+    held: count(held),
+  }))
+  assert.equal(found, { waiting: { written: 1, held: 1 }, destroyed: { written: 0, held: 0 } })
+})
+
 interface Copies {
   readonly wrapping: number
   /** The data key, and what is derived from it; not known before there is a message. */
@@ -128,22 +181,32 @@ interface Copies {
 
 /** How many copies of each key there are at each stage. */
 async function watch(backend: string, mode: string): Promise<Record<string, Copies>> {
+  const wrapping = randomBytes(32)
+  return await stagesOf({ key: wrapping }, [CHILD, backend, mode], async (count, folder) => {
+    const file = join(folder, 'message')
+    const keys = existsSync(file) && (await keysOf(readFileSync(file), wrapping))
+    return { wrapping: count(wrapping), ...(keys && { data: count(keys.data), message: count(keys.message) }) }
+  })
+}
+
+/** What is found at each stage of a program, which gets these files in a folder. */
+async function stagesOf<T>(
+  files: Readonly<Record<string, Uint8Array>>,
+  [program, ...args]: readonly string[],
+  find: (count: (secret: Uint8Array) => number, folder: string) => T | Promise<T>,
+): Promise<Record<string, T>> {
   const folder = mkdtempSync(join(tmpdir(), 'sealwax-memory-'))
   try {
-    const wrapping = randomBytes(32)
-    writeFileSync(join(folder, 'key'), wrapping)
-    const child = spawn(process.execPath, ['--expose-gc', '-e', CHILD, DIST, folder, backend, mode], {
+    for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content)
+    const child = spawn(process.execPath, ['--expose-gc', '-e', program!, DIST, folder, ...args], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
-    const found: Record<string, Copies> = {}
-    // The end of a key: what frees memory writes over its start, and would hide that it was not wiped.
-    const count = (key: Uint8Array) => copiesOf(child.pid!, key.subarray(16))
+    const found: Record<string, T> = {}
+    // The end of a secret: what frees memory writes over its start, and would hide that it was not wiped.
+    const count = (secret: Uint8Array) => copiesOf(child.pid!, secret.subarray(16))
     // One line at a time: the next comes after the answer.
     for await (const line of child.stdout) {
-      const file = join(folder, 'message')
-      const keys = existsSync(file) && (await keysOf(readFileSync(file), wrapping))
-      const others = keys && { data: count(keys.data), message: count(keys.message) }
-      found[String(line).trim()] = { wrapping: count(wrapping), ...others }
+      found[String(line).trim()] = await find(count, folder)
       child.stdin.write('\n')
     }
     return found
