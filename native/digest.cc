@@ -31,6 +31,10 @@ Digest::Digest(Hash hash) : hash_(hash), context_(EVP_MD_CTX_new()) {
 }
 
 Digest::~Digest() {
+  {
+    const std::lock_guard lock(mutex_);
+    queued_.clear();
+  }
   wait();
 }
 
@@ -60,10 +64,10 @@ bool Digest::updateLater(Span bytes) {
     if (!working_) {
       working_ = true;
       lock.unlock();
-      if (!Pool::instance().post([this] { work(); })) work();
+      if (!post()) work();
       lock.lock();
     }
-    changed_.wait(lock, [&] { return done == bytes.length || queued_.size() < kMaxQueued; });
+    while (done < bytes.length && queued_.size() == kMaxQueued) help(lock);
   }
   return context_ != nullptr;
 }
@@ -78,7 +82,19 @@ bool Digest::finish(uint8_t* out) {
 // Until nothing is hashed elsewhere.
 void Digest::wait() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return !working_; });
+  while (working_) help(lock);
+}
+
+// Does what no other thread has begun, or waits for the next change.
+void Digest::help(std::unique_lock<std::mutex>& lock) {
+  if (!Pool::instance().takeBack(this)) return changed_.wait(lock);
+  lock.unlock();
+  work();
+  lock.lock();
+}
+
+bool Digest::post() {
+  return Pool::instance().post(this, [this] { work(); });
 }
 
 // Hashes what waits now. What comes meanwhile takes its turn behind other hashes.
@@ -96,8 +112,8 @@ void Digest::work() {
       context_.reset();
       queued_.clear();
     }
-  } while (!queued_.empty() && !Pool::instance().post([this] { work(); }));
-  if (!queued_.empty()) return;
+  } while (!queued_.empty() && !post());
+  if (!queued_.empty()) return changed_.notify_all();
   // One that waits for its reader holds no memory.
   queued_.shrink_to_fit();
   taken_.shrink_to_fit();

@@ -33,6 +33,8 @@ class Digest {
 
  private:
   void wait();
+  void help(std::unique_lock<std::mutex>& lock);
+  bool post();
   void work();
 
   const Hash hash_;

@@ -53,19 +53,28 @@ void Pool::run(unsigned helpers, const std::function<void()>& work) {
   finished_.wait(lock, [&] { return job.running == 0; });
 }
 
-bool Pool::post(std::function<void()> work) {
+bool Pool::post(const void* owner, std::function<void()> work) {
   if (threads() < 2 || processId() != process_) return false;
   {
     const std::lock_guard lock(mutex_);
     start(1);
     if (started_ == 0) return false;
     try {
-      tasks_.push_back(std::move(work));
+      tasks_.push_back({owner, std::move(work)});
     } catch (const std::bad_alloc&) {
       return false;
     }
   }
   posted_.notify_one();
+  return true;
+}
+
+bool Pool::takeBack(const void* owner) {
+  const std::lock_guard lock(mutex_);
+  const auto found =
+      std::find_if(tasks_.begin(), tasks_.end(), [owner](const Task& task) { return task.owner == owner; });
+  if (found == tasks_.end()) return false;
+  tasks_.erase(found);
   return true;
 }
 
@@ -79,10 +88,10 @@ void Pool::help() {
   for (;;) {
     posted_.wait(lock, [this] { return !tasks_.empty() || !jobs_.empty(); });
     if (!tasks_.empty()) {
-      const std::function<void()> task = std::move(tasks_.front());
+      const Task task = std::move(tasks_.front());
       tasks_.pop_front();
       lock.unlock();
-      task();
+      task.work();
       lock.lock();
       continue;
     }

@@ -35,10 +35,18 @@ class Pool {
 
   // Has another thread do `work` some time, which must not throw. False where there is none to be had: nothing will.
   // What is posted comes first, in order: others may wait for it, and never for those that help in `run`.
-  bool post(std::function<void()> work);
+  bool post(const void* owner, std::function<void()> work);
+
+  // Takes back what `owner` has posted, unless it has begun. Who waits for it need not wait for a thread that has
+  // longer work: it does its own.
+  bool takeBack(const void* owner);
 
  private:
   struct Job;
+  struct Task {
+    const void* owner;
+    std::function<void()> work;
+  };
   Pool();
   void start(unsigned helpers);
   void help();
@@ -49,7 +57,7 @@ class Pool {
   std::condition_variable posted_;
   std::condition_variable finished_;
   std::deque<Job*> jobs_;
-  std::deque<std::function<void()>> tasks_;
+  std::deque<Task> tasks_;
   std::atomic<unsigned> forced_{0};
   std::atomic<size_t> forcedGrain_{0};
   unsigned started_ = 0;

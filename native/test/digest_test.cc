@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <iterator>
 #include <memory>
 #include <thread>
@@ -86,6 +87,26 @@ int main() {
   }
   for (std::thread& caller : callers) caller.join();
   check(wrong == 0, "hashes do not disturb each other");
+
+  // A hash does not wait for threads that are at longer work.
+  Pool::instance().force(2);
+  std::atomic<bool> begun{false}, hashed{false};
+  std::thread busy([&] {
+    Pool::instance().run(4, [&] {
+      begun = true;
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (!hashed && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      check(hashed, "a hash is done by who waits for it");
+    });
+  });
+  while (!begun) std::this_thread::yield();
+  check(inPieces(bytes, 1) == whole, "pieces are hashed in order");
+  {
+    Digest given(Hash::sha384), up(Hash::sha384);
+    check(given.updateLater(view(bytes)) && up.updateLater(view(bytes)), "takes bytes");
+  }
+  hashed = true;
+  busy.join();
 
   Digest digest(Hash::sha256);
   check(digest.updateLater(view(bytes).sub(0, 20000)), "takes bytes");
