@@ -1,4 +1,4 @@
-import type { CreateMultipartUploadCommandInput } from '@aws-sdk/client-s3'
+import type { CreateMultipartUploadCommandInput, UploadPartCommandOutput } from '@aws-sdk/client-s3'
 import { copySecret, equalSecrets, wipe } from '../bytes'
 import { getEngine } from '../engine/engine'
 import { TAG_LENGTH } from '../format/frame'
@@ -55,9 +55,11 @@ interface Part {
   hash?: PartHash
   /** Its ciphertext, with room for the tag, where it may have to be sent again. */
   kept?: Uint8Array | undefined
-  /** Whether something else is stored in its place. */
+  /** Whether something else is stored in its place, or may be. */
   isOwed?: boolean
-  /** Whether it was sent again by this upload, not by the caller, who has another `ETag`. */
+  /** How many requests under way store that. */
+  placeholders?: number
+  /** Whether it was stored again under an `ETag` that the caller may not know of. */
   isResent?: boolean
   stored?: StoredPart | undefined
   isTagged?: boolean
@@ -172,13 +174,33 @@ export class MultipartUpload {
     this.#memory.give(Buffer.from(body.buffer, body.byteOffset, length + TAG_LENGTH))
   }
 
-  /** Notes what the store has now. */
-  stored({ number, body }: PartToSend, stored: StoredPart, isResent: boolean): void {
+  /** Sends a part, and notes what the store has then. */
+  async send<T extends UploadPartCommandOutput>(
+    part: PartToSend,
+    isResent: boolean,
+    request: () => Promise<T>,
+  ): Promise<T> {
+    const known: Partial<Part> = this.#parts.get(part.number) ?? {}
+    const { placeholders = 0 } = known
+    const isPlaceholder = part.body === PLACEHOLDER
+    if (isPlaceholder) known.placeholders = placeholders + 1
+    try {
+      const output = await request()
+      // The store keeps what comes last, and that may be a placeholder.
+      this.#stored(part, storedPart(part.number, output), isResent, isPlaceholder || placeholders > 0)
+      return output
+    } finally {
+      if (isPlaceholder) known.placeholders!--
+    }
+  }
+
+  #stored({ number, body }: PartToSend, stored: StoredPart, isResent: boolean, isOwed: boolean): void {
     if (number > this.#geometry.highest) this.#tagPart = stored
     const part = this.#parts.get(number)
     if (!part) return
-    Object.assign(part, { stored, isResent })
-    if (body === PLACEHOLDER) return
+    part.stored = stored
+    part.isResent ||= isResent
+    if (isOwed) return
     part.isOwed = false
     part.isTagged = body.length > part.length
     if (part.isTagged || number !== this.#geometry.highest) part.kept = undefined
@@ -343,6 +365,14 @@ class PartMemory {
   give(memory: Buffer): void {
     if (memory.length <= MAX_REUSED_LENGTH) this.#free.push(memory)
   }
+}
+
+/** What CompleteMultipartUpload takes: an `ETag`, and the checksums there are. */
+function storedPart(number: number, output: UploadPartCommandOutput): StoredPart {
+  const checksums = Object.entries(output).filter(
+    ([name, value]) => /^Checksum/.test(name) && typeof value === 'string',
+  )
+  return { ...Object.fromEntries(checksums), ETag: output.ETag, PartNumber: number }
 }
 
 const MAX_REUSED_LENGTH = 64 * 2 ** 20 + TAG_LENGTH

@@ -17,7 +17,7 @@ import { orDiscard, toPartBody } from './body'
 import { type Call, type EncryptionInput, type StoringCall, s3Sdk } from './call'
 import { customerKeyOf, ownerOf, replaceInstructionFile, sameStorage } from './instruction-file'
 import { lookUp, outcomeOf } from './lost-answer'
-import { MultipartUpload, type PartToSend, type StoredPart } from './multipart-upload'
+import { MultipartUpload, type PartToSend } from './multipart-upload'
 import { MAX_PART_LENGTH, MAX_PART_NUMBER, partError, tooLong } from './part-geometry'
 import { newObject, refusePlaintextChecksums } from './put'
 
@@ -71,8 +71,9 @@ async function sealAndSend(call: UploadPart): Promise<UploadPartCommandOutput> {
     upload.request = request
     const part = await toPartBody(Body, ContentLength, MAX_PART_LENGTH)
     const body = await upload.seal(number, part, IsLastPart)
-    const output = await call.next({ ...input, Body: body, ContentLength: body.length })
-    upload.stored({ number, body }, storedPart(number, output), false)
+    const output = await upload.send({ number, body }, false, () =>
+      call.next({ ...input, Body: body, ContentLength: body.length }),
+    )
     // An attempt that failed may still be on its way.
     if (output.$metadata.attempts === 1) upload.sent({ number, body })
     return output
@@ -155,26 +156,16 @@ export async function uploadPartCopy(): Promise<never> {
 async function sendPart(call: Complete, upload: MultipartUpload, part: PartToSend): Promise<void> {
   const { UploadPartCommand } = s3Sdk()
   const { Bucket, Key, UploadId } = call.input
-  const output = await call.send(
-    new UploadPartCommand({
-      ...ownerOf(call.input),
-      ...customerKeyOf(call.input),
-      ChecksumAlgorithm: upload.start.storage.ChecksumAlgorithm,
-      ...upload.request,
-      Bucket,
-      Key,
-      UploadId,
-      PartNumber: part.number,
-      Body: part.body,
-    }),
-  )
-  upload.stored(part, storedPart(part.number, output), true)
-}
-
-/** What CompleteMultipartUpload takes: an `ETag`, and the checksums there are. */
-function storedPart(number: number, output: UploadPartCommandOutput): StoredPart {
-  const checksums = Object.entries(output).filter(
-    ([name, value]) => /^Checksum/.test(name) && typeof value === 'string',
-  )
-  return { ...Object.fromEntries(checksums), ETag: output.ETag, PartNumber: number }
+  const command = new UploadPartCommand({
+    ...ownerOf(call.input),
+    ...customerKeyOf(call.input),
+    ChecksumAlgorithm: upload.start.storage.ChecksumAlgorithm,
+    ...upload.request,
+    Bucket,
+    Key,
+    UploadId,
+    PartNumber: part.number,
+    Body: part.body,
+  })
+  await upload.send(part, true, () => call.send(command))
 }

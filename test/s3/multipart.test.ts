@@ -55,6 +55,7 @@ async function main(): Promise<void> {
     const listed = new Map<number, object>()
     return {
       UploadId,
+      listed,
       part: async (PartNumber: number, Body: unknown, more = {}) => {
         const input = { Bucket, Key, UploadId, PartNumber, Body: Body as Uint8Array, ...more }
         const { ETag, ChecksumCRC32 } = await by.send(new UploadPartCommand(input))
@@ -192,6 +193,44 @@ async function main(): Promise<void> {
       for (const { number, body } of parts.slice(0, 2)) await upload.part(number, body)
       await upload.complete()
       await check(plaintext)
+    }
+  })
+
+  test('what was stored for a part without a place may come after the part itself', async () => {
+    for (const last of [2, 3]) {
+      for (const isListed of [true, false]) {
+        const plaintext = bytes(100 * last)
+        const [first, second, third] = cut(plaintext, 100)
+        const upload = await begin()
+        const held = new UploadPartCommand({
+          Bucket,
+          Key,
+          UploadId: upload.UploadId,
+          PartNumber: 2,
+          Body: second!.body,
+        })
+        let release = () => {}
+        const released = new Promise<void>((resolve) => {
+          release = resolve
+        })
+        let isHeld = false
+        const hold = (next: (args: object) => unknown) => async (args: object) => {
+          isHeld = true
+          await released
+          return await next(args)
+        }
+        held.middlewareStack.add(hold as never, { step: 'finalizeRequest', priority: 'low' })
+        const late = client.send(held)
+        await until(() => isHeld)
+        await upload.part(1, first!.body)
+        await upload.part(2, second!.body)
+        if (third) await upload.part(3, third.body)
+        release()
+        const { ETag, ChecksumCRC32 } = await late
+        if (isListed) upload.listed.set(2, { PartNumber: 2, ETag, ChecksumCRC32 })
+        await upload.complete()
+        await check(plaintext)
+      }
     }
   })
 
@@ -420,7 +459,7 @@ async function main(): Promise<void> {
     const sealed: Uint8Array[] = []
     for (let number = 1; number <= 10_000; number++) {
       const body = await upload.seal(number, bodyOf(Uint8Array.of(number)), undefined)
-      upload.stored({ number, body }, {}, false)
+      await upload.send({ number, body }, false, async () => ({ $metadata: {} }))
       sealed.push(body)
     }
     assert.equal(upload.finish(sealed.map((_, i) => i + 1)), [])
