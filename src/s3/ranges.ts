@@ -70,18 +70,23 @@ async function readPart(
       throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'S3 answered with another range than it was asked for')
     }
     const chunks = new Chunks(lengths, memory)
+    let isTaking = false
     try {
       for await (const piece of addAbortSignal(own, Body as Readable)) {
         for (const chunk of chunks.add(piece)) {
+          isTaking = true
           await read.take(chunk, offset)
+          isTaking = false
           offset += chunk.length
         }
       }
       chunks.end()
       return
     } catch (error) {
-      // Only the connection deserves another attempt.
-      if (error instanceof SealwaxError || signal.aborted || attempt === MAX_ATTEMPTS) throw error
+      // Only the connection deserves another attempt, and only where something is missing: what is wrong, the tag tells.
+      if (isTaking || error instanceof SealwaxError || signal.aborted) throw error
+      if (offset > last) return
+      if (attempt === MAX_ATTEMPTS) throw error
       await setTimeout(FIRST_DELAY * 2 ** (attempt - 1), undefined, { signal })
     }
   }

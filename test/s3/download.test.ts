@@ -207,6 +207,13 @@ for (const [name, get] of Object.entries(targets)) {
     assert.is(store.requests.length, 3)
     await nothingLeft()
 
+    // After the last byte that was asked for, nothing is missing.
+    store.reset()
+    store.change = (answer, n) => void (n > 0 && Object.assign(answer, { breaks: true }))
+    assert.ok(plaintext.equals(await get({ partSize: MiB, concurrency: 1 })))
+    assert.is(store.requests.length, 1 + Math.ceil(plaintext.length / MiB))
+    await nothingLeft()
+
     store.reset()
     store.change = (answer, n) =>
       void (n > 0 && Object.assign(answer, { body: answer.body.subarray(0, 9), breaks: true }))
@@ -246,10 +253,12 @@ for (const [name, get] of Object.entries(targets)) {
       [...told].sort((a, b) => a - b),
     )
     assert.is(told.at(-1), plaintext.length)
+    let calls = 0
     const stop = () => {
-      throw new Error('stop')
+      if (++calls === 1) throw new Error('stop')
     }
-    assert.is(((await rejectionOf(get({ onProgress: stop }))) as Error).message, 'stop')
+    assert.is(((await rejectionOf(get({ onProgress: stop, concurrency: 1 }))) as Error).message, 'stop')
+    assert.is(calls, 1)
     await nothingLeft()
   })
 
