@@ -38,6 +38,8 @@ export interface StoringCall<Input, Output> extends Call<Input, Output> {
   readonly checkAborted: () => void
   /** Whether a request of it was on its way to the store: a presigned one never is, nor one that cannot be written. */
   readonly wasSent: () => boolean
+  /** As `send`, for the source of a copy, whose mode of server-side encryption may be another. */
+  readonly sendToSource: S3Client['send']
 }
 
 /** What an encrypting client works with. */

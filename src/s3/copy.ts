@@ -1,4 +1,9 @@
-import type { CopyObjectCommandInput, CopyObjectCommandOutput, GetObjectCommandInput } from '@aws-sdk/client-s3'
+import type {
+  CopyObjectCommandInput,
+  CopyObjectCommandOutput,
+  GetObjectCommandInput,
+  HeadObjectCommandOutput,
+} from '@aws-sdk/client-s3'
 import { SealwaxError } from '../errors'
 import { parseInstructionFile } from '../format/s3-instruction-file'
 import { isS3EncryptionField, parseS3Metadata, type S3Metadata } from '../format/s3-metadata'
@@ -22,17 +27,33 @@ export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
   if (!source || !(isReplaced || isMoved)) return await next(input)
 
   const request = { ...source, ...readingOf(input) }
-  const { HeadObjectCommand } = s3Sdk()
-  const { Metadata = {}, ETag } = await call.send(new HeadObjectCommand(request))
+  const { Metadata = {}, ETag } = await headSource(call, request)
   const file = isMoved && needsInstructionFile(Metadata) ? await readFile(call, request, Metadata) : undefined
   call.checkAborted()
   const putBack = file && (await replaceInstructionFile(call, input, file))
+  // An envelope is that of one content: of no other.
+  const isPinned = file !== undefined || (isReplaced && Object.keys(envelopeOf(Metadata)).length > 0)
+  const pinned = isPinned ? { ...input, CopySourceIfMatch: input.CopySourceIfMatch ?? ETag } : input
   try {
-    return await next(isReplaced ? withEnvelopeOf(Metadata, ETag, input) : input)
+    return await next(isReplaced ? withEnvelopeOf(Metadata, pinned) : pinned)
   } catch (error) {
     if (isRefused(error, call)) await putBack?.()
     const isOurs = !(input.CopySourceIfMatch || input.IfMatch || input.IfNoneMatch)
-    throw isReplaced && (error as Error).name === 'PreconditionFailed' && isOurs ? changed(error) : error
+    throw isPinned && (error as Error).name === 'PreconditionFailed' && isOurs ? changed(error) : error
+  }
+}
+
+/** S3 heeds no CopySourceIfUnmodifiedSince beside a CopySourceIfMatch, which may be ours: the condition is put here. */
+async function headSource({ input, sendToSource }: Copy, request: Source): Promise<HeadObjectCommandOutput> {
+  const { HeadObjectCommand } = s3Sdk()
+  const { CopySourceIfMatch, CopySourceIfUnmodifiedSince } = input
+  const condition = CopySourceIfMatch === undefined ? { IfUnmodifiedSince: CopySourceIfUnmodifiedSince } : {}
+  try {
+    return await sendToSource(new HeadObjectCommand({ ...request, ...condition }))
+  } catch (error) {
+    // An answer to HeadObject has no body, and so no name for what is wrong.
+    const isUnmet = (error as { $metadata?: { httpStatusCode?: number } })?.$metadata?.httpStatusCode === 412
+    throw isUnmet ? Object.assign(error as Error, { name: 'PreconditionFailed' }) : error
   }
 }
 
@@ -64,7 +85,7 @@ function readingOf(input: CopyObjectCommandInput) {
 
 /** The instruction file, if what has its name is one. */
 async function readFile(call: Copy, source: Source, metadata: S3Metadata): Promise<Uint8Array | undefined> {
-  const file = await readInstructionFile(call, source)
+  const file = await readInstructionFile({ send: call.sendToSource }, source)
   const parsed = parseS3Metadata(metadata)
   if (!file || (parsed && 'encryptedDataKey' in parsed)) return undefined
   try {
@@ -75,19 +96,14 @@ async function readFile(call: Copy, source: Source, metadata: S3Metadata): Promi
   }
 }
 
-/** The envelope is that of one content: of no other. */
-function withEnvelopeOf(
-  metadata: S3Metadata,
-  tag: string | undefined,
-  input: CopyObjectCommandInput,
-): CopyObjectCommandInput {
-  const envelope = Object.fromEntries(Object.entries(metadata).filter(([name]) => isS3EncryptionField(name)))
+function withEnvelopeOf(metadata: S3Metadata, input: CopyObjectCommandInput): CopyObjectCommandInput {
+  const envelope = envelopeOf(metadata)
   if (Object.keys(envelope).length === 0) return input
-  return {
-    ...input,
-    CopySourceIfMatch: input.CopySourceIfMatch ?? tag,
-    Metadata: withEnvelope(input.Metadata, envelope),
-  }
+  return { ...input, Metadata: withEnvelope(input.Metadata, envelope) }
+}
+
+function envelopeOf(metadata: S3Metadata): S3Metadata {
+  return Object.fromEntries(Object.entries(metadata).filter(([name]) => isS3EncryptionField(name)))
 }
 
 function changed(cause: unknown): SealwaxError {

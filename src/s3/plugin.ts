@@ -14,6 +14,7 @@ import {
 } from './multipart'
 import { OpenUploads } from './open-uploads'
 import { putObject } from './put'
+import { type ServerSidePlugin, serverSideEncryption, sourceEncryption } from './server-side'
 import { checkSettings, type S3EncryptionSettings } from './settings'
 
 /** Sends the requests for instruction files: the client that the plugin is for, or another. */
@@ -57,12 +58,15 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
   const checked = checkSettings(settings)
   const { serverSide } = checked
   const uploads = new OpenUploads()
-  const send = ((command: Parameters<S3Client['send']>[0], options?: HttpHandlerOptions) => {
-    Object.assign(command.input, { [OWN]: true })
-    // `client` need not be the one that this plugin is used on.
-    if (serverSide) command.middlewareStack.use(serverSide)
-    return client.send(command, options ?? {})
-  }) as S3Client['send']
+  const sendAs = (mode: ServerSidePlugin | undefined) => {
+    return ((command: Parameters<S3Client['send']>[0], options?: HttpHandlerOptions) => {
+      Object.assign(command.input, { [OWN]: true })
+      if (mode) command.middlewareStack.use(mode)
+      return client.send(command, options ?? {})
+    }) as S3Client['send']
+  }
+  // `client` need not be the one that this plugin is used on.
+  const send = sendAs(serverSide)
   const encryption = { settings: checked, send, uploads }
   rememberEncryption(client, encryption)
   // It would have the SDK use what was made for one request for all.
@@ -118,6 +122,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         next: passOn,
         checkAborted,
         wasSent: () => state.wasSent === true,
+        sendToSource: sendAs(sourceMode(args.input, context) ?? serverSide),
       }
       if (isReading && signal) {
         call.send = ((command: never) => send(command, { abortSignal: signal })) as S3Client['send']
@@ -159,6 +164,12 @@ interface State {
   readonly signal: AbortSignal | undefined
   /** Whether a request of it was on its way to the store. */
   wasSent: boolean
+}
+
+/** How requests for the source of a copy are to say that it is stored: not at all where their own fields do. */
+function sourceMode(input: object, context: Context): ServerSidePlugin | undefined {
+  const { CopySourceSSECustomerKey: own } = input as { CopySourceSSECustomerKey?: unknown }
+  return own === undefined ? sourceEncryption(context) : serverSideEncryption({ mode: 's3' })
 }
 
 /** The signals of the commands that the client sends, by their inputs. What stands in for a `send`, as in tests, goes on doing so. */

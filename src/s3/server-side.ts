@@ -31,7 +31,10 @@ export type ServerSideEncryption =
 
 /** For a client of the AWS SDK, or for one of its commands. */
 export interface ServerSidePlugin {
-  applyToStack(stack: { addRelativeTo(middleware: never, options: never): void }): void
+  applyToStack(stack: {
+    add(middleware: never, options: never): void
+    addRelativeTo(middleware: never, options: never): void
+  }): void
 }
 
 export type CustomerKey = Uint8Array | KeyObject | (() => Uint8Array | KeyObject | Promise<Uint8Array | KeyObject>)
@@ -55,8 +58,22 @@ export interface ServerSideOptions {
 export function serverSideEncryption(serverSide: ServerSideEncryption, options?: ServerSideOptions): ServerSidePlugin {
   const target = checkServerSide(serverSide, 'serverSide')
   const { copySource } = checkOptions(options, ['copySource'], 'serverSideEncryption')
-  const source = copySource === undefined ? target : checkServerSide(copySource, 'copySource')
+  return pluginFor(target, copySource === undefined ? target : checkServerSide(copySource, 'copySource'))
+}
 
+/** For requests that read the source of a copy, where such a plugin says how that is stored. `context` is that of the copy. */
+export function sourceEncryption(context: object): ServerSidePlugin | undefined {
+  const source = sources.get(context)
+  return source && pluginFor(source, source)
+}
+
+const sources = new WeakMap<object, ServerSideEncryption>()
+
+function pluginFor(target: ServerSideEncryption, source: ServerSideEncryption): ServerSidePlugin {
+  const noting = (next: Next, context: object) => (args: Args) => {
+    sources.set(context, source)
+    return next(args)
+  }
   const middleware = (next: Next, { commandName = '' }: { commandName?: string }) => {
     const command = COMMANDS[commandName]
     return async (args: Args) => {
@@ -86,7 +103,12 @@ export function serverSideEncryption(serverSide: ServerSideEncryption, options?:
   // middleware that signs, which all versions of the SDK know.
   const place = { relation: 'before', toMiddleware: 'awsAuthMiddleware', name, override: true }
   // Its type is one of the SDK's inner packages.
-  return { applyToStack: (stack) => stack.addRelativeTo(middleware as never, place as never) }
+  return {
+    applyToStack: (stack) => {
+      stack.add(noting as never, { step: 'initialize', name: `${name}Note`, override: true } as never)
+      stack.addRelativeTo(middleware as never, place as never)
+    },
+  }
 }
 
 /** Why a store that takes everything else may refuse just this. */

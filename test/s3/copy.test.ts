@@ -132,18 +132,42 @@ async function main(): Promise<void> {
     const own = copy('torn', 'changing', { MetadataDirective: 'REPLACE', CopySourceIfMatch: '"own"' }, changing)
     assert.is(((await rejectionOf(own)) as Error).name, 'PreconditionFailed')
     assert.equal(asked, [ETag, '"own"'])
+    const writer = clientOf({ ...ALL, putInstructionFiles: true })
+    await writer.send(new PutObjectCommand({ Bucket, Key: 'apart', Body: 'one' }))
+    await rejects(copy('torn', 'apart', {}, changing), 'ERR_OBJECT_CHANGED')
+    assert.is(asked.at(-1), (await s3.client.send(new HeadObjectCommand({ Bucket, Key: 'apart' }))).ETag)
     // What is at the destination is the caller's business.
     const taken = copy('torn', 'changing', { MetadataDirective: 'REPLACE', IfNoneMatch: '*' }, changing)
     assert.is(((await rejectionOf(taken)) as Error).name, 'PreconditionFailed')
+  })
+
+  test('a source that was modified since is not copied, whatever else is asked for', async () => {
+    const asked: (Date | undefined)[] = []
+    const refuser = clientOf()
+    const refuse = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
+      return async (args: { input: { IfUnmodifiedSince?: Date } }) => {
+        assert.is(commandName, 'HeadObjectCommand')
+        asked.push(args.input.IfUnmodifiedSince)
+        if (args.input.IfUnmodifiedSince === undefined) return await next(args)
+        throw Object.assign(new Error('UnknownError'), { name: '412', $metadata: { httpStatusCode: 412 } })
+      }
+    }
+    refuser.middlewareStack.add(refuse as never, { step: 'build', name: 'refuse' })
+    const CopySourceIfUnmodifiedSince = new Date(0)
+    for (const MetadataDirective of ['COPY', 'REPLACE'] as const) {
+      const refused = copy('torn', 'changing', { MetadataDirective, CopySourceIfUnmodifiedSince }, refuser)
+      assert.is(((await rejectionOf(refused)) as Error).name, 'PreconditionFailed')
+    }
+    assert.equal(asked, [CopySourceIfUnmodifiedSince, CopySourceIfUnmodifiedSince])
   })
 
   test('a copy that is refused leaves the object that was there, and its instruction file', async () => {
     const writer = clientOf({ ...ALL, putInstructionFiles: true })
     for (const Key of ['from', 'to']) await writer.send(new PutObjectCommand({ Bucket, Key, Body: Key }))
     const refuser = refusing()
-    assert.is(((await rejectionOf(copy('to', 'from', {}, refuser))) as Error).name, 'PreconditionFailed')
+    await rejects(copy('to', 'from', {}, refuser), 'ERR_OBJECT_CHANGED')
     assert.is(await text('to'), 'to')
-    assert.is(((await rejectionOf(copy('fresh', 'from', {}, refuser))) as Error).name, 'PreconditionFailed')
+    await rejects(copy('fresh', 'from', {}, refuser), 'ERR_OBJECT_CHANGED')
     assert.not(await exists('fresh.instruction'))
   })
 

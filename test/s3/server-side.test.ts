@@ -170,6 +170,32 @@ test('a command may have its own, and say how the source of a copy is stored', a
   assert.equal(stated(), customer(TARGET, KEY))
 })
 
+test('the source of an encrypted copy is asked for with its own key', async () => {
+  const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+  const settings = { keyring, serverSide: { mode: 'customer', key: KEY } } as const
+  const client = new S3EncryptionClient(clientOf(), settings)
+  const fields = { CopySourceSSECustomerAlgorithm: 'AES256', CopySourceSSECustomerKey: encodings(OTHER_KEY)[0]! }
+  const plugin = serverSideEncryption({ mode: 's3' }, { copySource: { mode: 'customer', key: OTHER_KEY } })
+  const fromPlain = serverSideEncryption({ mode: 's3' }, { copySource: { mode: 'kms' } })
+  for (const [more, own, ofSource] of [
+    [{}, undefined, KEY],
+    [fields, undefined, OTHER_KEY],
+    [{}, plugin, OTHER_KEY],
+    [{}, fromPlain, undefined],
+  ] as const) {
+    const copy = new CopyObjectCommand({ Bucket, Key, ...source, ...more })
+    if (own) copy.middlewareStack.use(own)
+    await client.send(copy)
+    const [head, file, copied] = sent.slice(-3)
+    const keyOf = (headers: Headers, prefix: string) => headers[`${prefix}-customer-key`]
+    assert.equal([head!.name, file!.name], ['HEAD /bucket/other', 'GET /bucket/other.instruction'])
+    for (const { headers } of [head!, file!]) assert.is(keyOf(headers, TARGET), ofSource && encodings(ofSource)[0])
+    assert.is(keyOf(copied!.headers, SOURCE), ofSource && encodings(ofSource)[0])
+    assert.is(keyOf(copied!.headers, TARGET), own ? undefined : encodings(KEY)[0])
+  }
+  client.destroy()
+})
+
 test('fields of the input are refused beside it', async () => {
   const inputs = [
     { ServerSideEncryption: 'AES256' as const },
