@@ -85,14 +85,15 @@ function readingOf(input: CopyObjectCommandInput) {
 
 /** The instruction file, if what has its name is one. */
 async function readFile(call: Copy, source: Source, metadata: S3Metadata): Promise<Uint8Array | undefined> {
-  const file = await readInstructionFile({ send: call.sendToSource }, source)
-  const parsed = parseS3Metadata(metadata)
-  if (!file || (parsed && 'encryptedDataKey' in parsed)) return undefined
   try {
+    const file = await readInstructionFile({ send: call.sendToSource }, source)
+    const parsed = parseS3Metadata(metadata)
+    if (!file || (parsed && 'encryptedDataKey' in parsed)) return undefined
     parseInstructionFile(file, parsed)
     return file
-  } catch {
-    return undefined
+  } catch (error) {
+    if (error instanceof SealwaxError) return undefined
+    throw error
   }
 }
 

@@ -1,6 +1,6 @@
 /** The instruction file of an object: an object of its own beside it, under its key and a suffix. */
-import type { GetObjectCommandInput, PutObjectCommandInput } from '@aws-sdk/client-s3'
-import { utf8 } from '../bytes'
+import type { GetObjectCommandInput, PutObjectCommandInput, S3ServiceException } from '@aws-sdk/client-s3'
+import { equalBytes, utf8 } from '../bytes'
 import {
   INSTRUCTION_FILE_METADATA,
   INSTRUCTION_FILE_SUFFIX,
@@ -50,7 +50,15 @@ export async function replaceInstructionFile(
   // Where the name must be free, nothing was there. Where the file cannot be read, nothing can be put back.
   const isNew = input.IfNoneMatch !== undefined
   const before = isNew ? undefined : await readInstructionFile(call, input).catch(() => null)
-  await call.send(new PutObjectCommand({ ...storage, Body: file }))
+  try {
+    await call.send(new PutObjectCommand({ ...storage, Body: file }))
+  } catch (error) {
+    // The SDK asks again where it gets no answer, and the store then refuses because of what is there: the file, perhaps.
+    const { name, $metadata } = error as S3ServiceException
+    const isPerhapsDone = name === 'PreconditionFailed' && $metadata?.attempts !== 1
+    const there = isPerhapsDone ? await readInstructionFile(call, input).catch(() => undefined) : undefined
+    if (!there || !equalBytes(there, file)) throw error
+  }
   return async () => {
     if (before === null) return
     const { IfNoneMatch: _, ...again } = storage

@@ -538,6 +538,30 @@ async function main(): Promise<void> {
     }
   })
 
+  test('where the answer was lost to the request that stored an instruction file, the file tells that it is there', async () => {
+    const Key = 'lost/file'
+    const writer = clientOf({ putInstructionFiles: true })
+    let isStored = true
+    const lose = (next: (args: { input: object }) => Promise<never>, { commandName }: { commandName?: string }) => {
+      return async (args: { input: object }) => {
+        const { Key: key } = args.input as PutObjectCommandInput
+        if (commandName !== 'PutObjectCommand' || key !== `${Key}.instruction`) return await next(args)
+        if (isStored) await next(args)
+        throw Object.assign(new Error('refused'), { name: 'PreconditionFailed', $metadata: { attempts: 2 } })
+      }
+    }
+    writer.middlewareStack.add(lose as never, { step: 'build', name: 'lose' })
+    const write = () => writer.send(new PutObjectCommand({ Bucket, Key, Body: 'mine', IfNoneMatch: '*' }))
+    await write()
+    assert.is((await get(writer, Key)).toString(), 'mine')
+    isStored = false
+    await client.send(new DeleteObjectCommand({ Bucket, Key }))
+    await store(`${Key}.instruction`, Buffer.from('of another'), {})
+    assert.is(((await rejectionOf(write())) as Error).name, 'PreconditionFailed')
+    assert.is((await s3.client.send(new HeadObjectCommand({ Bucket, Key: `${Key}.instruction` }))).ContentLength, 10)
+    assert.not((await keys())?.includes(Key))
+  })
+
   test('an instruction file for a new object goes where the object is refused, and stays where it may be stored', async () => {
     for (const [attempts, httpStatusCode, stays] of [
       [1, 412, false],
