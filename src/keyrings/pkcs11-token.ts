@@ -56,6 +56,8 @@ const OPTIONS = [
 const MAX_SESSIONS = 64
 const DEFAULT_SESSIONS = 8
 const DEFAULT_TIMEOUT = 30_000
+/** From this length on, random bytes that are all zeros were not drawn. */
+const MIN_NOT_ZERO = 16
 
 /**
  * A token: an HSM, a smart card, a software token. Nothing is opened before the first use. The module runs in a process of
@@ -146,7 +148,7 @@ export class Pkcs11Token {
     const { body } = await this.#use(
       async ({ host, slot }, limit) => await host.call({ op: 'random', slot, length }, [], limit),
     )
-    if (body.length === length && body.some((byte) => byte !== 0)) return body
+    if (body.length === length && (length < MIN_NOT_ZERO || body.some((byte) => byte !== 0))) return body
     wipe(body)
     throw new TokenError('ERR_KEY_SERVICE', `the PKCS#11 token did not give ${length} random bytes`)
   }

@@ -135,6 +135,16 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     await token.close()
   })
 
+  test('random bytes that are all zeros are refused, unless so few that they may have been drawn', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    shim.set({ call: 'GenerateRandom', what: 'answer', value: 0, many: 0 })
+    for (const length of [1, 15]) assert.equal(await token.randomBytes(length), new Uint8Array(length))
+    for (const length of [16, 32])
+      await rejects(token.randomBytes(length), 'ERR_KEY_SERVICE', new RegExp(`did not give ${length} random bytes`))
+    await token.close()
+  })
+
   test('a token that makes its own IVs is asked for them, and refused where it does not tell', async () => {
     shim.reset()
     const token = openToken(faulty)
