@@ -5,6 +5,7 @@ import { checkOneOf } from '../options'
 import { TokenError } from './pkcs11-errors'
 import { checkerOf, checkKeySelector, type KeySelector } from './pkcs11-key'
 import { Pkcs11Token, type TokenKey } from './pkcs11-token'
+import { WrapCount } from './wrap-count'
 
 /** What keyrings with an AES key of a token have in common. */
 export interface TokenAesInput {
@@ -30,6 +31,7 @@ export class TokenGcm {
   readonly #makesIvs: boolean
   /** Whether the token has opened what it wrapped. */
   #proven = false
+  readonly #wraps = new WrapCount()
 
   constructor({ token, key, dataKeySource = 'engine', ivSource = 'engine' }: TokenAesInput) {
     if (!(token instanceof Pkcs11Token)) throw new TypeError('"token" must be a Pkcs11Token')
@@ -46,6 +48,7 @@ export class TokenGcm {
 
   /** IV || ciphertext || tag. */
   async wrap(dataKey: Uint8Array, aad: Uint8Array): Promise<Uint8Array> {
+    this.#wraps.add()
     const given = this.#makesIvs ? new Uint8Array(IV_LENGTH) : getEngine().randomBytes(IV_LENGTH)
     const mechanism = { name: 'gcm', aadLength: aad.length } as const
     const wrapped = await this.#token._crypt(this.#key, { op: 'encrypt', mechanism }, given, aad, dataKey)

@@ -3,6 +3,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { NodeEncryptionMaterial, SealwaxError } from '../../src/index'
 import { WrapCount } from '../../src/keyrings/wrap-count'
+import { Pkcs11AesKeyring, Pkcs11Token, S3Pkcs11AesKeyring } from '../../src/pkcs11'
 import { S3RawAesKeyring, sealObject } from '../../src/s3'
 import { getSuite } from '../../src/suites'
 import { rejects, throws } from '../support/expect'
@@ -29,17 +30,20 @@ test('half way there, a warning says so, once', async () => {
   assert.equal(warnings, ['SEALWAX_KEY_USE'])
 })
 
-test('each keyring of a raw AES key counts what it wraps, and refuses to go on', async () => {
+test('each keyring of an AES key counts what it wraps, in memory or in a token, and refuses to go on', async () => {
   const { add } = WrapCount.prototype
   const material = () => new NodeEncryptionMaterial(getSuite(0x0478), {})
   const raw = aesKeyring()
-  const s3 = new S3RawAesKeyring({ wrappingKey: bytes(32) })
+  const inToken = { token: new Pkcs11Token({ module: '/nowhere/module.so' }), key: 'k' }
+  const keyrings = [raw, new Pkcs11AesKeyring({ ...inToken, keyNamespace: 'tests', keyName: 'k' })]
+  const s3Keyrings = [new S3RawAesKeyring({ wrappingKey: bytes(32) }), new S3Pkcs11AesKeyring(inToken)]
   WrapCount.prototype.add = () => {
     throw new SealwaxError('ERR_LIMIT_EXCEEDED', 'counted')
   }
   try {
-    await rejects(raw.onEncrypt(material()), 'ERR_LIMIT_EXCEEDED', /counted/)
-    await rejects(sealObject(Buffer.from('x'), s3), 'ERR_LIMIT_EXCEEDED', /counted/)
+    for (const keyring of keyrings) await rejects(keyring.onEncrypt(material()), 'ERR_LIMIT_EXCEEDED', /counted/)
+    for (const keyring of s3Keyrings)
+      await rejects(sealObject(Buffer.from('x'), keyring), 'ERR_LIMIT_EXCEEDED', /counted/)
   } finally {
     WrapCount.prototype.add = add
   }
