@@ -1,5 +1,5 @@
 import { createHmac, createPublicKey, type KeyObject } from 'node:crypto'
-import { equalBytes, utf8, wipe } from '../bytes'
+import { copySecret, equalBytes, utf8, wipe } from '../bytes'
 import { bytesOf, type EncryptedDataKey } from '../encrypted-data-key'
 import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
@@ -131,8 +131,7 @@ export class Pkcs11RsaKeyring extends KeyringNode {
 
   #substitute(wrapped: Uint8Array, length: number): Uint8Array {
     const key = createHmac('sha256', this.#seed).update(wrapped).digest()
-    const own = new Uint8Array(new ArrayBuffer(length))
-    own.set(key.subarray(0, length))
+    const own = copySecret(key.subarray(0, length))
     wipe(key)
     return own
   }

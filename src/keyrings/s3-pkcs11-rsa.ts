@@ -1,5 +1,5 @@
 import { createHmac, type KeyObject } from 'node:crypto'
-import { wipe } from '../bytes'
+import { allocateSecret, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { authenticationFailed } from '../errors'
@@ -95,7 +95,7 @@ export class S3Pkcs11RsaKeyring implements S3Keyring {
   async #block(encryptedDataKey: Uint8Array): Promise<Uint8Array | undefined> {
     const opened = await this.#decrypt(this.#bare, { name: 'rsa' }, encryptedDataKey)
     if (!opened || opened.length > encryptedDataKey.length) return undefined
-    const block = new Uint8Array(new ArrayBuffer(encryptedDataKey.length))
+    const block = allocateSecret(encryptedDataKey.length)
     block.set(opened, block.length - opened.length)
     wipe(opened)
     return block

@@ -28,8 +28,8 @@ export function unpadOaepSha256Mgf1Sha1(block: Uint8Array): Uint8Array | undefin
   if (block.length < 2 * hashLength + 2 + 32) return undefined
   const maskedSeed = block.subarray(1, 1 + hashLength)
   const maskedData = block.subarray(1 + hashLength)
-  const seed = xor(maskedSeed, mgf1Sha1(maskedData, hashLength))
-  const data = xor(maskedData, mgf1Sha1(seed, maskedData.length))
+  const seed = unmask(maskedSeed, maskedData)
+  const data = unmask(maskedData, seed)
   try {
     let wrong = block[0]!
     for (let i = 0; i < hashLength; i++) wrong |= data[i]! ^ EMPTY_LABEL_HASH[i]!
@@ -39,7 +39,7 @@ export function unpadOaepSha256Mgf1Sha1(block: Uint8Array): Uint8Array | undefin
       for (let i = hashLength; i < separator; i++) problem |= data[i]!
       return problem
     })
-    return length === undefined ? undefined : Uint8Array.from(data.subarray(-length))
+    return length === undefined ? undefined : copySecret(data.subarray(-length))
   } finally {
     wipe(seed, data)
   }
@@ -55,7 +55,7 @@ export function unpadPkcs1(block: Uint8Array, substitute: Uint8Array): Uint8Arra
     for (let i = 2; i < separator; i++) problem |= (block[i]! - 1) >>> 31
     return problem
   })
-  return Uint8Array.from(length === undefined ? substitute : block.subarray(-length))
+  return copySecret(length === undefined ? substitute : block.subarray(-length))
 }
 
 /** The one length for which nothing is wrong, after all have been tried. */
@@ -64,18 +64,17 @@ function dataKeyLength(problemOf: (length: number) => number): number | undefine
   return DATA_KEY_LENGTHS.find((_, i) => problems[i] === 0)
 }
 
-function mgf1Sha1(seed: Uint8Array, length: number): Uint8Array {
-  const blocks: Buffer[] = []
-  for (let i = 0; i * 20 < length; i++) {
-    const counter = Buffer.alloc(4)
+/** What is under the mask that MGF1 with SHA-1 makes of `seed` (RFC 8017, section B.2.1). */
+function unmask(masked: Uint8Array, seed: Uint8Array): Uint8Array {
+  const out = copySecret(masked)
+  const counter = Buffer.alloc(4)
+  for (let start = 0, i = 0; start < out.length; i++) {
     counter.writeUInt32BE(i)
-    blocks.push(createHash('sha1').update(seed).update(counter).digest())
+    const mask = createHash('sha1').update(seed).update(counter).digest()
+    for (let j = 0; j < mask.length && start < out.length; j++) out[start++]! ^= mask[j]!
+    wipe(mask)
   }
-  return Buffer.concat(blocks).subarray(0, length)
-}
-
-function xor(a: Uint8Array, b: Uint8Array): Uint8Array {
-  return Uint8Array.from(a, (byte, i) => byte ^ b[i]!)
+  return out
 }
 
 const EMPTY_LABEL_HASH = createHash('sha256').digest()
