@@ -34,6 +34,8 @@ const NAMES: Readonly<Record<KeyKind, string>> = {
   'rsa-public': 'RSA public key',
 }
 
+const KINDS = ['aes', 'rsa-private', 'rsa-public'] as const
+
 export class TokenModule {
   readonly #pkcs11js: typeof Pkcs11js
   readonly #lib: Pkcs11js.PKCS11
@@ -91,11 +93,8 @@ export class TokenModule {
 
   /** The one key that fits; throws where there is none, or more than one. */
   key(session: Handle, query: KeyQuery): KeyDescription {
-    const p = this.#pkcs11js
-    const template: Attribute[] = [{ type: p.CKA_CLASS, value: this.#classOf(query.kind) }]
-    template.push({ type: p.CKA_KEY_TYPE, value: query.kind === 'aes' ? p.CKK_AES : p.CKK_RSA })
-    if (query.label !== undefined) template.push({ type: p.CKA_LABEL, value: query.label })
-    if (query.id !== undefined) template.push({ type: p.CKA_ID, value: Buffer.from(query.id, 'hex') })
+    const template = this.#templateOf(query.kind, query.label)
+    if (query.id !== undefined) template.push({ type: this.#pkcs11js.CKA_ID, value: Buffer.from(query.id, 'hex') })
     const [handle, another] = this.#find(session, template)
     if (!handle) throw new Error(`the token has no ${NAMES[query.kind]} ${show(query)}`)
     if (another)
@@ -104,17 +103,15 @@ export class TokenModule {
   }
 
   keys(session: Handle): (KeyDescription & { kind: KeyKind })[] {
-    const p = this.#pkcs11js
-    return (['aes', 'rsa-private', 'rsa-public'] as const).flatMap((kind) => {
-      const template = [
-        { type: p.CKA_CLASS, value: this.#classOf(kind) },
-        { type: p.CKA_KEY_TYPE, value: kind === 'aes' ? p.CKK_AES : p.CKK_RSA },
-      ]
-      return this.#find(session, template).map((handle) => ({ kind, ...this.#describe(session, handle, kind) }))
-    })
+    return KINDS.flatMap((kind) =>
+      this.#find(session, this.#templateOf(kind)).map((handle) => ({ kind, ...this.#describe(session, handle, kind) })),
+    )
   }
 
-  /** A new key of the token, that never leaves it. Needs a session of its own, to write. */
+  /**
+   * A new key of the token, that never leaves it. Needs a session of its own, to write. Nothing else happens here between
+   * the look for another key of its label and the end: of two at once, the second finds that of the first.
+   */
   generate(slot: number, { kind, bits, label, id }: { kind: 'aes' | 'rsa'; bits: number; label: string; id: string }) {
     const p = this.#pkcs11js
     const session = this.#pool(slot).open(p.CKF_RW_SESSION)
@@ -131,6 +128,8 @@ export class TokenModule {
       { type: p.CKA_DECRYPT, value: true },
     ]
     try {
+      if (this.#hasKey(session, label))
+        throw new Error(`the token has a key with the label ${JSON.stringify(label)} already`)
       if (kind === 'aes') {
         const length = { type: p.CKA_VALUE_LEN, value: bits / 8 }
         const use = { type: p.CKA_ENCRYPT, value: true }
@@ -293,6 +292,19 @@ export class TokenModule {
     }
     if (options) pool.cap = Math.min(pool.cap, options.cap)
     return pool
+  }
+
+  #hasKey(session: Handle, label: string): boolean {
+    return KINDS.some((kind) => this.#find(session, this.#templateOf(kind, label)).length > 0)
+  }
+
+  #templateOf(kind: KeyKind, label?: string): Attribute[] {
+    const p = this.#pkcs11js
+    return [
+      { type: p.CKA_CLASS, value: this.#classOf(kind) },
+      { type: p.CKA_KEY_TYPE, value: kind === 'aes' ? p.CKK_AES : p.CKK_RSA },
+      ...(label === undefined ? [] : [{ type: p.CKA_LABEL, value: label }]),
+    ]
   }
 
   #find(session: Handle, template: Attribute[]): Handle[] {

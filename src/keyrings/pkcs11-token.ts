@@ -153,7 +153,10 @@ export class Pkcs11Token {
     throw new TokenError('ERR_KEY_SERVICE', `the PKCS#11 token did not give ${length} random bytes`)
   }
 
-  /** Makes a key in the token that cannot leave it. Refused where a key has the label already. */
+  /**
+   * Makes a key in the token that cannot leave it. Refused where a key has the label already; what another process makes
+   * meanwhile is not seen.
+   */
   async generateKey(input: GenerateKeyInput): Promise<Pkcs11KeyInfo> {
     const { type, label, bits, id } = checkOptions(input, ['type', 'label', 'bits', 'id'], 'generateKey')
     checkOneOf(type, 'type', ['aes', 'rsa'])
@@ -161,13 +164,11 @@ export class Pkcs11Token {
     if (type === 'aes') checkOneOf(length, 'bits', [128, 192, 256])
     else checkInteger(length, 'bits', 2048, 8192)
     const name = Buffer.from(id ? checkBytes(id, 'id') : utf8(checkString(label, 'label'))).toString('hex')
-    if ((await this.keys()).some((key) => key.label === label))
-      throw new SealwaxError('ERR_WRAPPING_KEY', `the token has a key with the label ${JSON.stringify(label)} already`)
     const head = { op: 'generate', kind: type, bits: length, label, id: name } as const
-    // Never tried again: where the answer was lost, there would be two keys.
+    // Not tried again where the key may be there: its label would be called another's.
     const { result } = await this.#use(
       async ({ host, slot }, limit) => await host.call({ ...head, slot }, [], limit),
-      1,
+      ({ call }) => /^C_(Open|Find|Generate)/.test(call),
     )
     const { handle: _, ...key } = result as KeyDescription
     return { kind: type === 'aes' ? 'aes' : 'rsa-private', ...key }
@@ -215,20 +216,25 @@ export class Pkcs11Token {
   }
 
   /** Where the token was lost, everything is opened anew, once. */
-  async #use<T>(action: (opened: OpenedToken, limit: Limit) => Promise<T>, tries = 2): Promise<T> {
+  async #use<T>(
+    action: (opened: OpenedToken, limit: Limit) => Promise<T>,
+    mayRepeat: (error: TokenError) => boolean = () => true,
+  ): Promise<T> {
     let limit: Limit | undefined
-    for (let left = tries; ; left--) {
+    for (let tries = 1; ; tries++) {
       if (this.#closed) throw new SealwaxError('ERR_WRAPPING_KEY', 'this PKCS#11 token has been closed')
       const opened = this.#open()
+      let begun = false
       try {
         await opened.token
+        begun = true
         limit = limit ? { ...limit, again: true } : limitOf(this.#timeout)
         return await action(opened, limit)
       } catch (error) {
         if (!(error instanceof TokenError && error.lost)) throw error
         opened.host.retire()
         void this.#release(opened.host)
-        if (left <= 1) throw error
+        if (tries > 1 || (begun && !mayRepeat(error))) throw error
       }
     }
   }

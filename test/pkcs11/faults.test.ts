@@ -135,6 +135,28 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     await token.close()
   })
 
+  test('a key is made after the token was lost, but not again where it may be there', async () => {
+    const [lost, cut] = [LOST.SESSION_HANDLE_INVALID, LOST.DEVICE_REMOVED]
+    for (const [call, value] of [
+      ['OpenSession', lost],
+      ['FindObjects', lost],
+      ['GenerateKey', lost],
+      ['GetAttributeValue', cut],
+    ] as const) {
+      shim.reset()
+      const token = openToken(faulty)
+      await token.info()
+      shim.set({ call, what: 'answer', value })
+      const making = token.generateKey({ type: 'aes', label: `made after ${call}` })
+      if (value === lost) await making
+      else await rejects(making, 'ERR_KEY_SERVICE', /C_GetAttributeValue with CKR_DEVICE_REMOVED/)
+      assert.not.ok(shim.pending)
+      const keys = (await token.keys()).filter(({ label }) => label === `made after ${call}`)
+      assert.is(keys.length, 1)
+      await token.close()
+    }
+  })
+
   test('random bytes that are all zeros are refused, unless so few that they may have been drawn', async () => {
     shim.reset()
     const token = openToken(faulty)

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { buildClient, EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
 import { Pkcs11AesKeyring, Pkcs11RsaKeyring, Pkcs11Token } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
-import { rejects } from '../support/expect'
+import { checkError, rejectionOf, rejects } from '../support/expect'
 import { aesKeyring, WRAPPING_SUITES } from '../support/keys'
 import { aesTemplate, importKeys, nss, openToken, PIN, rsaTemplate, softHsm, type TestToken } from '../support/pkcs11'
 
@@ -218,6 +218,20 @@ function testToken(kind: TestToken): void {
     for (const own of [keyring('made'), new Pkcs11RsaKeyring({ token, key: 'pair', ...names })]) {
       assert.is((await decrypt(own, (await encrypt(own, 'x')).result)).plaintext.toString(), 'x')
     }
+  })
+
+  test(name('of keys made at once with one label, whatever their kind, one is made'), async () => {
+    const another = openToken(kind)
+    const types = ['aes', 'rsa', 'aes', 'rsa'] as const
+    const making = types.map((type, i) =>
+      rejectionOf([token, another][i >> 1]!.generateKey({ type, label: 'at once', bits: type === 'aes' ? 256 : 2048 })),
+    )
+    const errors = (await Promise.all(making)).filter((error) => error !== undefined)
+    assert.is(errors.length, 3)
+    for (const error of errors) checkError(error, 'ERR_WRAPPING_KEY', /"at once" already/)
+    const made = (await token.keys()).filter(({ label }) => label === 'at once')
+    assert.is(new Set(made.map(({ kind: type }) => type.slice(0, 3))).size, 1)
+    await another.close()
   })
 
   test(name('tokens are found by label, serial and URI; an unknown one is told with those there are'), async () => {
