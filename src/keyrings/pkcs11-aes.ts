@@ -13,6 +13,7 @@ import {
 import { checkBoolean, checkOptions, checkString } from '../options'
 import { mayTryAnother } from './attempts'
 import { toWrap } from './data-key'
+import { ofOneCiphertext } from './pkcs11-errors'
 import { TOKEN_AES_OPTIONS, type TokenAesInput, TokenGcm } from './pkcs11-gcm'
 import { IV_LENGTH, ivOf, serializeInfo, TAG_LENGTH } from './raw-aes'
 
@@ -77,10 +78,10 @@ export class Pkcs11AesKeyring extends KeyringNode {
       const iv = ivOf(rawInfo, this.#nameBytes)
       if (!iv) continue
       if (tried++ > 0 && !(await mayTryAnother(material))) break
-      const dataKey = await this.#unwrap(iv, encryptedDataKey, material)
-      if (!dataKey) {
+      const dataKey = await this.#unwrap(iv, encryptedDataKey, material).catch(ofOneCiphertext)
+      if (!(dataKey instanceof Uint8Array)) {
         const problem = `PKCS#11 AES key "${keyNamespace}/${keyName}" could not open its encrypted data key`
-        material.addFailure(new SealwaxError('ERR_AUTHENTICATION_FAILED', problem))
+        material.addFailure(dataKey ?? new SealwaxError('ERR_AUTHENTICATION_FAILED', problem))
         continue
       }
       const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_VERIFIED_ENC_CTX

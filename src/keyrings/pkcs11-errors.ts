@@ -24,6 +24,11 @@ export class TokenError extends SealwaxError {
     return this.call === 'C_Login' && PIN.has(this.ckr)
   }
 
+  /** Whether another ciphertext may still open: the token, the login and the key are there. */
+  get isOfOneCiphertext(): boolean {
+    return (this.call === 'C_Decrypt' || this.call === 'C_DecryptInit') && !this.lost
+  }
+
   /** Whether this is how the token says that a ciphertext is not one of its key's. */
   refuses({ refusals }: TokenTraits): boolean {
     return (this.call === 'C_Decrypt' || this.call === 'C_UnwrapKey') && refusals.has(this.ckr)
@@ -37,6 +42,12 @@ export function tokenError(failure: HostFailure): TokenError {
   const name = ckr === 'CKR_VENDOR_DEFINED' ? `${ckr} (0x${value.toString(16)})` : ckr
   const code = KEY.has(ckr) || PIN.has(ckr) ? 'ERR_WRAPPING_KEY' : 'ERR_KEY_SERVICE'
   return new TokenError(code, `the PKCS#11 token answered ${call} with ${name}`, ckr, call)
+}
+
+/** The error of one ciphertext, after which the next is tried; any other is thrown. */
+export function ofOneCiphertext(error: unknown): TokenError {
+  if (error instanceof TokenError && error.isOfOneCiphertext) return error
+  throw error
 }
 
 /** The host process ended, or could not be started. */

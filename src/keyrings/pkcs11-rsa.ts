@@ -12,7 +12,7 @@ import {
 } from '../materials/materials'
 import { checkOneOf, checkOptions, checkString } from '../options'
 import { mayTryAnother } from './attempts'
-import { traitsOf } from './pkcs11-errors'
+import { ofOneCiphertext, TokenError, traitsOf } from './pkcs11-errors'
 import { checkerOf, checkKeySelector, type KeySelector } from './pkcs11-key'
 import { Pkcs11Token, type TokenKey } from './pkcs11-token'
 import type { KeyDescription, OaepHashName, TokenDescription, WireMechanism } from './pkcs11-wire'
@@ -104,9 +104,9 @@ export class Pkcs11RsaKeyring extends KeyringNode {
       if (edk.providerId !== keyNamespace || !equalBytes(rawInfo, name)) continue
       if (tried++ > 0 && !(await mayTryAnother(material))) break
       const dataKey = await this.#unwrap(encryptedDataKey, material.suite.keyLengthBytes)
-      if (!dataKey) {
+      if (!(dataKey instanceof Uint8Array)) {
         const problem = `PKCS#11 RSA key "${keyNamespace}/${keyName}" could not open its encrypted data key`
-        material.addFailure(new SealwaxError('ERR_AUTHENTICATION_FAILED', problem))
+        material.addFailure(dataKey ?? new SealwaxError('ERR_AUTHENTICATION_FAILED', problem))
         continue
       }
       adoptDataKey(material, dataKey, {
@@ -119,14 +119,19 @@ export class Pkcs11RsaKeyring extends KeyringNode {
     return material
   }
 
-  /** One answer for every way to fail, so that padding and length cannot be told apart. */
-  async #unwrap(wrapped: Uint8Array, length: number): Promise<Uint8Array | undefined> {
+  /** One answer for every way not to open, so that padding and length cannot be told apart. */
+  async #unwrap(wrapped: Uint8Array, length: number): Promise<Uint8Array | TokenError | undefined> {
     const mechanism = this.#mechanism
-    const dataKey = await this.#token._crypt(this.#key, { op: 'decrypt', mechanism }, wrapped)
-    if (dataKey?.length === length) return dataKey
-    wipe(dataKey)
+    const isPkcs1 = mechanism.name === 'pkcs1'
+    const opened = await this.#token._crypt(this.#key, { op: 'decrypt', mechanism }, wrapped).catch(ofOneCiphertext)
+    // C_Decrypt may mean the padding, whatever it answers.
+    if (opened instanceof TokenError && !(isPkcs1 && opened.call === 'C_Decrypt')) return opened
+    if (opened instanceof Uint8Array) {
+      if (opened.length === length) return opened
+      wipe(opened)
+    }
     // A wrong v1.5 padding gives a key like any other, always the same, which opens no message.
-    return mechanism.name === 'pkcs1' ? this.#substitute(wrapped, length) : undefined
+    return isPkcs1 ? this.#substitute(wrapped, length) : undefined
   }
 
   #substitute(wrapped: Uint8Array, length: number): Uint8Array {

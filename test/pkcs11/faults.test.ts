@@ -1,10 +1,10 @@
 /** Faults F-20 and F-23: errors that stay, crashes, and answers that lie. Errors of each call: test/faults/pkcs11.test.ts. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
+import { EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
 import { Pkcs11AesKeyring, Pkcs11RsaKeyring, Pkcs11Token } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
-import { rejects } from '../support/expect'
+import { checkError, rejects } from '../support/expect'
 import { addToken, faultySoftHsm, openToken } from '../support/pkcs11'
 import type { Shim } from '../support/pkcs11-shim'
 
@@ -21,6 +21,9 @@ const LOST = {
   KEY_HANDLE_INVALID: 0x60,
   UNWRAPPING_KEY_HANDLE_INVALID: 0xf0,
 }
+
+/** Neither that, nor how a token says that a ciphertext does not open. */
+const ERRORS = { HOST_MEMORY: 0x02, FUNCTION_FAILED: 0x06, ARGUMENTS_BAD: 0x07, FUNCTION_CANCELED: 0x50 }
 
 const faulty = faultySoftHsm()
 if (faulty) testFaults(faulty.shim, faulty)
@@ -164,6 +167,72 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     for (const length of [1, 15]) assert.equal(await token.randomBytes(length), new Uint8Array(length))
     for (const length of [16, 32])
       await rejects(token.randomBytes(length), 'ERR_KEY_SERVICE', new RegExp(`did not give ${length} random bytes`))
+    await token.close()
+  })
+
+  for (const call of ['DecryptInit', 'Decrypt']) {
+    test(`an error of C_${call} is that of one encrypted data key: it is noted, and the next one is tried`, async () => {
+      const token = openToken(faulty)
+      for (const [keyring, edks] of [
+        [aes(token), await wrap(token)],
+        [rsa(token), await wrapRsa(token)],
+      ] as const) {
+        for (const [code, value] of Object.entries(ERRORS)) {
+          const opening = new NodeDecryptionMaterial(SUITE, {})
+          shim.set({ call, what: 'answer', value })
+          await keyring.onDecrypt(opening, [...edks, ...edks])
+          assert.ok(opening.hasValidKey())
+          assert.is(opening.failures.length, 1)
+          checkError(opening.failures[0], 'ERR_KEY_SERVICE', new RegExp(`C_${call} with CKR_${code}`))
+        }
+      }
+      await token.close()
+    })
+  }
+
+  test('where the token is lost, or does not answer, the next encrypted data key is not tried', async () => {
+    const token = openToken(faulty, { timeout: 700 })
+    const edks = await wrap(token)
+    const open = () => aes(token).onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [...edks, ...edks, ...edks])
+    shim.reset()
+    shim.set({ call: 'Decrypt', what: 'answer', value: LOST.DEVICE_REMOVED, many: 0 })
+    await rejects(open(), 'ERR_KEY_SERVICE', /C_Decrypt with CKR_DEVICE_REMOVED/)
+    assert.is(shim.calls('Decrypt'), 2)
+    shim.reset()
+    shim.set({ call: 'Decrypt', what: 'wait', value: 1e9 })
+    await rejects(open(), 'ERR_KEY_SERVICE', /no answer within 700 ms/)
+    assert.is(shim.calls('Decrypt'), 1)
+    shim.clear()
+    assert.ok((await open()).hasValidKey())
+    await token.close()
+  })
+
+  test('what C_Decrypt answers for PKCS #1 v1.5 is a wrong padding, like any other', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    const keyring = new Pkcs11RsaKeyring({
+      token,
+      key: 'rsa',
+      keyNamespace: 'tests',
+      keyName: 'rsa',
+      padding: 'pkcs1v15',
+    })
+    const wrong = Buffer.alloc(256, 1)
+    const edk = new EncryptedDataKey({ providerId: 'tests', providerInfo: 'rsa', encryptedDataKey: wrong })
+    const open = async () => {
+      const material = await keyring.onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [edk])
+      return [material.getUnencryptedDataKey().export(), material.failures]
+    }
+    const substitute = await open()
+    for (const value of Object.values(ERRORS)) {
+      shim.set({ call: 'Decrypt', what: 'answer', value })
+      assert.equal(await open(), substitute)
+      assert.not.ok(shim.pending)
+    }
+    const material = new NodeDecryptionMaterial(SUITE, {})
+    shim.set({ call: 'DecryptInit', what: 'answer', value: ERRORS.FUNCTION_FAILED })
+    await keyring.onDecrypt(material, [edk])
+    assert.equal([material.hasValidKey(), material.failures.length], [false, 1])
     await token.close()
   })
 
