@@ -157,7 +157,7 @@ async function prebuilds() {
 
 async function symbols() {
   need('nm')
-  const addon = join(root, 'build/Release/sealwax.node')
+  const addon = join(root, 'native/build/Release/sealwax.node')
   if (!existsSync(addon)) throw new NotRun('no addon: npm run build')
   const { output } = await run('nm', ['-D', '--defined-only', addon])
   const exported = output

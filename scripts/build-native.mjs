@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const prefix = dirname(dirname(process.execPath))
-const args = ['rebuild', ...process.argv.slice(2)]
+const args = ['rebuild', '--directory', 'native', ...process.argv.slice(2)]
 if (existsSync(join(prefix, 'include/node/node_api.h'))) args.push(`--nodedir=${prefix}`)
 
 const gyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js')

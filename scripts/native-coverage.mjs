@@ -18,17 +18,7 @@ for (const tool of ['cmake', 'gcov']) {
 }
 const tree = mkdtempSync(join(tmpdir(), 'sealwax-coverage-'))
 try {
-  for (const name of [
-    'native',
-    'dist',
-    'scripts',
-    'src',
-    'test',
-    'binding.gyp',
-    'CMakeLists.txt',
-    'package.json',
-    'tsconfig.json',
-  ])
+  for (const name of ['native', 'dist', 'scripts', 'src', 'test', 'CMakeLists.txt', 'package.json', 'tsconfig.json'])
     cpSync(join(root, name), join(tree, name), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'))
   await run('cmake', ['-S', '.', '-B', 'checks', `-DCMAKE_CXX_FLAGS=${FLAGS}`, '-DCMAKE_BUILD_TYPE=Debug'])

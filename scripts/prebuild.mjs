@@ -19,7 +19,7 @@ const libc = report.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl'
 const name = platform === 'linux' ? `sealwax.${libc}.node` : 'sealwax.node'
 
 // Windows keeps debug information in a file of its own.
-install(here, name, join(root, 'build/Release/sealwax.node'), platform === 'win32' ? undefined : 'strip')
+install(here, name, join(root, 'native/build/Release/sealwax.node'), platform === 'win32' ? undefined : 'strip')
 if (!values.here && platform === 'linux')
   for (const cross of CROSS) if (cross.target !== here || cross.name !== name) build(cross)
 
@@ -49,11 +49,11 @@ function build({ target, name, arch, env, check: [compiler, ...question], strip 
   }
   const staging = mkdtempSync(join(tmpdir(), 'sealwax-cross-'))
   try {
-    for (const part of ['binding.gyp', 'native']) cpSync(join(root, part), join(staging, part), { recursive: true })
+    cpSync(join(root, 'native'), join(staging, 'native'), { recursive: true })
     const whole = { ...process.env, ...env, NODE_PATH: join(root, 'node_modules') }
-    const args = [join(root, 'scripts/build-native.mjs'), `--arch=${arch}`, `--directory=${staging}`]
+    const args = [join(root, 'scripts/build-native.mjs'), `--arch=${arch}`, `--directory=${staging}/native`]
     run(process.execPath, args, whole)
-    install(target, name, join(staging, 'build/Release/sealwax.node'), strip)
+    install(target, name, join(staging, 'native/build/Release/sealwax.node'), strip)
   } finally {
     rmSync(staging, { recursive: true, force: true })
   }

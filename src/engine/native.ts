@@ -85,7 +85,7 @@ function addonFiles(): string[] {
   const root = join(__dirname, '../..')
   const prebuilt = process.platform === 'linux' ? ['sealwax.glibc.node', 'sealwax.musl.node'] : ['sealwax.node']
   const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`)
-  return [join(root, 'build/Release/sealwax.node'), ...prebuilt.map((name) => join(folder, name))]
+  return [join(root, 'native/build/Release/sealwax.node'), ...prebuilt.map((name) => join(folder, name))]
 }
 
 /** The engine over the addon. */

@@ -58,7 +58,7 @@ if (process.argv[2] === 'child') {
 
   test('an addon that computes wrongly is not used', () => {
     const file = join(folder, 'wrong.js')
-    const addon = JSON.stringify(join(__dirname, '../../build/Release/sealwax.node'))
+    const addon = JSON.stringify(join(__dirname, '../../native/build/Release/sealwax.node'))
     writeFileSync(
       file,
       `const addon = require(${addon})

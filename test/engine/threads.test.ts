@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 
 // Processes of their own, as they end JavaScript threads, and themselves, while the addon is at work. Each prints what
 // it came to and ends by itself with status 0: a crash, a hang or a wrong byte fails the call.
-const ADDON = join(__dirname, '../../build/Release/sealwax.node')
+const ADDON = join(__dirname, '../../native/build/Release/sealwax.node')
 const SETUP = `
   const { Worker, parentPort } = require('node:worker_threads')
   const addon = require(${JSON.stringify(ADDON)})

@@ -56,8 +56,8 @@ test('the plain half of native/ knows nothing of Node', () => {
 })
 
 test('binding.gyp and CMakeLists.txt build the same sources', () => {
-  const sources = (file: string) => new Set(readFileSync(join(root, file), 'utf8').match(/native\/\w+\.cc/g))
-  const gyp = sources('binding.gyp')
+  const sources = (file: string) => new Set(readFileSync(join(root, file), 'utf8').match(/(?<=native\/|")\w+\.cc/g))
+  const gyp = sources('native/binding.gyp')
   assert.equal([...sources('CMakeLists.txt')].sort(), [...gyp].sort())
 })
 

@@ -1,10 +1,10 @@
 /** What is in the tarball, and what it costs to install. */
-import { mkdirSync, readFileSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { dirname, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { PEER, pack, ROOT, run, scratchFolder, succeed } from './support'
+import { installedProject, PEER, pack, ROOT, run, scratchFolder, succeed } from './support'
 
 const folder = scratchFolder()
 const tarball = pack(folder)
@@ -24,8 +24,7 @@ const MEANT = [
   /^dist\/([a-z0-9-]+\/)*[a-z0-9-]+(\.d\.ts|\.js)$/,
   /^prebuilds\/[a-z0-9]+-[a-z0-9]+\/sealwax(\.glibc|\.musl)?\.node$/,
   /^native\/[a-z0-9-]+\.(cc|h)$/,
-  /^native\/exports\.map$/,
-  /^binding\.gyp$/,
+  /^native\/(exports\.map|binding\.gyp)$/,
   /^man\/sealwax\.1$/,
   /^scripts\/build-native\.mjs$/,
 ]
@@ -50,8 +49,18 @@ test('every file that package.json names is there', () => {
 
 test('nothing runs when it is installed', () => {
   for (const name of ['preinstall', 'install', 'postinstall', 'prepare']) assert.not.ok(manifest.scripts[name], name)
-  // Else npm would build with binding.gyp.
-  assert.is(manifest.gypfile, false)
+  const project = installedProject()
+  // From a lockfile npm builds what has a binding.gyp at its top, whatever package.json says.
+  succeed(run('npm', ['ci', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error'], project))
+  for (const name of [PEER, 'sealwax']) {
+    const installed = readdirSync(join(project, 'node_modules', name), { recursive: true, encoding: 'utf8' })
+    assert.ok(installed.some((file) => /^prebuilds.*\.node$/.test(file)))
+    assert.equal(
+      installed.filter((file) => /(^|\/)build(\/|$)/.test(file)),
+      [],
+    )
+  }
+  assert.not.match(readFileSync(join(project, 'package-lock.json'), 'utf8'), 'hasInstallScript')
 })
 
 test('the tarball is small', () => {

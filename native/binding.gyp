@@ -3,19 +3,19 @@
     {
       "target_name": "sealwax",
       "sources": [
-        "native/binding.cc",
-        "native/cpus.cc",
-        "native/digest.cc",
-        "native/ecdsa.cc",
-        "native/frames.cc",
-        "native/gcm.cc",
-        "native/hkdf.cc",
-        "native/memory.cc",
-        "native/message.cc",
-        "native/pool.cc",
-        "native/random.cc",
-        "native/segments.cc",
-        "native/thread.cc"
+        "binding.cc",
+        "cpus.cc",
+        "digest.cc",
+        "ecdsa.cc",
+        "frames.cc",
+        "gcm.cc",
+        "hkdf.cc",
+        "memory.cc",
+        "message.cc",
+        "pool.cc",
+        "random.cc",
+        "segments.cc",
+        "thread.cc"
       ],
       # OpenSSL is the running Node's own: its headers lie beside Node's, its symbols are Node's. Nothing is linked.
       "defines": ["NAPI_VERSION=8"],
@@ -32,7 +32,7 @@
               "-Wl,-z,nodelete",
               "-Wl,-z,now",
               "-Wl,-z,relro",
-              "-Wl,--version-script=<(module_root_dir)/native/exports.map"
+              "-Wl,--version-script=<(module_root_dir)/exports.map"
             ]
           }
         ],
