@@ -30,6 +30,9 @@ export type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
 
 export const DEFAULT_OAEP_HASH = 'sha256'
 
+/** Whoever is asked may have to look for the PIN, and can end what hangs; in milliseconds. */
+const PROMPT_TIMEOUT = 300_000
+
 /** Out of the environment, which the process of a module inherits. */
 export const { SEALWAX_PIN: environmentPin } = process.env
 delete process.env.SEALWAX_PIN
@@ -38,7 +41,10 @@ delete process.env.SEALWAX_PIN
 const descriptors = new Map<number, PinSource>()
 
 /** Where the PIN comes from: a file, a descriptor, the URI, the environment, or else whoever sits at the terminal. */
-export function pinOf({ pinFile, pinFd }: PinOptions, uri: string | undefined): Pick<Pkcs11TokenInput, 'pin'> {
+export function pinOf(
+  { pinFile, pinFd }: PinOptions,
+  uri: string | undefined,
+): Pick<Pkcs11TokenInput, 'pin' | 'timeout'> {
   if (pinFile !== undefined && pinFd !== undefined) throw new UsageError('the PIN comes from --pin-file or --pin-fd')
   if (pinFile !== undefined) {
     noteSecretFile(pinFile)
@@ -53,7 +59,7 @@ export function pinOf({ pinFile, pinFd }: PinOptions, uri: string | undefined): 
   if (parsed['pin-source'] !== undefined) return {}
   if (environmentPin !== undefined) return { pin: () => environmentPin }
   const name = parsed.token === undefined ? 'the PKCS#11 token' : JSON.stringify(parsed.token)
-  return { pin: () => promptSecret(`PIN of ${name}: `, 'give --pin-file or --pin-fd') }
+  return { pin: () => promptSecret(`PIN of ${name}: `, 'give --pin-file or --pin-fd'), timeout: PROMPT_TIMEOUT }
 }
 
 export function isTokenKey(wrappingKey: string): boolean {

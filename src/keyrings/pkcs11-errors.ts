@@ -19,6 +19,11 @@ export class TokenError extends SealwaxError {
     return LOST.has(this.ckr)
   }
 
+  /** Whether what was asked for may have been done all the same. */
+  get unanswered(): boolean {
+    return this.ckr === HOST_ENDED || this.ckr === NO_ANSWER
+  }
+
   /** Whether the PIN is not the right one, or is of no more use: no other try without being told. */
   get pinRefused(): boolean {
     return this.call === 'C_Login' && PIN.has(this.ckr)
@@ -56,7 +61,11 @@ export function hostEnded(how: string): TokenError {
 }
 
 export function noAnswer(timeout: number): TokenError {
-  return new TokenError('ERR_KEY_SERVICE', `the PKCS#11 token gave no answer within ${Math.ceil(timeout)} ms`)
+  return new TokenError(
+    'ERR_KEY_SERVICE',
+    `the PKCS#11 token gave no answer within ${Math.ceil(timeout)} ms`,
+    NO_ANSWER,
+  )
 }
 
 /**
@@ -73,6 +82,7 @@ export interface TokenTraits {
 }
 
 const HOST_ENDED = 'host ended'
+const NO_ANSWER = 'no answer'
 
 const LOST: ReadonlySet<string> = new Set([
   HOST_ENDED,

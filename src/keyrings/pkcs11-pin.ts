@@ -46,6 +46,23 @@ function fromDescriptor(fd: number): ReadPin {
   }
 }
 
+/** The PIN, or an error where it does not come in time; one that comes later is wiped. */
+export async function readPinWithin(read: ReadPin, timeout: number): Promise<Uint8Array> {
+  const reading = read()
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reading.then(wipe, () => {})
+      reject(new SealwaxError('ERR_KEY_SERVICE', `"pin" gave nothing within ${timeout} ms`))
+    }, timeout)
+  })
+  try {
+    return await Promise.race([reading, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 function readPinFile(path: string): Uint8Array {
   let fd: number | undefined
   try {

@@ -3,7 +3,7 @@ import { SealwaxError } from '../errors'
 import { checkBoolean, checkBytes, checkInteger, checkOneOf, checkOptions, checkString } from '../options'
 import { TokenError, tokenError, traitsOf } from './pkcs11-errors'
 import type { KeyChoice } from './pkcs11-key'
-import { checkPinSource, type PinSource, type ReadPin } from './pkcs11-pin'
+import { checkPinSource, type PinSource, type ReadPin, readPinWithin } from './pkcs11-pin'
 import { type Limit, ModuleHost, type ModuleInput } from './pkcs11-process'
 import { checkTokenSelector, fits, type TokenSelector, theOne } from './pkcs11-selector'
 import { type Pkcs11Uri, parsePkcs11Uri, tokenQueryOf } from './pkcs11-uri'
@@ -27,7 +27,7 @@ export interface Pkcs11TokenInput {
   sessions?: number
   /** For modules that have no read-only sessions. Default: `false`. */
   readWriteSessions?: boolean
-  /** How long one operation may take, in milliseconds, the wait for a session included. Default: 30,000. */
+  /** How long one operation may take, or `pin`, in milliseconds, the wait for a session included. Default: 30,000. */
   timeout?: number
 }
 
@@ -56,6 +56,8 @@ const OPTIONS = [
 const MAX_SESSIONS = 64
 const DEFAULT_SESSIONS = 8
 const DEFAULT_TIMEOUT = 30_000
+/** Tokens lock after three wrong PINs or more. */
+const MAX_UNANSWERED = 2
 /** From this length on, random bytes that are all zeros were not drawn. */
 const MIN_NOT_ZERO = 16
 
@@ -63,8 +65,8 @@ const MIN_NOT_ZERO = 16
  * A token: an HSM, a smart card, a software token. Nothing is opened before the first use. The module runs in a process of
  * its own, which ends with {@link close} or with this process.
  *
- * After a PIN that the token did not take, every operation is refused, without asking the token again, until
- * {@link tryPinAgain}: tokens lock after a few wrong PINs.
+ * After a PIN that the token did not take, or two logins in a row that it did not answer, every operation is refused,
+ * without asking the token again, until {@link tryPinAgain}: tokens lock after a few wrong PINs.
  *
  * @example
  * const token = new Pkcs11Token({ module: '/usr/lib/softhsm/libsofthsm2.so', token: 'production', pin: { file: '/run/secrets/pin' } })
@@ -174,11 +176,15 @@ export class Pkcs11Token {
     return { kind: type === 'aes' ? 'aes' : 'rsa-private', ...key }
   }
 
-  /** After a refused PIN: the next operation asks for the PIN, and logs in with it even if it is the token's last try. */
+  /**
+   * After a PIN that was refused, or not answered: the next operation asks for the PIN, and logs in with it even if it is
+   * the token's last try.
+   */
   tryPinAgain(): void {
     for (const login of logins.values()) {
       if (login.module !== this.#input.module || !fits(login.token, this.#query)) continue
       login.refused = undefined
+      login.unanswered = 0
       login.insist = true
     }
   }
@@ -274,19 +280,22 @@ export class Pkcs11Token {
     { slot, finalTry, pinLocked, label }: TokenDescription,
     login: Login,
   ): Promise<void> {
-    const head = { op: 'open', slot, sessions: this.#sessions, login: Boolean(this.#readPin) } as const
-    if (login.refused && this.#readPin) throw login.refused
-    if (this.#readPin && (pinLocked || finalTry) && !login.insist) {
+    const head = { op: 'open', slot, sessions: this.#sessions } as const
+    const open = async (limit: Limit) => await host.call({ ...head, login: false }, [], limit)
+    if (!this.#readPin) return void (await open(limitOf(this.#timeout)))
+    if (login.refused) throw login.refused
+    if ((pinLocked || finalTry) && !login.insist) {
       const state = pinLocked ? 'is locked' : 'would be locked by one more wrong PIN'
       throw new TokenError('ERR_WRAPPING_KEY', `no login: the PKCS#11 token ${JSON.stringify(label)} ${state}`)
     }
-    const pin = (await this.#readPin?.()) ?? new Uint8Array(0)
+    const pin = await readPinWithin(this.#readPin, this.#timeout)
+    const limit = limitOf(this.#timeout)
     try {
-      await host.call(head, [pin], limitOf(this.#timeout))
+      // A call of its own: what goes wrong here is none of the PIN's doing.
+      await open(limit)
       login.insist = false
-    } catch (error) {
-      if (error instanceof TokenError && error.pinRefused) login.refused = error
-      throw error
+      await host.call({ ...head, login: true }, [pin], limit).catch((error) => noteFailure(login, error))
+      login.unanswered = 0
     } finally {
       wipe(pin)
     }
@@ -342,7 +351,10 @@ interface Login {
   readonly token: TokenDescription
   /** Settles when nobody is logging in. */
   turn: Promise<void>
+  /** Why nobody logs in any more. */
   refused: TokenError | undefined
+  /** How many logins in a row had no answer: the token may have counted them as wrong PINs. */
+  unanswered: number
   insist: boolean
 }
 
@@ -353,10 +365,20 @@ function loginOf(module: string, token: TokenDescription): Login {
   const key = JSON.stringify([module, serial, label, serial === '' ? slot : ''])
   let login = logins.get(key)
   if (!login) {
-    login = { module, token, turn: Promise.resolve(), refused: undefined, insist: false }
+    login = { module, token, turn: Promise.resolve(), refused: undefined, unanswered: 0, insist: false }
     logins.set(key, login)
   }
   return login
+}
+
+function noteFailure(login: Login, error: unknown): never {
+  if (!(error instanceof TokenError)) throw error
+  if (error.pinRefused) login.refused = error
+  else if (error.unanswered && ++login.unanswered === MAX_UNANSWERED) {
+    const problem = `the PKCS#11 token ${JSON.stringify(login.token.label)} answered none of ${MAX_UNANSWERED}`
+    login.refused = new TokenError('ERR_WRAPPING_KEY', `no login until tryPinAgain(): ${problem}; the PIN may be wrong`)
+  }
+  throw error
 }
 
 function limitOf(timeout: number): Limit {

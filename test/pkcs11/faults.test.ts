@@ -53,7 +53,7 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
   })
 
   test('a module that crashes ends nobody else: once is tried again, always is an error', async () => {
-    for (const call of ['Encrypt', 'Login', 'Initialize']) {
+    for (const call of ['Encrypt', 'Login', 'OpenSession', 'Initialize']) {
       shim.reset()
       const token = openToken(faulty)
       shim.set({ call, what: 'crash' })
@@ -63,6 +63,10 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
       shim.set({ call, what: 'crash', many: 0 })
       await rejects(wrap(another), 'ERR_KEY_SERVICE', /the process of the PKCS#11 module ended by SIGABRT/)
       shim.clear()
+      if (call === 'Login') {
+        await rejects(wrap(another), 'ERR_WRAPPING_KEY', /no login until tryPinAgain/)
+        another.tryPinAgain()
+      }
       await wrap(another)
       await another.close()
     }
@@ -191,7 +195,7 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
   }
 
   test('where the token is lost, or does not answer, the next encrypted data key is not tried', async () => {
-    const token = openToken(faulty, { timeout: 700 })
+    const token = openToken(faulty, { timeout: 1500 })
     const edks = await wrap(token)
     const open = () => aes(token).onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [...edks, ...edks, ...edks])
     shim.reset()
@@ -200,7 +204,7 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     assert.is(shim.calls('Decrypt'), 2)
     shim.reset()
     shim.set({ call: 'Decrypt', what: 'wait', value: 1e9 })
-    await rejects(open(), 'ERR_KEY_SERVICE', /no answer within 700 ms/)
+    await rejects(open(), 'ERR_KEY_SERVICE', /no answer within 1500 ms/)
     assert.is(shim.calls('Decrypt'), 1)
     shim.clear()
     assert.ok((await open()).hasValidKey())

@@ -9,7 +9,7 @@ import { type EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial }
 import { Pkcs11AesKeyring, type Pkcs11Token } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects } from '../support/expect'
-import { faultySoftHsm, hostPids, openToken } from '../support/pkcs11'
+import { faultySoftHsm, hostPids, openToken, PIN } from '../support/pkcs11'
 import type { Shim } from '../support/pkcs11-shim'
 
 const SUITE = getSuite(0x0478)
@@ -27,7 +27,10 @@ function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     edks = (await keyringOf(token).onEncrypt(new NodeEncryptionMaterial(SUITE, {}))).encryptedDataKeys
     await token.close()
   })
-  test.before.each(() => shim.reset())
+  test.before.each(() => {
+    shim.reset()
+    openToken(faulty).tryPinAgain()
+  })
 
   test('a call of one second is waited for, and the event loop goes on', async () => {
     const token = openToken(faulty)
@@ -56,6 +59,42 @@ function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
       assert.equal(hostPids(), [])
     })
   }
+
+  test('a PIN that has no answer is tried once more, and then not until told, whoever asks', async () => {
+    const tokens = [1, 2].map(() => openToken(faulty, { timeout: 3000 }))
+    const hang = { call: 'Login', what: 'wait', value: FOR_EVER } as const
+    for (let round = 1; round <= 2; round++) {
+      shim.set({ ...hang, many: 0 })
+      for (const token of tokens) await rejects(token.info(), 'ERR_KEY_SERVICE', /no answer within 3000 ms/)
+      shim.clear()
+      for (const token of tokens)
+        await rejects(token.info(), 'ERR_WRAPPING_KEY', /no login until tryPinAgain\(\).*"tests" answered none of 2/)
+      assert.is(shim.calls('Login'), 2 * round)
+      tokens[1]!.tryPinAgain()
+    }
+    for (let i = 0; i < 2; i++) {
+      // An answer ends the doubt.
+      shim.set(hang)
+      await rejects(tokens[0]!.info(), 'ERR_KEY_SERVICE', /no answer/)
+      await tokens[0]!.info()
+      await tokens[0]!.close()
+      tokens[0] = openToken(faulty, { timeout: 3000 })
+    }
+    for (const token of tokens) await token.close()
+  })
+
+  test('a function that never gives the PIN is waited for as long as a call, and keeps no other token', async () => {
+    let pin: string | Promise<string> = new Promise(() => {})
+    const [hanging, other] = [openToken(faulty, { pin: () => pin, timeout: 2000 }), openToken(faulty)]
+    const error = rejectionOf(hanging.info())
+    const answer = other.info()
+    assert.match(String(await error), /"pin" gave nothing within 2000 ms/)
+    await answer
+    pin = PIN
+    await hanging.info()
+    await Promise.all([hanging.close(), other.close()])
+    assert.equal(hostPids(), [])
+  })
 
   test('what was under way in other sessions is done again elsewhere', async () => {
     const token = openToken(faulty, { timeout: 1500 })

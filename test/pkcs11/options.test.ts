@@ -5,9 +5,10 @@ import { chmodSync, existsSync, openSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { pinOf } from '../../src/cli/token'
 import { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
 import { tokenError, traitsOf } from '../../src/keyrings/pkcs11-errors'
-import { checkPinSource } from '../../src/keyrings/pkcs11-pin'
+import { checkPinSource, readPinWithin } from '../../src/keyrings/pkcs11-pin'
 import {
   Pkcs11AesKeyring,
   Pkcs11RsaKeyring,
@@ -195,6 +196,21 @@ test('a PIN comes from a function each time, from a descriptor once, from a file
     /gave bytes that are not UTF-8$/,
   )
   await rejects(checkPinSource(() => 'n'.repeat(2000))(), RangeError, /too much/)
+})
+
+test('a PIN that comes too late is wiped', async () => {
+  let give: ((pin: Uint8Array) => void) | undefined
+  const pin = Buffer.from('late-needle')
+  const reading = readPinWithin(() => new Promise((resolve) => (give = resolve)), 5)
+  await rejects(reading, 'ERR_KEY_SERVICE', /"pin" gave nothing within 5 ms/)
+  give!(pin)
+  await new Promise(setImmediate)
+  assert.equal(pin, Buffer.alloc(pin.length))
+})
+
+test('whoever is asked for a PIN at the terminal has minutes', () => {
+  assert.is(pinOf({}, undefined).timeout, 300_000)
+  assert.is(pinOf({ pinFd: 3 }, undefined).timeout, undefined)
 })
 
 test('URIs are read as RFC 7512 has them', () => {
