@@ -1,10 +1,33 @@
 import { isUtf8 } from 'node:buffer'
+import { types } from 'node:util'
 import { SealwaxError } from './errors'
 
 /** The UTF-8 bytes of `text`. Throws `TypeError` on a lone surrogate, which has no UTF-8 form. */
 export function utf8(text: string): Uint8Array {
   if (!text.isWellFormed()) throw new TypeError('text with a lone surrogate cannot be written as UTF-8')
   return Buffer.from(text, 'utf8')
+}
+
+/**
+ * The bytes that `value` is, as a plain view of the same memory; `undefined` where it is none. Arrays of another realm, such as a
+ * test's environment, are bytes too. What a subclass has in place of `length` or `subarray` is not asked. Throws `TypeError`
+ * where the memory was transferred or shrunk away: that is not an empty array.
+ */
+export function viewOf(value: unknown): Uint8Array | undefined {
+  if (!types.isUint8Array(value)) return undefined
+  const length = lengthOf.call(value) as number
+  // Any method of the prototype throws a TypeError then.
+  if (length === 0) Uint8Array.prototype.at.call(value, 0)
+  return new Uint8Array(bufferOf.call(value) as ArrayBuffer, byteOffsetOf.call(value) as number, length)
+}
+
+const [bufferOf, byteOffsetOf, lengthOf] = (['buffer', 'byteOffset', 'length'] as const).map(
+  (name) => Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name)!.get!,
+) as [() => unknown, () => unknown, () => unknown]
+
+/** Whether another thread can change the bytes between what is checked and what is used. */
+export function isShared(bytes: Uint8Array): boolean {
+  return types.isSharedArrayBuffer(bytes.buffer)
 }
 
 /** The text of `bytes`, or `undefined` where they are not valid UTF-8. Nothing is replaced or normalized. */

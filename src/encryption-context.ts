@@ -1,6 +1,6 @@
 import { ByteReader, ByteWriter, compareBytes, utf8 } from './bytes'
 import { SealwaxError } from './errors'
-import { describe, isRecord } from './options'
+import { describe, isRecord, kindOf } from './options'
 
 /**
  * Public, authenticated pairs of strings that travel with a message.
@@ -23,13 +23,13 @@ const NOTHING_READ: Readonly<EncryptionContext> = Object.freeze(emptyContext())
 
 /** Checks what a caller passed and returns a frozen copy. */
 export function checkEncryptionContext(value: unknown): Readonly<EncryptionContext> {
-  if (!isRecord(value)) throw new TypeError(`"encryptionContext" must be an object of strings, got ${describe(value)}`)
+  if (!isRecord(value)) throw new TypeError(`"encryptionContext" must be an object of strings, got ${kindOf(value)}`)
   const pairs = Object.entries(value)
   if (pairs.length === 0) return NO_PAIRS
   const context: EncryptionContext = {}
   for (const [key, text] of pairs) {
     if (typeof text !== 'string') {
-      throw new TypeError(`"encryptionContext" must hold strings, got ${describe(text)} for key ${describe(key)}`)
+      throw new TypeError(`"encryptionContext" must hold strings, got ${kindOf(text)} for key ${describe(key)}`)
     }
     setPair(context, key, text)
   }

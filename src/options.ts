@@ -2,6 +2,8 @@
  * The one place that checks what a caller passes. Every function throws `TypeError` (wrong kind) or `RangeError`
  * (right kind, value not allowed) naming the option and the value.
  */
+import { types } from 'node:util'
+import { viewOf } from './bytes'
 
 /** Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. `null` is as not given. */
 export function checkOptions<T extends object>(
@@ -59,11 +61,13 @@ export function checkOneOf<T extends string | number | undefined>(
 /** A Buffer or another Uint8Array. Never names the bytes. */
 export function checkBytes(value: unknown, name: string): Uint8Array {
   // A brand check: an object that merely has a `length` is not bytes.
-  if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) {
-    const got = typeof value === 'string' ? 'a string' : describe(value)
-    throw new TypeError(`"${name}" must be a Buffer or Uint8Array, got ${got}`)
-  }
+  if (!types.isUint8Array(value)) throw new TypeError(`"${name}" must be a Buffer or Uint8Array, got ${kindOf(value)}`)
   return value
+}
+
+/** The same, as {@link viewOf} gives them: for what is used here and not in the addon. */
+export function checkView(value: unknown, name: string): Uint8Array {
+  return viewOf(checkBytes(value, name))!
 }
 
 /**
@@ -88,6 +92,11 @@ export function describe(value: unknown): string {
   if (Array.isArray(value)) return 'an array'
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
   return typeof value === 'object' ? `a value of type ${value.constructor?.name ?? 'object'}` : `a ${typeof value}`
+}
+
+/** The same for what may be a secret, or tell one: numbers and names are not printed either. */
+export function kindOf(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' ? `a ${typeof value}` : describe(value)
 }
 
 /** Throws `TypeError` for a stream of Node.js that has ended or was destroyed: taken for an empty one, it would lose what it held. */

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { KMSClient } from '@aws-sdk/client-kms'
 import { copySecret } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
@@ -61,7 +62,7 @@ export class BranchKeyWrapping {
     try {
       checkKeyId(answer.KeyId, KeyId)
       const { Plaintext } = answer
-      if (Plaintext instanceof Uint8Array && Plaintext.length === BRANCH_KEY_LENGTH) return copySecret(Plaintext)
+      if (types.isUint8Array(Plaintext) && Plaintext.length === BRANCH_KEY_LENGTH) return copySecret(Plaintext)
       throw keyServiceError('KMS branch key decryption failed: the answer is not a key of 32 bytes')
     } finally {
       wipePlaintext(answer)
@@ -78,6 +79,6 @@ function checkKeyId(answered: unknown, asked: string): void {
 }
 
 function checkBlob(blob: Uint8Array | undefined): Uint8Array {
-  if (blob instanceof Uint8Array && blob.length > 0) return blob
+  if (types.isUint8Array(blob) && blob.length > 0) return blob
   throw keyServiceError('KMS made no branch key')
 }

@@ -6,6 +6,7 @@
  *     branch:ACTIVE          the newest version once more; `version` says which one
  *     beacon:ACTIVE          a key of the same owner for searchable encryption, which this library makes and never reads
  */
+import { types } from 'node:util'
 import type { EncryptionContext } from '../encryption-context'
 import { isUuidV4 } from '../materials/branch-key-material'
 import { keyServiceError } from './kms-calls'
@@ -68,7 +69,7 @@ export function checkRecord(
   const found = typed.slice(VERSION_PREFIX.length)
   if (!typed.startsWith(VERSION_PREFIX) || !isUuidV4(found)) throw wrong('Unexpected type. Not a version record.')
   if (!isActive && found !== version) throw wrong('Unexpected branch key version.')
-  if (!(ciphertextBlob instanceof Uint8Array) || ciphertextBlob.length === 0) throw wrong('it has no ciphertext')
+  if (!types.isUint8Array(ciphertextBlob) || ciphertextBlob.length === 0) throw wrong('it has no ciphertext')
   const kmsArn = context[FIELD.kmsArn]!
   return { branchKeyId, isActive, version: found, kmsArn, encryptionContext: Object.freeze(context), ciphertextBlob }
 

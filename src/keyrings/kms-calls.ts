@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { checkKmsClient, type KmsAnswer, type KmsCallOptions, type KmsClient, type KmsReply } from './kms-clients'
@@ -84,7 +85,7 @@ export const DEFAULT_TIMEOUT = 30_000
 /** Overwrites the plaintext of a request or an answer, whatever else is wrong with it. */
 export function wipePlaintext(holder: unknown): void {
   const { Plaintext } = (holder ?? {}) as { Plaintext?: unknown }
-  if (Plaintext instanceof Uint8Array) wipe(Plaintext)
+  if (types.isUint8Array(Plaintext)) wipe(Plaintext)
 }
 
 export function keyServiceError(message: string, cause?: Error): SealwaxError {

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { copySecret } from '../bytes'
 import { EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
@@ -147,7 +148,7 @@ function timeLeft({ deadline }: DataKeyRequest): number {
 function toEncryptedDataKey(answer: KmsAnswer, keyId: string): EncryptedDataKey {
   const providerInfo = checkKey(answer, keyId, '')
   const { CiphertextBlob } = answer
-  if (!(CiphertextBlob instanceof Uint8Array) || CiphertextBlob.length === 0) {
+  if (!types.isUint8Array(CiphertextBlob) || CiphertextBlob.length === 0) {
     throw malformed('it holds no CiphertextBlob', keyId)
   }
   return new EncryptedDataKey({ providerId: KMS_PROVIDER_ID, providerInfo, encryptedDataKey: CiphertextBlob })
@@ -155,7 +156,7 @@ function toEncryptedDataKey(answer: KmsAnswer, keyId: string): EncryptedDataKey 
 
 /** The plaintext in an answer: the client's bytes, which the caller wipes. */
 function toPlaintext({ Plaintext }: KmsAnswer, keyId: string, length: number): Uint8Array {
-  if (!(Plaintext instanceof Uint8Array)) throw malformed('it holds no Plaintext', keyId)
+  if (!types.isUint8Array(Plaintext)) throw malformed('it holds no Plaintext', keyId)
   if (Plaintext.length !== length) {
     const problem = `Key length does not agree with the algorithm specification: ${length} bytes are needed, got ${Plaintext.length}`
     throw malformed(problem, keyId)

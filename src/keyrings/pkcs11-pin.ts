@@ -1,8 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { types } from 'node:util'
 import { copySecret, utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
-import { checkInteger, checkOptions, checkString, describe } from '../options'
+import { checkInteger, checkOptions, checkString, kindOf } from '../options'
 
 /**
  * Where the user PIN comes from: a function that is called at each login (once, unless the token is lost and found again),
@@ -97,7 +98,7 @@ function unreadable(error: unknown): unknown {
 
 function checkPin(pin: unknown): Uint8Array {
   const bytes = typeof pin === 'string' ? utf8(pin) : pin
-  if (!(bytes instanceof Uint8Array)) throw new TypeError(`"pin" must give a string or bytes, got ${describe(pin)}`)
+  if (!types.isUint8Array(bytes)) throw new TypeError(`"pin" must give a string or bytes, got ${kindOf(pin)}`)
   // The module is given text: other bytes would be a wrong PIN, and a lost try.
   if (!isUtf8(bytes)) throw new RangeError('"pin" gave bytes that are not UTF-8')
   if (bytes.length > MAX_LENGTH) throw new RangeError('"pin" gave too much to be a PIN')

@@ -10,7 +10,7 @@ import {
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
 } from '../materials/materials'
-import { checkBoolean, checkBytes, checkOptions, describe, fixFields } from '../options'
+import { checkBoolean, checkOptions, checkView, describe, fixFields } from '../options'
 import type { AlgorithmSuiteIdentifier } from '../suites'
 import { mayTryAnother } from './attempts'
 import { checkIdentity, toWrap } from './data-key'
@@ -86,22 +86,22 @@ export class RawAesKeyringNode extends KeyringNode {
     this.keyNamespace = checkIdentity(keyNamespace, 'keyNamespace')
     this.keyName = checkIdentity(keyName, 'keyName')
     this.#nameBytes = utf8(keyName)
-    checkBytes(unencryptedMasterKey, 'unencryptedMasterKey')
+    const key = checkView(unencryptedMasterKey, 'unencryptedMasterKey')
     const keyLength = KEY_LENGTHS.get(wrappingSuite)
     if (keyLength === undefined) {
       throw new RangeError(
         `suiteId not supported. "wrappingSuite" must be one of ${[...KEY_LENGTHS.keys()].join(', ')}, got ${describe(wrappingSuite)}`,
       )
     }
-    if (unencryptedMasterKey.length !== keyLength) {
+    if (key.length !== keyLength) {
       throw new RangeError(
-        `Key length does not agree with the algorithm specification. "unencryptedMasterKey" must be ${keyLength} bytes, got ${unencryptedMasterKey.length}`,
+        `Key length does not agree with the algorithm specification. "unencryptedMasterKey" must be ${keyLength} bytes, got ${key.length}`,
       )
     }
     // A key array that another library has wiped is the usual way to come here.
-    if (unencryptedMasterKey.every((byte) => byte === 0)) throw new RangeError('"unencryptedMasterKey" is all zeros')
+    if (key.every((byte) => byte === 0)) throw new RangeError('"unencryptedMasterKey" is all zeros')
     this.#orders = checkBoolean(utf8Sorting, 'utf8Sorting') ? ['utf8', 'locale'] : ['locale', 'utf8']
-    this.#key = copySecret(unencryptedMasterKey)
+    this.#key = copySecret(key)
     fixFields(this)
   }
 

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { copySecret } from '../bytes'
 import { type EncryptionContext, withPair } from '../encryption-context'
 import { authenticationFailed, SealwaxError } from '../errors'
@@ -82,7 +83,7 @@ export class S3KmsKeyring implements S3Keyring {
     try {
       this.#checkKey(answer)
       const { CiphertextBlob } = answer
-      if (!(CiphertextBlob instanceof Uint8Array) || CiphertextBlob.length === 0) {
+      if (!types.isUint8Array(CiphertextBlob) || CiphertextBlob.length === 0) {
         throw keyServiceError('Malformed KMS response. It holds no CiphertextBlob')
       }
       const dataKey = given ? copySecret(given) : toDataKey(answer, [32])
@@ -150,7 +151,7 @@ Object.freeze(S3KmsKeyring)
 Object.freeze(S3KmsKeyring.prototype)
 
 function toDataKey({ Plaintext }: KmsAnswer, lengths: readonly number[]): Uint8Array {
-  if (!(Plaintext instanceof Uint8Array)) throw keyServiceError('Malformed KMS response. It holds no Plaintext')
+  if (!types.isUint8Array(Plaintext)) throw keyServiceError('Malformed KMS response. It holds no Plaintext')
   if (!lengths.includes(Plaintext.length)) {
     throw keyServiceError(`Malformed KMS response. The data key is ${Plaintext.length} bytes long`)
   }

@@ -4,7 +4,7 @@ import { getEngine } from '../engine/engine'
 import { openEcb, sealEcb, unwrapAesKey } from '../engine/legacy'
 import { authenticationFailed, SealwaxError } from '../errors'
 import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from '../materials/s3-keyring'
-import { checkBytes, checkOptions } from '../options'
+import { checkOptions, checkView } from '../options'
 import { checkMaterialDescription, dataKeyFor, refuseContext } from './s3-material'
 import { WrapCount } from './wrap-count'
 
@@ -33,14 +33,15 @@ export class S3RawAesKeyring implements S3Keyring {
 
   constructor(input: S3RawAesKeyringInput) {
     const { wrappingKey, materialDescription } = checkOptions(input, OPTIONS, 'S3RawAesKeyring')
-    const { length } = checkBytes(wrappingKey, 'wrappingKey')
+    const key = checkView(wrappingKey, 'wrappingKey')
+    const { length } = key
     if (length !== 16 && length !== 24 && length !== 32) {
       throw new RangeError(`"wrappingKey" must be 16, 24 or 32 bytes, got ${length}`)
     }
     // A key array that another library has wiped is the usual way to come here.
-    if (wrappingKey.every((byte) => byte === 0)) throw new RangeError('"wrappingKey" is all zeros')
+    if (key.every((byte) => byte === 0)) throw new RangeError('"wrappingKey" is all zeros')
     this.materialDescription = checkMaterialDescription(materialDescription)
-    this.#key = copySecret(wrappingKey)
+    this.#key = copySecret(key)
     Object.freeze(this)
   }
 

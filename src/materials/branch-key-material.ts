@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { copySecret, utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { SealwaxError } from '../errors'
@@ -24,7 +25,7 @@ export class NodeBranchKeyMaterial {
     branchKeyVersion: string,
     encryptionContext: EncryptionContext,
   ) {
-    if (!(branchKey instanceof Uint8Array)) throw new TypeError('Branch key must be a Buffer or Uint8Array')
+    if (!types.isUint8Array(branchKey)) throw new TypeError('Branch key must be a Buffer or Uint8Array')
     if (branchKey.length !== BRANCH_KEY_LENGTH) throw invalid('Branch key must be 32 bytes long')
     if (typeof branchKeyIdentifier !== 'string') throw new TypeError('Branch key id must be a string')
     if (branchKeyIdentifier === '') throw invalid('Empty branch key ID')

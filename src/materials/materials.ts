@@ -1,10 +1,11 @@
 import { createSecretKey, KeyObject } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
-import { copySecret, wipe } from '../bytes'
+import { types } from 'node:util'
+import { copySecret, viewOf, wipe } from '../bytes'
 import { EncryptedDataKey } from '../encrypted-data-key'
 import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD } from '../encryption-context'
 import { SealwaxError } from '../errors'
-import { describe } from '../options'
+import { describe, kindOf } from '../options'
 import { NodeAlgorithmSuite } from '../suites'
 import { SignatureKey, VerificationKey } from './signature'
 
@@ -125,15 +126,15 @@ abstract class CryptographicMaterial {
    * Throws `ERR_INVALID_MATERIALS` when one is set already or the length is not the suite's.
    */
   setUnencryptedDataKey(dataKey: Uint8Array | KeyObject, trace: KeyringTrace): this {
-    if (!(dataKey instanceof Uint8Array) && !(dataKey instanceof KeyObject)) {
-      throw new TypeError(`Unsupported dataKey type: it must be a Uint8Array or KeyObject, got ${describe(dataKey)}`)
+    if (!types.isUint8Array(dataKey) && !(dataKey instanceof KeyObject)) {
+      throw new TypeError(`Unsupported dataKey type: it must be a Uint8Array or KeyObject, got ${kindOf(dataKey)}`)
     }
     const bytes = unwrapDataKey(dataKey)
     try {
       this.#checkSettable(bytes, trace)
       this.#accept(copySecret(bytes), trace)
     } finally {
-      if (bytes !== dataKey) wipe(bytes)
+      if (dataKey instanceof KeyObject) wipe(bytes)
     }
     return this
   }
@@ -280,9 +281,10 @@ Object.freeze(NodeDecryptionMaterial.prototype)
 
 /** The bytes of a data key; for a KeyObject a copy, which the caller should wipe. */
 export function unwrapDataKey(dataKey: Uint8Array | KeyObject): Uint8Array {
-  if (dataKey instanceof Uint8Array) return dataKey
+  const bytes = viewOf(dataKey)
+  if (bytes) return bytes
   if (dataKey instanceof KeyObject && dataKey.type === 'secret') return dataKey.export()
-  throw new TypeError(`Unsupported dataKey type, got ${describe(dataKey)}`)
+  throw new TypeError(`Unsupported dataKey type, got ${kindOf(dataKey)}`)
 }
 
 function checkTrace(trace: KeyringTrace, setFlag: KeyringTraceFlag): void {

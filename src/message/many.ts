@@ -13,7 +13,7 @@ import {
 } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
-import { checkOptions, describe } from '../options'
+import { checkOptions, kindOf } from '../options'
 import { CommitmentPolicySuites } from '../policies'
 import { getSuite, type NodeAlgorithmSuite } from '../suites'
 import { nextTurn } from '../turns'
@@ -156,13 +156,13 @@ class Results<T> {
   readonly records: readonly Item[]
 
   constructor(inputs: readonly (Uint8Array | string)[], name: string, encoding: BufferEncoding) {
-    if (!Array.isArray(inputs)) throw new TypeError(`"${name}" must be an array, got ${describe(inputs)}`)
+    if (!Array.isArray(inputs)) throw new TypeError(`"${name}" must be an array, got ${kindOf(inputs)}`)
     this.settled = new Array(inputs.length)
     const records: Item[] = []
     for (const [index, input] of inputs.entries()) {
       try {
         const bytes = bytesOfSource(input, encoding)
-        if (!bytes) throw new TypeError(`"${name}" must hold bytes or strings, got ${describe(input)} at ${index}`)
+        if (!bytes) throw new TypeError(`"${name}" must hold bytes or strings, got ${kindOf(input)} at ${index}`)
         records.push({ index, bytes, length: bytes.length })
       } catch (error) {
         this.#reject(index, error)

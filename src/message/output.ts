@@ -1,5 +1,4 @@
-import { wipe } from '../bytes'
-import { checkLive } from '../engine/arguments'
+import { isShared, viewOf, wipe } from '../bytes'
 import { describe } from '../options'
 
 /** Gives memory of exactly `length` bytes for the next piece of a result; its content is overwritten. */
@@ -90,15 +89,15 @@ function tooShort(needed: number, length: number): RangeError {
 }
 
 function checkMemory(output: unknown): Buffer {
-  if (!(output instanceof Uint8Array && ArrayBuffer.isView(output))) {
+  const bytes = viewOf(output)
+  if (!bytes) {
     throw new TypeError(`"output" must be a Uint8Array or a function that returns one, got ${describe(output)}`)
   }
-  if (!(output.buffer instanceof ArrayBuffer)) {
+  if (isShared(bytes)) {
     throw new TypeError('"output" must not be in shared memory: others would see plaintext before it is authenticated')
   }
-  if ((output.buffer as { resizable?: boolean }).resizable) {
+  if ((bytes.buffer as { resizable?: boolean }).resizable) {
     throw new TypeError('"output" must not be resizable: what is cut off could not be wiped')
   }
-  checkLive(output, 'output')
-  return Buffer.from(output.buffer, output.byteOffset, output.length)
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

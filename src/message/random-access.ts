@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { readU32, wipe } from '../bytes'
+import { readU32, viewOf, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { deriveCommittedKey } from '../engine/derive'
 import { getEngine } from '../engine/engine'
@@ -20,7 +20,7 @@ import { ContentType, HeaderParser, type MessageHeader, type ParsedHeader } from
 import { type NodeMaterialsManager, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import { dataKeyOf } from '../materials/materials'
-import { checkBoolean, checkInteger, checkOptions, describe } from '../options'
+import { checkBoolean, checkInteger, checkOptions, describe, kindOf } from '../options'
 import { nextTurn } from '../turns'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
@@ -247,9 +247,8 @@ async function open(
 }
 
 export async function toRangeReader(source: RandomAccessSource): Promise<RangeReader> {
-  if (source instanceof Uint8Array) {
-    return { length: source.length, read: (offset, length) => source.subarray(offset, offset + length) }
-  }
+  const bytes = viewOf(source)
+  if (bytes) return { length: bytes.length, read: (offset, length) => bytes.subarray(offset, offset + length) }
   if (typeof (source as FileHandleLike | null)?.stat === 'function') {
     const file = source as FileHandleLike
     const { size } = await file.stat()
@@ -276,8 +275,9 @@ export async function toRangeReader(source: RandomAccessSource): Promise<RangeRe
 
 /** The bytes asked for, in private memory: what a caller's buffer becomes later does not matter. */
 export async function readRange(range: RangeReader, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = await range.read(offset, length)
-  if (!(bytes instanceof Uint8Array)) throw new TypeError(`"read" must give bytes, it gave ${describe(bytes)}`)
+  const given: unknown = await range.read(offset, length)
+  const bytes = viewOf(given)
+  if (!bytes) throw new TypeError(`"read" must give bytes, it gave ${kindOf(given)}`)
   if (bytes.length > length) throw new RangeError(`"read" gave ${bytes.length} bytes where ${length} were asked for`)
   if (bytes.length < length) throw truncated()
   return Uint8Array.from(bytes)

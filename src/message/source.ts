@@ -1,7 +1,8 @@
 import { Readable } from 'node:stream'
-import { utf8 } from '../bytes'
+import { types } from 'node:util'
+import { isShared, utf8, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
-import { checkUnread, describe } from '../options'
+import { checkUnread, kindOf } from '../options'
 import { orAborted } from './slices'
 
 /** Bytes, text, or a readable stream (anything that iterates asynchronously over bytes or text). */
@@ -9,15 +10,14 @@ export type MessageSource = Uint8Array | string | NodeJS.ReadableStream | AsyncI
 
 /** Whether a source is no stream. */
 export function hasBytes(source: MessageSource): boolean {
-  return typeof source === 'string' || source instanceof Uint8Array
+  return typeof source === 'string' || types.isUint8Array(source)
 }
 
 /** The bytes of a source that has them at hand: as they are, except for shared memory and text. Undefined for streams. */
 export function bytesOfSource(source: MessageSource, encoding: BufferEncoding): Uint8Array | undefined {
   if (typeof source === 'string') return bytesOfText(source, encoding)
-  if (!(source instanceof Uint8Array && ArrayBuffer.isView(source))) return undefined
-  // Another thread could change shared memory between what is checked and what is used.
-  return source.buffer instanceof ArrayBuffer ? source : Uint8Array.from(source)
+  const bytes = viewOf(source)
+  return bytes && isShared(bytes) ? Uint8Array.from(bytes) : bytes
 }
 
 /**
@@ -68,8 +68,9 @@ async function collect(
 /** A copy: a source may use its chunk's memory again. Throws `TypeError` for what is neither bytes nor text. */
 export function bytesOfChunk(chunk: unknown, encoding: BufferEncoding, problem: string): Uint8Array {
   if (typeof chunk === 'string') return bytesOfText(chunk, encoding)
-  if (chunk instanceof Uint8Array) return Uint8Array.from(chunk)
-  throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${describe(chunk)}`)
+  const bytes = viewOf(chunk)
+  if (bytes) return Uint8Array.from(bytes)
+  throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${kindOf(chunk)}`)
 }
 
 /** Node.js would replace a lone surrogate. */
@@ -84,7 +85,7 @@ export function chunksOf(source: unknown, problem: string): AsyncIterable<unknow
     return source as AsyncIterable<unknown>
   }
   if (isLegacyStream(source)) return new Readable().wrap(source)
-  throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${describe(source)}`)
+  throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${kindOf(source)}`)
 }
 
 /** As Node.js had them before they could be iterated, and some libraries still do. */

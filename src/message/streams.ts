@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream'
+import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
 import { HeaderParser, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
@@ -84,10 +85,10 @@ abstract class MessageStream extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#answer = callback
-    this.#chunk = chunk
-    this.#length = chunk.length
+    this.#chunk = viewOf(chunk)!
+    this.#length = this.#chunk.length
     // Not at once: a file that gives a chunk asks for its next one when this tick ends, and reads it during the work.
-    const begun = this.machine ? SOON : this.begin(chunk)
+    const begun = this.machine ? SOON : this.begin(this.#chunk)
     void begun.then(this.#work, this.#fail)
   }
 
@@ -155,8 +156,7 @@ abstract class MessageStream extends Duplex {
     }
     const batch = this.#chunk.subarray(this.#offset, end)
     this.#offset = end
-    // Another thread could change shared memory between what is checked and what is used.
-    return batch.buffer instanceof ArrayBuffer ? batch : Uint8Array.from(batch)
+    return isShared(batch) ? Uint8Array.from(batch) : batch
   }
 
   #finish(): void {

@@ -1,7 +1,8 @@
 import { Readable } from 'node:stream'
 import { types } from 'node:util'
+import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
-import { checkInteger, checkUnread, describe } from '../options'
+import { checkInteger, checkUnread, kindOf } from '../options'
 
 /** What the SDK takes for the content of an object. */
 export type ObjectBody = Uint8Array | string | Blob | Readable | ReadableStream | undefined
@@ -25,7 +26,7 @@ function toBytes(chunk: unknown): Uint8Array {
   if (types.isAnyArrayBuffer(chunk)) return new Uint8Array(chunk)
   if (!ArrayBuffer.isView(chunk))
     throw new TypeError(`"Body" must be a stream of bytes, and gives values of type ${typeof chunk}`)
-  return chunk instanceof Uint8Array ? chunk : new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+  return viewOf(chunk) ?? new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength)
 }
 
 /** A stream that fails before anyone reads it would end the process; whoever reads it then hears of it all the same. */
@@ -88,8 +89,7 @@ export async function readBody(
     return bytes
   }
   if (body instanceof Blob) return await readBody(body.stream(), limit, exceeded)
-  if (!isIterable(body))
-    throw new TypeError(`"Body" must be bytes, a string, a Blob or a stream, got ${describe(body)}`)
+  if (!isIterable(body)) throw new TypeError(`"Body" must be bytes, a string, a Blob or a stream, got ${kindOf(body)}`)
   const chunks: Uint8Array[] = []
   let length = 0
   // Leaving the loop destroys the stream.
@@ -105,7 +105,7 @@ export async function readBody(
 function bytesAtHand(body: unknown): Uint8Array | undefined {
   if (body === undefined || body === null) return new Uint8Array(0)
   if (typeof body === 'string') return Buffer.from(body, 'utf8')
-  return body instanceof Uint8Array ? body : undefined
+  return viewOf(body)
 }
 
 /** The pieces of a body, as bytes that nobody else changes while they are used. */
@@ -115,7 +115,7 @@ export async function* bytesOf(
   for await (const chunk of chunks) {
     const bytes = toBytes(chunk)
     // Another thread could change shared memory while it is sealed.
-    yield bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
+    yield isShared(bytes) ? new Uint8Array(bytes) : bytes
   }
 }
 

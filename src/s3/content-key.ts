@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { wipe } from '../bytes'
 import { type EncryptionContext, emptyContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
@@ -110,7 +111,7 @@ async function wrap(
 ): Promise<S3WrappedDataKey> {
   const wrapped = await keyring.wrapDataKey({ contentAlgorithm: CONTENT_ALGORITHMS[version], encryptionContext })
   const { dataKey, encryptedDataKey, wrapAlgorithm, materialDescription } = wrapped
-  if (!(dataKey instanceof Uint8Array && dataKey.length === 32 && encryptedDataKey instanceof Uint8Array)) {
+  if (!(types.isUint8Array(dataKey) && dataKey.length === 32 && types.isUint8Array(encryptedDataKey))) {
     throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring gave no data key of 32 bytes in wrapped form')
   }
   const taken = version === 1 ? VERSION_1_WRAPS : COMMITMENT_WRAPS
@@ -175,7 +176,7 @@ async function unwrap(envelope: S3Envelope, keyring: S3Keyring): Promise<Uint8Ar
   if (dataKey === undefined) {
     throw new SealwaxError('ERR_NO_DATA_KEY', `the keyring opens no data keys wrapped as ${wrapAlgorithm}`)
   }
-  if (!(dataKey instanceof Uint8Array)) {
+  if (!types.isUint8Array(dataKey)) {
     throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring gave something else than a data key')
   }
   const { length } = dataKey

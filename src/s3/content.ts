@@ -1,5 +1,5 @@
 /** The content of a whole object, in memory. */
-import { wipe } from '../bytes'
+import { isShared, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { openCbc, sealCbc } from '../engine/legacy'
 import { authenticationFailed } from '../errors'
@@ -18,8 +18,7 @@ export async function sealContent(content: ContentKey, body: PartBody): Promise<
 
 /** The plaintext of a whole body, once it is verified. */
 export async function openContent(content: ContentKey, body: Uint8Array): Promise<Uint8Array> {
-  // Another thread could change shared memory between what is checked and what is used.
-  const ciphertext = body.buffer instanceof ArrayBuffer ? body : Uint8Array.from(body)
+  const ciphertext = isShared(body) ? Uint8Array.from(body) : body
   const plaintext =
     content.mode === 'cbc' ? openCbc(content.key, content.iv, ciphertext) : await openGcm(content, ciphertext)
   if (plaintext) return plaintext

@@ -11,7 +11,7 @@ import {
   type S3WrapAlgorithm,
 } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
-import { checkBytes, checkOptions } from '../options'
+import { checkBytes, checkOptions, checkView } from '../options'
 import { discardBody, holdErrors, isIterable } from './body'
 import { openContent } from './content'
 import { type ContentKey, openContentKey } from './content-key'
@@ -88,8 +88,8 @@ export async function openObject(
 ): Promise<OpenedObject<Uint8Array | Readable>> {
   const { metadata, body, instructionFile } = checkOptions(object, ['metadata', 'body', 'instructionFile'], 'an object')
   const isStream = isIterable(body)
+  const bytes = isStream ? undefined : checkView(body, 'body')
   if (isStream) holdErrors(body)
-  else checkBytes(body, 'body')
   if (instructionFile !== undefined) checkBytes(instructionFile, 'instructionFile')
   checkS3Keyring(keyring, 'keyring')
   const known = isStream ? [...DECRYPT_OPTIONS, ...BUFFER_OPTIONS] : DECRYPT_OPTIONS
@@ -101,7 +101,7 @@ export async function openObject(
   try {
     const envelope = parseEnvelope(metadata, instructionFile)
     contentKey = await openContentKey(envelope, keyring, checked)
-    const plaintext = isStream ? await openStream(contentKey, body, buffering) : await openContent(contentKey, body)
+    const plaintext = isStream ? await openStream(contentKey, body, buffering) : await openContent(contentKey, bytes!)
     return { plaintext, ...describeEnvelope(envelope) }
   } catch (error) {
     discardBody(body)

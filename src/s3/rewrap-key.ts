@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
@@ -123,10 +124,10 @@ async function wrapNew(envelope: S3Envelope, keys: CheckedRewrapKeys, dataKey: U
   const encryptionContext = keys.newEncryptionContext ?? keys.encryptionContext ?? pairsOf(envelope)
   const wrapped = await keys.to.wrapDataKey({ contentAlgorithm, encryptionContext, dataKey })
   const { encryptedDataKey, wrapAlgorithm, materialDescription } = wrapped
-  const isSame = wrapped.dataKey instanceof Uint8Array && equalSecrets(wrapped.dataKey, dataKey)
+  const isSame = types.isUint8Array(wrapped.dataKey) && equalSecrets(wrapped.dataKey, dataKey)
   if (wrapped.dataKey !== dataKey) wipe(wrapped.dataKey)
   if (!isSame) throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring "to" wraps new data keys only')
-  if (!(encryptedDataKey instanceof Uint8Array) || !COMMITMENT_WRAPS.has(wrapAlgorithm)) {
+  if (!types.isUint8Array(encryptedDataKey) || !COMMITMENT_WRAPS.has(wrapAlgorithm)) {
     throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring "to" gave no data key in a known wrapping')
   }
   const anew = { encryptedDataKey, wrapAlgorithm, materialDescription }

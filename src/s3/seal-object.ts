@@ -4,7 +4,7 @@ import type { EncryptionContext } from '../encryption-context'
 import { serializeWithInstructionFile } from '../format/s3-instruction-file'
 import { checkMetadataLength, type S3Envelope, type S3Metadata, serializeS3Metadata } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
-import { checkBoolean, checkBytes, checkOptions } from '../options'
+import { checkBoolean, checkOptions, checkView } from '../options'
 import { CommitmentPolicy } from '../policies'
 import { bodyOf, checkBody, discardBody, isIterable, toReadable } from './body'
 import { sealContent } from './content'
@@ -62,20 +62,20 @@ export async function sealObject(
   keyring: S3Keyring,
   options?: SealObjectOptions,
 ): Promise<SealedObject<Uint8Array | Readable>> {
-  const isStream = isIterable(plaintext)
-  if (isStream) checkBody(plaintext, 'plaintext')
-  else checkBytes(plaintext, 'plaintext')
+  const bytes = isIterable(plaintext) ? undefined : checkView(plaintext, 'plaintext')
+  if (!bytes) checkBody(plaintext, 'plaintext')
   checkS3Keyring(keyring, 'keyring')
   const { version, encryptionContext, instructionFile } = checkSealOptions(options)
-  if (isStream && version === 1) throw new RangeError('"writeVersion1WithoutIntegrity" takes bytes, not a stream')
+  if (!bytes && version === 1) throw new RangeError('"writeVersion1WithoutIntegrity" takes bytes, not a stream')
 
   let content: NewContentKey | undefined
   try {
     content = await newContentKey(keyring, version, encryptionContext)
     const stored = storeEnvelope(content.envelope, instructionFile)
+    if (bytes) return { ...stored, body: await sealContent(content, bodyOf(bytes)) }
+    const source = toReadable(plaintext as AsyncIterable<Uint8Array>)
     // Whichever of the two ends badly ends the other; whoever reads hears of it there.
-    if (isStream) return { ...stored, body: pipeline(toReadable(plaintext), sealStream(content), () => {}) }
-    return { ...stored, body: await sealContent(content, bodyOf(plaintext)) }
+    return { ...stored, body: pipeline(source, sealStream(content), () => {}) }
   } catch (error) {
     discardBody(plaintext)
     throw error

@@ -4,7 +4,7 @@ import { copySecret, utf8, wipe } from '../bytes'
 import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
 import { md5 } from '../engine/md5'
 import { SealwaxError } from '../errors'
-import { checkBoolean, checkBytes, checkOneOf, checkOptions, checkString, describe } from '../options'
+import { checkBoolean, checkOneOf, checkOptions, checkString, checkView, describe } from '../options'
 import { discardBody } from './body'
 import { KEPT_MODE } from './call'
 
@@ -200,10 +200,11 @@ function copyCustomerKey(key: unknown): Uint8Array {
       wipe(exported)
     }
   }
-  const { length } = checkBytes(key, 'key')
+  const bytes = checkView(key, 'key')
+  const { length } = bytes
   if (length !== CUSTOMER_KEY_LENGTH) throw new RangeError(`"key" must be ${CUSTOMER_KEY_LENGTH} bytes, got ${length}`)
-  if ((key as Uint8Array).every((byte) => byte === 0)) throw new RangeError('"key" is all zeros')
-  return copySecret(key as Uint8Array)
+  if (bytes.every((byte) => byte === 0)) throw new RangeError('"key" is all zeros')
+  return copySecret(bytes)
 }
 
 async function headersFor(serverSide: ServerSideEncryption, { creates }: Command): Promise<Headers> {

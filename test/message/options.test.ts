@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -6,9 +7,11 @@ import {
   buildDecrypt,
   buildEncrypt,
   NodeDefaultCryptographicMaterialsManager,
+  NodeEncryptionMaterial,
   type SealwaxErrorCode,
 } from '../../src/index'
-import { rejects, throws } from '../support/expect'
+import { getSuite } from '../../src/suites'
+import { rejectionOf, rejects, thrownBy, throws } from '../support/expect'
 import { aesKeyring } from '../support/keys'
 
 type Expected = typeof TypeError | typeof RangeError | SealwaxErrorCode
@@ -172,8 +175,35 @@ test('a stream of something else than bytes or text is refused', async () => {
   const numbers = async function* () {
     yield 5
   }
-  await rejects(encrypt(keyring, numbers() as never), TypeError, /A stream must give bytes or strings, it gave 5/)
-  await rejects(decrypt(keyring, numbers() as never), TypeError, /A stream must give bytes or strings, it gave 5/)
+  await rejects(
+    encrypt(keyring, numbers() as never),
+    TypeError,
+    /A stream must give bytes or strings, it gave a number/,
+  )
+  await rejects(
+    decrypt(keyring, numbers() as never),
+    TypeError,
+    /A stream must give bytes or strings, it gave a number/,
+  )
+})
+
+test('no error tells what was to be secret', async () => {
+  const { encryptMany } = buildClient()
+  const secret = '0123456789abcdef'
+  const digits = 123456789
+  const material = new NodeEncryptionMaterial(getSuite(0x0478), {}, [])
+  const texts = [
+    await rejectionOf(encryptMany(keyring, secret as never)),
+    await rejectionOf(encryptMany(keyring, digits as never)),
+    await rejectionOf(encrypt(keyring, digits as never)),
+    await rejectionOf(encrypt(keyring, 'x', { encryptionContext: secret as never })),
+    await rejectionOf(encrypt(keyring, 'x', { encryptionContext: { number: digits } as never })),
+    (await encryptMany(keyring, [digits as never]))[0],
+    thrownBy(() => material.setUnencryptedDataKey(secret as never, {} as never)),
+    thrownBy(() => aesKeyring({ unencryptedMasterKey: secret as never })),
+  ].map((error) => inspect(error))
+  for (const text of texts) assert.match(text, /TypeError/)
+  for (const text of texts) for (const told of [secret, String(digits)]) assert.not.match(text, told)
 })
 
 test('an option that is undefined is as good as none', async () => {
