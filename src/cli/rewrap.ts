@@ -16,7 +16,7 @@ import {
   policyOf,
 } from './options'
 import { openProgress } from './progress'
-import { addS3Options, naming, openS3, parseS3Url, type S3Options } from './s3'
+import { abortingUploads, addS3Options, naming, openS3, parseS3Url, type S3Options } from './s3'
 import { refuseContextFor, toS3Keyring } from './s3-keys'
 import { print } from './sink'
 
@@ -112,13 +112,15 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
   try {
     progress.phase(dryRun ? 'testing' : 'rewrapping', undefined)
     const { rewrapped, current, skipped, failed, complete } = await naming(quote(url), 'rewrap', () =>
-      rewrapObjects(client, {
-        ...{ Bucket, Prefix, from, to, dryRun, enforceRotation, signal, onProgress, journal, concurrency },
-        commitmentPolicy: policyOf(options),
-        ...(options.encryptionContext && { encryptionContext: contextOf(options) }),
-        ...(newContext && { newEncryptionContext: contextOf({ encryptionContext: newContext }) }),
-        ...{ partSize, enableLegacyWrappingAlgorithms },
-      }),
+      abortingUploads(
+        rewrapObjects(client, {
+          ...{ Bucket, Prefix, from, to, dryRun, enforceRotation, signal, onProgress, journal, concurrency },
+          commitmentPolicy: policyOf(options),
+          ...(options.encryptionContext && { encryptionContext: contextOf(options) }),
+          ...(newContext && { newEncryptionContext: contextOf({ encryptionContext: newContext }) }),
+          ...{ partSize, enableLegacyWrappingAlgorithms },
+        }),
+      ),
     )
     progress.stop()
     const what = dryRun ? 'would be rewrapped' : 'rewrapped'

@@ -1,6 +1,7 @@
 /** Objects of S3 as input and output: `s3://bucket/key`. Region, credentials and retries are the business of the AWS SDK. */
 import { statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
 import { type Command, Option } from 'commander'
 import { SealwaxError } from '../index'
@@ -218,12 +219,26 @@ export interface SinkOptions {
   readonly signal: AbortSignal
 }
 
-/** Aborts what is not complete: for signals. */
+/** Aborts what is not complete, as far as the store answers: for signals. */
 export async function abortUploads(): Promise<void> {
-  await Promise.all([...openUploads].map((abort) => abort()))
+  const aborted = Promise.all([...openUploads].map((abort) => abort()))
+  await Promise.race([aborted, setTimeout(MAX_ABORT_TIME)])
+}
+
+/** The result of `work`, which aborts its own uploads when a signal comes: that is waited for. */
+export async function abortingUploads<T>(work: Promise<T>): Promise<T> {
+  const settled = async () => void (await Promise.allSettled([work]))
+  openUploads.add(settled)
+  try {
+    return await work
+  } finally {
+    openUploads.delete(settled)
+  }
 }
 
 const openUploads = new Set<() => Promise<void>>()
+/** Milliseconds; who does not want to wait sends a second signal. */
+const MAX_ABORT_TIME = 30_000
 
 /** Longer and longer: the 10,000 parts that S3 takes then reach beyond 64 GiB, and short objects take little memory. */
 function partLength(number: number): number {

@@ -83,7 +83,7 @@ async function copyInParts(
   condition: { CopySource: string; CopySourceIfMatch: string | undefined },
 ): Promise<void> {
   const { AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand } = s3Sdk()
-  const { UploadId } = await session.copy(new CreateMultipartUploadCommand(kept))
+  const { UploadId } = await session.begin(new CreateMultipartUploadCommand(kept))
   const upload = { ...session.target, UploadId }
   try {
     const Parts = await copyParts(session, ContentLength, { ...upload, ...condition })

@@ -80,6 +80,12 @@ export class RewrapSession {
     () => this.#serverSide,
     () => this.#copySource,
   )
+  /** Begins an upload: one that is aborted on its way may be there, and nobody knows its name. */
+  readonly begin: S3Client['send'] = this.#sender(
+    () => this.#serverSide,
+    () => this.#copySource,
+    false,
+  )
   /** What must be done although the signal has ended the rest. */
   readonly cleanUp: S3Client['send'] = this.#sender(
     () => undefined,

@@ -97,6 +97,11 @@ export async function startSmallS3(): Promise<SmallS3> {
       const etag = quoted(md5(body).toString('hex'))
       objects.set(key, { body, etag, metadata: metadataOf(request), encryption })
       response.writeHead(200, { etag }).end()
+    } else if (query.has('list-type')) {
+      const listed = [...objects.keys()].filter((key) => key.startsWith(query.get('prefix') ?? '')).sort()
+      xml(
+        `<ListBucketResult>${listed.map((key) => `<Contents><Key>${key}</Key></Contents>`).join('')}</ListBucketResult>`,
+      )
     } else if (method === 'GET' || method === 'HEAD') {
       const { body, etag, metadata, encryption: stored } = objects.get(key) ?? refuse(404, 'NoSuchKey')
       if (stored[CUSTOMER_KEY_MD5] !== encryption[CUSTOMER_KEY_MD5]) throw new Refusal(400, 'InvalidRequest')
