@@ -2,7 +2,8 @@ import type { MessageOutline } from '../index'
 import { outlineMessage, SealwaxError } from '../index'
 import type { ObjectProtection } from '../s3'
 import { quote } from './errors'
-import { naming, openS3, parseS3Url, type S3Options, s3Sdk } from './s3'
+import { openS3, parseS3Url, type S3Options, s3Sdk } from './s3'
+import { naming } from './s3-errors'
 
 /** What protects an object of S3. `message` is the outline of one that is a message, as far as it goes. */
 export interface InspectedObject extends ObjectProtection {

@@ -16,7 +16,8 @@ import {
   policyOf,
 } from './options'
 import { openProgress } from './progress'
-import { abortingUploads, addS3Options, naming, openS3, parseS3Url, type S3Options } from './s3'
+import { abortingUploads, addS3Options, openS3, parseS3Url, type S3Options } from './s3'
+import { named, naming } from './s3-errors'
 import { refuseContextFor, toS3Keyring } from './s3-keys'
 import { print } from './sink'
 
@@ -107,7 +108,9 @@ async function rewrap(url: string, options: RewrapOptions, signal: AbortSignal):
     progress.add(1)
     if (!error) return
     exitCode = Math.max(exitCode, exitCodeOf(error))
-    failures.push(`sealwax: ${quote(`s3://${Bucket}/${Key}`)}: ${messageOf(error)}\n`)
+    const name = quote(`s3://${Bucket}/${Key}`)
+    const message = messageOf(named(error, name, 'rewrap')) ?? ''
+    failures.push(`sealwax: ${message.includes(name) ? message : `${name}: ${message}`}\n`)
   }
   try {
     progress.phase(dryRun ? 'testing' : 'rewrapping', undefined)

@@ -4,11 +4,12 @@ import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
 import { type Command, Option } from 'commander'
-import { SealwaxError } from '../index'
 import type { S3EncryptionSettings, ServerSideEncryption } from '../s3'
-import { fileError, quote, UsageError } from './errors'
+import { quote, UsageError } from './errors'
 import type { Source } from './io'
 import { badKey, readSecret } from './keys'
+import { namedBody } from './s3-body'
+import { alreadyThere, naming } from './s3-errors'
 import type { Sink } from './sink'
 
 export interface S3Options {
@@ -105,7 +106,7 @@ export async function openS3Source(
   const { Body, ContentLength } = await naming(name, 'read', () =>
     client.send(new GetObjectCommand(input), { abortSignal: signal }),
   )
-  const body = Body as Readable
+  const body = namedBody(Body as Readable, name)
   return {
     name,
     path: url,
@@ -115,7 +116,7 @@ export async function openS3Source(
     length: ContentLength,
     read: () => body,
     checkUnchanged: () => {},
-    close: () => void body.on('error', () => {}).destroy(),
+    close: () => void body.destroy(),
   }
 }
 
@@ -260,23 +261,4 @@ async function exists(client: S3Client, target: S3Url, name: string): Promise<bo
       throw error
     }
   })
-}
-
-/** The result of `action`, or the SDK's error as one that names the object and says what was being done. */
-export async function naming<T>(name: string, doing: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action()
-  } catch (error) {
-    const { name: kind, message } = error as Error
-    if (error instanceof SealwaxError || error instanceof UsageError || kind === 'AbortError') throw error
-    if (kind === 'PreconditionFailed') throw alreadyThere(name)
-    // An answer without a body, as to HEAD, has no more to say.
-    const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
-    const said = message && message !== 'UnknownError' ? `: ${message.split('\n', 1)[0]}` : ''
-    throw fileError(`cannot ${doing} ${name}: ${kind}${said}${status === undefined ? '' : ` (${status})`}`, error)
-  }
-}
-
-function alreadyThere(name: string): Error {
-  return fileError(`${name} exists already: --force replaces it`)
 }

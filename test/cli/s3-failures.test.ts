@@ -1,9 +1,9 @@
 /** What the command does where a store fails, or a signal ends its work there. */
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { startFaultProxy } from '../support/fault-proxy'
+import { type FaultRule, startFaultProxy } from '../support/fault-proxy'
 import { bytes } from '../support/keys'
 import { CREDENTIALS } from '../support/s3-server'
 import { startSmallS3 } from '../support/small-s3'
@@ -41,6 +41,50 @@ async function main(): Promise<void> {
     const { code, stderr } = await done
     assert.equal([code, stderr], [130, 'sealwax: interrupted\n'])
     assert.is(store.uploads.size, 0)
+    proxy.setRules([])
+  })
+
+  test('a body that breaks off is an error that names the object', async () => {
+    await ok('encrypt', 'long', '-o', url('message'), '--format', 'message', ...KEY, ...at)
+    writeFileSync(path('longer'), bytes(65 * MiB))
+    await ok('encrypt', 'longer', '-o', url('longer'), ...KEY, ...at)
+    const breaks = { fault: 'truncate', match: { method: 'GET' } } as const
+    const lies = {
+      fault: 'swap',
+      body: (body: Buffer) => body,
+      headers: { 'x-amz-checksum-crc32': 'AAAAAA==' },
+    } as const
+    const cases: [rule: FaultRule, message: RegExp, args: string[]][] = [
+      [breaks, /aborted \(ECONNRESET\)/, ['encrypt', url('long')]],
+      [lies, /Checksum mismatch/, ['encrypt', url('long')]],
+      [breaks, /aborted \(ECONNRESET\)/, ['decrypt', url('message'), '--format', 'message']],
+      [breaks, /aborted \(ECONNRESET\)/, ['decrypt', url('long')]],
+      // The first time verifies.
+      [{ ...breaks, when: { nth: 2 } }, /aborted \(ECONNRESET\)/, ['decrypt', url('longer')]],
+      [{ ...lies, when: { nth: 2 } }, /Checksum mismatch/, ['decrypt', url('longer')]],
+    ]
+    for (const [rule, message, args] of cases) {
+      proxy.setRules([rule])
+      const { code, stderr } = await sealwax(...args, '-o', 'none', ...KEY, ...at)
+      assert.ok(proxy.stats().injected > 0)
+      assert.match(stderr, message)
+      assert.match(stderr, `sealwax: cannot read "${args[1]}": `)
+      assert.equal([code, stderr.trimEnd().split('\n').length], [1, 1], stderr)
+      assert.not(existsSync(path('none')))
+    }
+    proxy.setRules([])
+  })
+
+  test('so is one that a rewrap reads', async () => {
+    for (const name of ['beside', 'beside.instruction']) {
+      store.objects.set(name, { ...store.objects.get('long')!, body: Buffer.from('{}'), metadata: {} })
+    }
+    proxy.setRules([{ fault: 'truncate', match: { method: 'GET', path: /beside\.instruction$/ } }])
+    const { code, stderr } = await sealwax('rewrap', url('beside'), ...REWRAP, ...at)
+    assert.is(code, 1, stderr)
+    assert.match(stderr, `sealwax: cannot rewrap "${url('beside')}": aborted (ECONNRESET) [ERR_FILE]\n`)
+    assert.not.match(stderr, /\n {4}at /)
+    proxy.setRules([])
   })
 
   test('the servers end', async () => {

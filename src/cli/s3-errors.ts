@@ -1,0 +1,28 @@
+/** What the SDK throws, as errors that name the object. */
+import { SealwaxError } from '../index'
+import { fileError, UsageError } from './errors'
+
+/** The result of `action`, or the SDK's error as one that names the object and says what was being done. */
+export async function naming<T>(name: string, doing: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    throw named(error, name, doing)
+  }
+}
+
+/** The same of an error, for what does not wait. */
+export function named(error: unknown, name: string, doing: string): Error {
+  const { name: kind, message, code } = error as NodeJS.ErrnoException
+  if (error instanceof SealwaxError || error instanceof UsageError || kind === 'AbortError') return error as Error
+  if (kind === 'PreconditionFailed') return alreadyThere(name)
+  const { httpStatusCode = code } = (error as { $metadata?: { httpStatusCode?: number } }).$metadata ?? {}
+  // An answer without a body, as to HEAD, has no more to say; nor has the name of an error of the network.
+  const said = [kind, message.split('\n', 1)[0]].filter((text) => text && text !== 'Error' && text !== 'UnknownError')
+  const status = httpStatusCode === undefined ? '' : ` (${httpStatusCode})`
+  return fileError(`cannot ${doing} ${name}: ${said.join(': ')}${status}`, error)
+}
+
+export function alreadyThere(name: string): Error {
+  return fileError(`${name} exists already: --force replaces it`)
+}
