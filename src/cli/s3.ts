@@ -8,7 +8,7 @@ import type { S3EncryptionSettings, ServerSideEncryption } from '../s3'
 import { quote, UsageError } from './errors'
 import type { Source } from './io'
 import { badKey, readSecret } from './keys'
-import { namedBody } from './s3-body'
+import { namedBody, sparePauses } from './s3-body'
 import { alreadyThere, naming } from './s3-errors'
 import type { Sink } from './sink'
 
@@ -58,7 +58,8 @@ export async function openS3(options: S3Options, settings?: S3EncryptionSettings
     throw new UsageError(`--endpoint-url must be a URL such as https://s3.example, not ${quote(endpoint)}`)
   }
   // Stores other than S3 seldom have a name for each bucket.
-  const config: S3ClientConfig = endpoint === undefined ? {} : { endpoint, forcePathStyle: true }
+  const place = endpoint === undefined ? {} : { endpoint, forcePathStyle: true }
+  const config: S3ClientConfig = { ...place, requestHandler: { socketTimeout: SOCKET_TIMEOUT } }
   const { S3Client } = s3Sdk()
   const { S3EncryptionClient, serverSideEncryption } = require('../s3') as typeof import('../s3')
   const { sseCKey } = options
@@ -66,14 +67,17 @@ export async function openS3(options: S3Options, settings?: S3EncryptionSettings
   try {
     if (key && key.length !== 32) throw badKey(sseCKey!, `it must have 32 bytes, and has ${key.length}`)
     const serverSide = key ? { mode: 'customer' as const, key } : serverSideOf(options)
-    if (settings) return new S3EncryptionClient(config, { ...settings, serverSide })
-    const client = new S3Client(config)
-    if (serverSide) client.middlewareStack.use(serverSideEncryption(serverSide))
+    const client = settings ? new S3EncryptionClient(config, { ...settings, serverSide }) : new S3Client(config)
+    if (serverSide && !settings) client.middlewareStack.use(serverSideEncryption(serverSide))
+    sparePauses(client, SOCKET_TIMEOUT)
     return client
   } finally {
     key?.fill(0)
   }
 }
+
+/** Milliseconds in which nothing moves on a connection; the SDK would wait for ever. */
+const SOCKET_TIMEOUT = 60_000
 
 function serverSideOf({ sse, sseKmsKeyId: keyId }: S3Options): ServerSideEncryption | undefined {
   if (sse === undefined || sse === 'AES256') {
