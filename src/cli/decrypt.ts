@@ -15,7 +15,7 @@ import {
   type LegacyOptions,
 } from './options'
 import { transformRemote } from './remote'
-import { isS3Url } from './s3'
+import { isS3Url, refuseS3Options } from './s3'
 import type { Sink } from './sink'
 import { type TreeWork, transformTree, treeTarget } from './tree'
 
@@ -52,7 +52,7 @@ async function decrypt(input: string, options: DecryptOptions, signal: AbortSign
   if (isS3Url(input) || isS3Url(path)) {
     return await transformRemote({ input, path, cipherSide: input }, options, () => decrypting(options, signal), signal)
   }
-  if (options.format === 's3') throw new UsageError('--format s3 is for objects at s3://')
+  refuseS3Options(options)
   const target = { path, force: options.force === true }
   await transformFile(input, target, await decrypting(options, signal), signal)
 }

@@ -14,7 +14,7 @@ import {
   parseSuite,
 } from './options'
 import { transformRemote } from './remote'
-import { isS3Url } from './s3'
+import { isS3Url, refuseS3Options } from './s3'
 import { type TreeWork, transformTree, treeTarget } from './tree'
 
 interface EncryptOptions extends CommonOptions {
@@ -47,7 +47,7 @@ async function encrypt(input: string, options: EncryptOptions, signal: AbortSign
   if (isS3Url(input) || isS3Url(path)) {
     return await transformRemote({ input, path, cipherSide: path }, options, () => encrypting(options, signal), signal)
   }
-  if (options.format === 's3') throw new UsageError('--format s3 is for objects at s3://')
+  refuseS3Options(options)
   if (path === '-' && isatty(1)) throw new UsageError('a message is not for terminals: use --output')
   const target = { path, force: options.force === true }
   await transformFile(input, target, await encrypting(options, signal), signal)

@@ -6,7 +6,7 @@ import { type EncryptedDataKey, type MessageOutline, outlineMessage, SealwaxErro
 import { naming, orInterrupted, quote } from './errors'
 import { inspectObject, objectToText } from './inspect-s3'
 import { openSource, type Source } from './io'
-import { addS3ReadOptions, isS3Url, type S3Options } from './s3'
+import { addS3ReadOptions, isS3Url, refuseS3Options, type S3Options } from './s3'
 import { print } from './sink'
 
 /** `sealwax inspect` */
@@ -25,6 +25,7 @@ export function addInspect(program: Command, signal: AbortSignal): void {
       const values = { ...found, message: message && toJson(message) }
       return await print(json ? JSON.stringify(values, null, 2) : text, signal)
     }
+    refuseS3Options(s3)
     const outline = await orInterrupted(outlineOf(input), signal)
     await print(json ? JSON.stringify(toJson(outline), null, 2) : toText(outline), signal)
     if (!outline.body) {

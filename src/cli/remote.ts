@@ -17,6 +17,7 @@ export interface Route {
 interface RemoteOptions extends CommonOptions, LegacyOptions {
   suite?: unknown
   frameLength?: unknown
+  releasePlaintextBeforeSignatureIsVerified?: unknown
 }
 
 /** Encrypts or decrypts where an object of S3 is input or output: as the S3 client does it, or with `workOf` as a message. */
@@ -29,6 +30,9 @@ export async function transformRemote(
   if (input === path) throw new UsageError(`${quote(path)} is the input itself`)
   const format = options.format ?? (isS3Url(cipherSide) ? 's3' : 'message')
   if (format === 's3' && !isS3Url(cipherSide)) throw new UsageError('--format s3 is for objects at s3://')
+  if (!isS3Url(path) && (options.sse ?? options.sseKmsKeyId) !== undefined) {
+    throw new UsageError('--sse and --sse-kms-key-id are for objects that are written: the output is none')
+  }
   const encrypts = cipherSide === path
   const clients: S3Client[] = []
   const clientFor = async (url: string, encryption?: S3Client) => {
@@ -69,6 +73,9 @@ async function encryptionClient(options: RemoteOptions, encrypts: boolean): Prom
   const { suite, frameLength, maxEncryptedDataKeys, oaepHash, encryptionContext } = options
   if (suite !== undefined || frameLength !== undefined || maxEncryptedDataKeys !== undefined) {
     throw new UsageError('suites, frames and numbers of data keys are of messages: use --format message')
+  }
+  if (options.releasePlaintextBeforeSignatureIsVerified !== undefined) {
+    throw new UsageError('S3 objects are not signed: --release-plaintext-before-signature-is-verified is for messages')
   }
   if (oaepHash !== undefined)
     throw new UsageError('--oaep-hash is for messages: RSA OAEP of S3 objects has SHA-1, by their format')

@@ -51,6 +51,26 @@ export function addS3ReadOptions(command: Command): Command {
     .option('--sse-c-key <file>', 'file of 32 bytes, the key that S3 encrypts once more with and does not keep')
 }
 
+/** Throws for options that say something of objects, where none is there. */
+export function refuseS3Options({
+  endpointUrl,
+  sse,
+  sseKmsKeyId,
+  sseCKey,
+  format,
+}: S3Options & { format?: string }): void {
+  const options = {
+    '--endpoint-url': endpointUrl,
+    '--sse': sse,
+    '--sse-kms-key-id': sseKmsKeyId,
+    '--sse-c-key': sseCKey,
+    '--format s3': format === 's3' ? format : undefined,
+  }
+  for (const [option, value] of Object.entries(options)) {
+    if (value !== undefined) throw new UsageError(`${option} is for objects at s3://`)
+  }
+}
+
 /** A client, with encryption if there are settings for it. */
 export async function openS3(options: S3Options, settings?: S3EncryptionSettings): Promise<S3Client> {
   const { endpointUrl: endpoint } = options

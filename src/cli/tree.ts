@@ -9,7 +9,7 @@ import { exitCodeOf, fileError, messageOf, nameOf, naming, quote, TreeError, Usa
 import { openRegularFile, transformSource, type Work } from './io'
 import type { CommonOptions } from './options'
 import { openProgress } from './progress'
-import { isS3Url } from './s3'
+import { isS3Url, refuseS3Options } from './s3'
 
 /** What happens to the files of a folder. */
 export interface TreeWork extends Work {
@@ -33,6 +33,7 @@ export function treeTarget(input: string, options: CommonOptions): TreeTarget | 
   }
   if (force && skipExisting) throw new UsageError('--force and --skip-existing exclude each other')
   if (isS3Url(input) || isS3Url(output)) throw new UsageError('--recursive is for folders, not for s3://')
+  refuseS3Options(options)
   if (output === undefined) throw new UsageError('--recursive needs a folder to write to: name it with --output')
   if (input === '-' || output === '-') throw new UsageError('--recursive goes from a folder to a folder')
   return { folder: output, existing: force ? 'replace' : skipExisting ? 'skip' : 'refuse' }

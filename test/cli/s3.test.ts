@@ -279,6 +279,30 @@ async function main(): Promise<void> {
     await refused(2, /--dry-run does/, 'rewrap', url, ...key, '--new-key', 'new.json', '--journal', 'j', '--dry-run')
   })
 
+  test('what has no effect is refused', async () => {
+    const url = `s3://${Bucket}/dir/object`
+    const local: string[][] = [
+      ['encrypt', 'plain', ...at],
+      ['encrypt', 'plain', '--sse', 'AES256'],
+      ['encrypt', 'plain', '--sse-kms-key-id', 'x'],
+      ['decrypt', 'plain', '--sse-c-key', 'x'],
+      ['decrypt', 'plain', '--format', 's3'],
+      ['encrypt', '-r', '.', '--format', 's3'],
+      ['decrypt', '-r', '.', ...at],
+    ]
+    for (const args of local) await refused(2, / is for objects at s3:/, ...args, '-o', 'none', ...key)
+    await refused(2, /--endpoint-url is for objects at s3:/, 'inspect', 'plain', ...at)
+    for (const sse of [
+      ['--sse', 'aws:kms'],
+      ['--sse-kms-key-id', 'x'],
+    ]) {
+      await refused(2, /objects that are written/, 'decrypt', url, '-o', 'none', ...key, ...at, ...sse)
+    }
+    const early = '--release-plaintext-before-signature-is-verified'
+    await refused(2, /S3 objects are not signed/, 'decrypt', url, '-o', '-', ...key, ...at, early)
+    assert.not(existsSync(path('none')))
+  })
+
   test('no key was ever printed', () => {
     const output = Buffer.concat(printed)
     for (const name of ['key.json', 'new.json']) for (const form of keyForms(name)) assert.not.ok(output.includes(form))
