@@ -113,11 +113,12 @@ export interface Source {
 }
 
 export async function openSource(path: Path): Promise<Source> {
-  if (path === '-') return streamSource('-', 'standard input', fstatSync(0), () => process.stdin)
-  const name = nameOf(path)
+  const isStandardInput = path === '-'
+  const name = isStandardInput ? 'standard input' : nameOf(path)
   return await naming(name, 'read', () => {
-    const stats = statSync(path)
+    const stats = isStandardInput ? fstatSync(0) : statSync(path)
     if (stats.isDirectory()) throw fileError(`cannot read ${name}: it is a directory`)
+    if (isStandardInput) return streamSource(path, name, stats, () => process.stdin)
     // Pipes and devices have no length, and files of /proc say 0.
     if (stats.isFile() && stats.size > 0) return fileSource(path, openSync(path, 'r'))
     return streamSource(path, name, stats, () => createReadStream(path, { highWaterMark: CHUNK_LENGTH }))

@@ -148,6 +148,13 @@ test('refuses a key file of another user', async () => {
   assert.match(stderr, /belongs to another user/)
 })
 
+test('refuses standard input that is a directory', async () => {
+  const { code, stderr } = await shell('cp plain kept; "$@" encrypt - -k key.json -o kept -f < directory')
+  assert.is(code, 1)
+  assert.match(stderr, /cannot read standard input: it is a directory/)
+  assert.is(read('kept').toString(), 'plaintext')
+})
+
 test('refuses standard input and output that are one file', async () => {
   const { code, stderr } = await shell('cp plain same; "$@" encrypt - -k key.json < same >> same')
   assert.is(code, 1)
