@@ -1,7 +1,8 @@
 import { PassThrough } from 'node:stream'
 import type { S3Client } from '@aws-sdk/client-s3'
+import { SealwaxError } from '../index'
 import { quote, UsageError } from './errors'
-import { transfer, transformFile, type Work } from './io'
+import { type Source, transfer, transformFile, type Work } from './io'
 import { type CommonOptions, contextOf, type LegacyOptions, policyOf } from './options'
 import { isS3Url, openS3, openS3Sink, openS3Source } from './s3'
 import { refuseContextFor, toS3Keyring } from './s3-keys'
@@ -91,6 +92,19 @@ function passing(encrypts: boolean): Work {
   return {
     label: encrypts ? 'encrypting' : 'decrypting',
     secret: !encrypts,
-    run: (source, sink, io) => transfer(source, new PassThrough(), sink.write, io),
+    async run(source, sink, io) {
+      if (encrypts) checkLength(source)
+      await transfer(source, new PassThrough(), sink.write, io)
+    },
   }
 }
+
+/** The client would say so once so much has gone up. */
+function checkLength({ name, length = 0 }: Source): void {
+  if (length <= MAX_OBJECT_LENGTH) return
+  const problem = `${name} has ${length} bytes, and an S3 object takes ${MAX_OBJECT_LENGTH}: use --format message`
+  throw new SealwaxError('ERR_LIMIT_EXCEEDED', problem)
+}
+
+/** What AES-GCM encrypts under one IV. */
+const MAX_OBJECT_LENGTH = 2 ** 36 - 32

@@ -1,5 +1,5 @@
 /** What the command does where a store fails, or a signal ends its work there. */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, truncateSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -84,6 +84,18 @@ async function main(): Promise<void> {
     assert.is(code, 1, stderr)
     assert.match(stderr, `sealwax: cannot rewrap "${url('beside')}": aborted (ECONNRESET) [ERR_FILE]\n`)
     assert.not.match(stderr, /\n {4}at /)
+    proxy.setRules([])
+  })
+
+  test('a file that is too long for an object is refused before it goes up', async () => {
+    // Without blocks on the disk.
+    writeFileSync(path('huge'), '')
+    truncateSync(path('huge'), 2 ** 36 - 31)
+    proxy.setRules([{ fault: 'status', status: 403, match: { method: 'POST' } }])
+    const { code, stderr } = await sealwax('encrypt', 'huge', '-o', url('huge'), ...KEY, ...at)
+    assert.is(code, 1)
+    assert.match(stderr, /"huge" has 68719476705 bytes.*use --format message \[ERR_LIMIT_EXCEEDED\]/)
+    assert.is(proxy.stats().injected, 0)
     proxy.setRules([])
   })
 
