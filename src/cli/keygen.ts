@@ -31,7 +31,8 @@ async function keygen(path: string, options: KeygenOptions, signal: AbortSignal)
   const key = getEngine().randomBytes(Number(bits) / 8)
   const text = serializeKeyFile(namespace, name, key)
   try {
-    await writeOutput({ path, force: false, secret: true, advice: 'a key is never replaced' }, text, signal)
+    const target = { path, force: false, secret: true, fileOnly: true, advice: 'a key is never replaced' }
+    await writeOutput(target, text, signal)
   } finally {
     key.fill(0)
     text.fill(0)

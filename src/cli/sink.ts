@@ -33,6 +33,8 @@ export interface Target {
   readonly force: boolean
   /** Only the owner may read the file; otherwise what the umask says. */
   readonly secret: boolean
+  /** Whether it must be a file, and no descriptor, pipe or device, where others may read along. Default: `false`. */
+  readonly fileOnly?: boolean
   /** What to do about a file that is there already. Default: `--force replaces it`. */
   readonly advice?: string
 }
@@ -78,18 +80,22 @@ export function writeHelp(text: string): void {
 
 /** Throws `ERR_FILE` where the target is `source` itself, a folder, or an existing file that is to be kept. */
 export async function openSink(target: Target, source?: Stats): Promise<Sink> {
-  const { path, force, advice } = target
+  const { path, force, advice, fileOnly = false } = target
   const name = path === '-' ? 'standard output' : nameOf(path)
   return await naming(name, 'write', async () => {
     const descriptor = path === '-' ? 1 : descriptorOf(path)
     if (descriptor !== undefined) {
+      if (fileOnly) throw noFile(name)
       refuseInUse(fstatSync(descriptor), name, source)
       return { immediate: true, write: writer(descriptor, name), commit: async () => {}, discard: () => {} }
     }
     const existing = statSync(path, { throwIfNoEntry: false })
     if (existing?.isDirectory()) throw fileError(`cannot write ${name}: it is a directory`)
     if (existing) refuseInUse(existing, name, source)
-    if (existing && !existing.isFile()) return await openDevice(path, name)
+    if (existing && !existing.isFile()) {
+      if (fileOnly) throw noFile(name)
+      return await openDevice(path, name)
+    }
     if (!force && lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name, advice)
     return openTemporary(target, name)
   })
@@ -207,4 +213,8 @@ function sameFile(a: Stats, b: Stats): boolean {
 
 function alreadyThere(name: string, advice = '--force replaces it'): Error {
   return fileError(`${name} exists already: ${advice}`)
+}
+
+function noFile(name: string): Error {
+  return fileError(`cannot write ${name}: it is not a file`)
 }

@@ -12,6 +12,8 @@ test.before(async () => {
   linkSync(path('plain'), path('hard'))
   symlinkSync('plain', path('soft'))
   symlinkSync('loop', path('loop'))
+  symlinkSync('/dev/stdout', path('to stdout'))
+  await shell('mkfifo pipe')
   const file = JSON.parse(read('key.json').toString())
   const keyFile = (name: string, content: string | object, mode = 0o600) => {
     writeFileSync(path(name), typeof content === 'string' ? content : JSON.stringify(content))
@@ -119,6 +121,9 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', '-k', 'large.json'], 1, /too large to be one/],
   [['keygen', 'key.json'], 1, /"key.json" exists already/],
   [['keygen', '-'], 2, /goes to a file/],
+  ...['/dev/stdout', '/dev/stderr', '/dev/fd/1', '/proc/self/fd/1', '/dev/null', 'to stdout', 'pipe'].map(
+    (name): [string[], number, RegExp] => [['keygen', name], 1, /cannot write ".*": it is not a file/],
+  ),
   [['keygen', 'nowhere/key.json'], 1, /cannot write "nowhere\/key.json": no such file/],
   [['keygen', 'new.json', '--bits', '64'], 2, /Allowed choices are 128, 192, 256/],
   [['keygen', 'new.json', '--namespace', 'aws-kms'], 2, /belongs to AWS KMS/],

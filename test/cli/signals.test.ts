@@ -59,7 +59,7 @@ test('a signal while the reader of standard output sleeps', async () => {
 })
 
 for (const [what, args] of [
-  ['a key file', ['keygen', 'unread']],
+  ['a message', ['encrypt', 'plain', '-k', 'key.json', '-o', 'unread']],
   [
     'metadata',
     ['-e', '-i', 'plain', '-o', 'out', '-w', 'provider=sealwax', 'key=key.json', '--metadata-output', 'unread'],
