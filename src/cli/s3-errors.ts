@@ -15,7 +15,7 @@ export async function naming<T>(name: string, doing: string, action: () => Promi
 export function named(error: unknown, name: string, doing: string): Error {
   const { name: kind, message, code } = error as NodeJS.ErrnoException
   if (error instanceof SealwaxError || error instanceof UsageError || kind === 'AbortError') return error as Error
-  if (kind === 'PreconditionFailed') return alreadyThere(name)
+  if (kind === 'PreconditionFailed') return doing === 'write' ? alreadyThere(name) : changed(name, error)
   const { httpStatusCode = code } = (error as { $metadata?: { httpStatusCode?: number } }).$metadata ?? {}
   // An answer without a body, as to HEAD, has no more to say; nor has the name of an error of the network.
   const said = [kind, message.split('\n', 1)[0]].filter((text) => text && text !== 'Error' && text !== 'UnknownError')
@@ -25,4 +25,8 @@ export function named(error: unknown, name: string, doing: string): Error {
 
 export function alreadyThere(name: string): Error {
   return fileError(`${name} exists already: --force replaces it`)
+}
+
+function changed(name: string, cause: unknown): Error {
+  return new SealwaxError('ERR_OBJECT_CHANGED', `${name} was replaced meanwhile: try again`, { cause })
 }

@@ -3,7 +3,7 @@ import { existsSync, truncateSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type FaultRule, startFaultProxy } from '../support/fault-proxy'
+import { errorXml, type FaultRule, startFaultProxy } from '../support/fault-proxy'
 import { bytes } from '../support/keys'
 import { CREDENTIALS } from '../support/s3-server'
 import { startSmallS3 } from '../support/small-s3'
@@ -96,6 +96,18 @@ async function main(): Promise<void> {
     assert.is(code, 1)
     assert.match(stderr, /"huge" has 68719476705 bytes.*use --format message \[ERR_LIMIT_EXCEEDED\]/)
     assert.is(proxy.stats().injected, 0)
+    proxy.setRules([])
+  })
+
+  test('an object that is replaced while it is inspected is told as such', async () => {
+    const match = { method: 'GET', header: { range: /./ } }
+    proxy.setRules([{ fault: 'status', status: 412, body: errorXml('PreconditionFailed'), match }])
+    const { code, stderr } = await sealwax('inspect', url('message'), ...at)
+    assert.is(proxy.stats().injected, 1)
+    assert.equal(
+      [code, stderr],
+      [1, `sealwax: "${url('message')}" was replaced meanwhile: try again [ERR_OBJECT_CHANGED]\n`],
+    )
     proxy.setRules([])
   })
 
