@@ -24,7 +24,7 @@ export interface RewrapObjectsInput extends Omit<RewrapObjectInput, 'Key'> {
   maxFailures?: number | undefined
 }
 
-/** `skipped`: not encrypted by an S3 Encryption Client, as instruction files are not. */
+/** `skipped`: not encrypted by an S3 Encryption Client, as instruction files are not; or not there any more. */
 export type RewrapStatus = 'rewrapped' | 'current' | 'skipped' | 'failed'
 
 export interface RewrapProgress {
@@ -125,6 +125,8 @@ function checkInput(client: S3Sender, input: RewrapObjectsInput) {
       const result = await rewrapStored(sessionOf(Key), keys, dryRun)
       return { Key, status: result?.status ?? 'skipped' }
     } catch (error) {
+      // Deleted since it was listed, or since it failed.
+      if ((error as Error).name === 'NotFound') return { Key, status: 'skipped' }
       return { Key, status: 'failed', error: error as Error }
     }
   }

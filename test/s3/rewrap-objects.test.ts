@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { GetObjectCommand, NoSuchBucket, PutObjectCommand } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, GetObjectCommand, NoSuchBucket, PutObjectCommand } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -95,6 +95,17 @@ async function main(): Promise<void> {
     assert.equal(await rewrap({ journal }), { rewrapped: 1, current: 0, skipped: 0, failed: 0, complete: true })
     assert.equal(await rewrap({ journal }), { rewrapped: 0, current: 0, skipped: 0, failed: 0, complete: true })
     await allNew()
+  })
+
+  test('what failed and was then deleted is skipped once, and not tried again', async () => {
+    await put('deleted/it', other)
+    const journal = newJournal()
+    const none = { rewrapped: 0, current: 0, skipped: 0, failed: 0, complete: true }
+    assert.equal(await rewrap({ Prefix: 'deleted/', journal }), { ...none, failed: 1 })
+    await send(new DeleteObjectCommand({ Bucket, Key: 'deleted/it' }))
+    assert.equal(await rewrap({ Prefix: 'deleted/', journal }), { ...none, skipped: 1 })
+    assert.equal(entries(journal).at(-1), { Key: 'deleted/it', status: 'skipped' })
+    assert.equal(await rewrap({ Prefix: 'deleted/', journal }), none)
   })
 
   test('an abort ends it, and the journal takes it up', async () => {
