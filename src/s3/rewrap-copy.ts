@@ -54,8 +54,11 @@ function keptFields(head: HeadObjectCommandOutput): Partial<CopyObjectCommandInp
       'the object has metadata that no header can carry, and would lose them',
     )
   }
+  // S3 refuses a date that is past, and a mode without a date.
+  const isRetained = (head.ObjectLockRetainUntilDate?.getTime() ?? 0) > Date.now()
+  const names = isRetained ? [...KEPT, ...RETENTION] : KEPT
   return Object.fromEntries(
-    KEPT.flatMap((name) => (head[name] === undefined ? [] : [[name, head[name]]])),
+    names.flatMap((name) => (head[name] === undefined ? [] : [[name, head[name]]])),
   ) as Partial<CopyObjectCommandInput>
 }
 
@@ -71,10 +74,9 @@ const KEPT = [
   'ServerSideEncryption',
   'SSEKMSKeyId',
   'BucketKeyEnabled',
-  'ObjectLockMode',
-  'ObjectLockRetainUntilDate',
   'ObjectLockLegalHoldStatus',
 ] as const
+const RETENTION = ['ObjectLockMode', 'ObjectLockRetainUntilDate'] as const
 
 async function copyInParts(
   session: RewrapSession,

@@ -138,6 +138,15 @@ async function main(): Promise<void> {
     }
   })
 
+  test('a retention that is past is not stated again', async () => {
+    const past = { 'x-amz-object-lock-retain-until-date': '2020-01-01T00:00:00Z' }
+    const store = new FakeStore({ ...(await fakeHead()), ...past })
+    await rewrap({}, store.client)
+    const { headers } = store.requests.find(({ method }) => method === 'PUT')!
+    const locks = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-object-lock-'))
+    assert.equal(locks, [['x-amz-object-lock-legal-hold', 'ON']])
+  })
+
   test('a copy that fails in its parts leaves no upload open', async () => {
     const head = { ...(await fakeHead()), 'content-length': String(12 * MiB) }
     for (const expected of ['ERR_KEY_SERVICE', 'ERR_ABORTED'] as const) {
