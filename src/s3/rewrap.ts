@@ -18,6 +18,7 @@ import {
 import { checkBoolean, checkOptions, checkString } from '../options'
 import { readBody } from './body'
 import { s3Sdk } from './call'
+import { instructionFileKey } from './instruction-file'
 import type { S3Sender } from './plugin'
 import { copyOntoItself, ifMatch, restoreTags } from './rewrap-copy'
 import { type CheckedRewrapKeys, checkRewrapKeys, REWRAP_KEYS, type RewrapKeys, rewrapEnvelope } from './rewrap-key'
@@ -139,10 +140,10 @@ async function rewrapFile(
   commitment: S3Commitment | undefined,
   { suffix, newSuffix, dryRun }: { suffix: string; newSuffix: string; dryRun: boolean },
 ): Promise<RewrapResult | undefined> {
-  const file = await readFile(session, `${session.target.Key}${suffix}`)
+  const file = await readFile(session, suffix, commitment)
   if (!file && commitment) throw notEncrypted()
   if (!file) return undefined
-  const envelope = await rewrapEnvelope(parseInstructionFile(file.bytes, commitment), keys)
+  const envelope = await rewrapEnvelope(file.stored, keys)
   if (!envelope || dryRun) return resultOf(envelope, 'instruction file', head)
   const { PutObjectCommand } = s3Sdk()
   const { ServerSideEncryption, SSEKMSKeyId, BucketKeyEnabled, ContentType, StorageClass } = file.answer
@@ -159,18 +160,36 @@ async function rewrapFile(
   return resultOf(envelope, 'instruction file', head)
 }
 
+/** `undefined` where there is none: beside an object that says nothing of one, what has its name may be anything. */
 async function readFile(
   session: RewrapSession,
-  Key: string,
-): Promise<{ answer: GetObjectCommandOutput; bytes: Uint8Array } | undefined> {
+  suffix: string,
+  commitment: S3Commitment | undefined,
+): Promise<{ answer: GetObjectCommandOutput; stored: S3Envelope } | undefined> {
   const { GetObjectCommand } = s3Sdk()
+  const Key = instructionFileKey(session.target.Key, suffix)
+  if (!Key) return undefined
+  let answer: GetObjectCommandOutput | undefined
   try {
-    const answer = await session.read(new GetObjectCommand({ ...session.target, Key }))
-    return { answer, bytes: await readBody(answer.Body, MAX_INSTRUCTION_FILE_LENGTH) }
+    answer = await session.read(new GetObjectCommand({ ...session.target, Key }))
+    const bytes = await readBody(answer.Body, MAX_INSTRUCTION_FILE_LENGTH)
+    return { answer, stored: parseInstructionFile(bytes, commitment) }
   } catch (error) {
-    if ((error as Error).name === 'NoSuchKey') return undefined
+    const isOther = answer && !commitment && !isMarked(answer) && isUnreadable(error)
+    if (isOther || (error as Error).name === 'NoSuchKey') return undefined
     throw error
   }
+}
+
+/** Not all stores keep the mark, whose value is empty. */
+function isMarked({ Metadata = {} }: GetObjectCommandOutput): boolean {
+  return Object.keys(INSTRUCTION_FILE_METADATA).every((name) => name in Metadata)
+}
+
+function isUnreadable(error: unknown): boolean {
+  return (
+    error instanceof SealwaxError && (error.code === 'ERR_MESSAGE_MALFORMED' || error.code === 'ERR_LIMIT_EXCEEDED')
+  )
 }
 
 function notEncrypted(): SealwaxError {

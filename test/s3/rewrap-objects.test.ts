@@ -5,13 +5,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { DeleteObjectCommand, GetObjectCommand, NoSuchBucket, PutObjectCommand } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, GetObjectCommand, NoSuchBucket, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
+  INSTRUCTION_FILE_METADATA,
   openObject,
   type RewrapObjectsInput,
   type RewrapProgress,
+  rewrapObject,
   rewrapObjects,
   S3RawAesKeyring,
   sealObject,
@@ -20,6 +22,7 @@ import { openJournal } from '../../src/s3/journal'
 import { rejects } from '../support/expect'
 import { bytes } from '../support/keys'
 import { startS3 } from '../support/s3-server'
+import { ScriptedS3 } from '../support/scripted-s3'
 
 const COUNT = 30
 const from = new S3RawAesKeyring({ wrappingKey: bytes(32) })
@@ -106,6 +109,35 @@ async function main(): Promise<void> {
     assert.equal(await rewrap({ Prefix: 'deleted/', journal }), { ...none, skipped: 1 })
     assert.equal(entries(journal).at(-1), { Key: 'deleted/it', status: 'skipped' })
     assert.equal(await rewrap({ Prefix: 'deleted/', journal }), none)
+  })
+
+  test('what only has the name of an instruction file is none', async () => {
+    for (const [name, Body] of Object.entries({ a: 'how to build it', b: '{}', c: bytes(70_000) })) {
+      await send(new PutObjectCommand({ Bucket, Key: `beside/${name}`, Body: 'plain' }))
+      await send(new PutObjectCommand({ Bucket, Key: `beside/${name}.instruction`, Body }))
+    }
+    const none = { rewrapped: 0, current: 0, skipped: 0, failed: 0, complete: true }
+    assert.equal(await rewrap({ Prefix: 'beside/' }), { ...none, skipped: 6 })
+  })
+
+  test('a damaged instruction file is told', async () => {
+    const s3 = new ScriptedS3()
+    s3.objects.set('a', { metadata: {}, body: Buffer.from('x') })
+    s3.objects.set('a.instruction', { metadata: INSTRUCTION_FILE_METADATA, body: Buffer.from('{}') })
+    const input = { Bucket, Key: 'a', from, to }
+    await rejects(rewrapObject(new S3Client(s3.config), input), 'ERR_MESSAGE_MALFORMED')
+  })
+
+  test('a key that leaves no room for an instruction file has none', async () => {
+    const s3 = new ScriptedS3()
+    const Key = 'x'.repeat(1015)
+    s3.objects.set(Key, { metadata: {}, body: Buffer.from('plain') })
+    const client = new S3Client(s3.config)
+    await rejects(rewrapObject(client, { Bucket, Key, from, to }), 'ERR_UNSUPPORTED_FORMAT', /not encrypted by/)
+    assert.equal(
+      s3.requests.map(({ method }) => method),
+      ['HEAD'],
+    )
   })
 
   test('an abort ends it, and the journal takes it up', async () => {
