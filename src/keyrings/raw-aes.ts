@@ -130,7 +130,6 @@ export class RawAesKeyringNode extends KeyringNode {
     encryptedDataKeys: EncryptedDataKey[],
   ): Promise<NodeDecryptionMaterial> {
     const { keyNamespace, keyName } = this
-    const key = this.#usableKey()
     let tried = 0
     for (const edk of encryptedDataKeys) {
       if (edk.providerId !== keyNamespace) continue
@@ -138,7 +137,8 @@ export class RawAesKeyringNode extends KeyringNode {
       const iv = ivOf(rawInfo, this.#nameBytes)
       if (!iv) continue
       if (tried++ > 0 && !(await mayTryAnother(material))) break
-      const dataKey = this.#unwrap(key, iv, encryptedDataKey, material)
+      // Asked for anew each time: others had their turn, and may have disposed of this keyring.
+      const dataKey = this.#unwrap(this.#usableKey(), iv, encryptedDataKey, material)
       if (!dataKey) {
         material.addFailure(
           new SealwaxError(
@@ -173,6 +173,7 @@ export class RawAesKeyringNode extends KeyringNode {
     return undefined
   }
 
+  /** The key itself, for use before anything is awaited: a wiped key is a key like any other, and everybody knows it. */
   #usableKey(): Uint8Array {
     if (this.#key.every((byte) => byte === 0))
       throw new SealwaxError('ERR_WRAPPING_KEY', 'this keyring has been disposed of')

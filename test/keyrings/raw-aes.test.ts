@@ -1,4 +1,4 @@
-import { createDecipheriv } from 'node:crypto'
+import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -128,6 +128,22 @@ test('a keyring that was disposed of is of no more use', async () => {
   keyring.dispose()
   await rejects(buildClient().encrypt(keyring, 'x'), 'ERR_WRAPPING_KEY', /disposed/)
   await rejects(buildClient().decrypt(keyring, result), 'ERR_WRAPPING_KEY', /disposed/)
+})
+
+test('nor is one that is disposed of between two encrypted data keys: nothing is opened under zeros', async () => {
+  const [iv, dataKey] = [bytes(12), bytes(32, 9)]
+  const rawInfo = Buffer.concat([Buffer.from('aes'), Buffer.from('000000800000000c', 'hex'), iv])
+  const sealing = createCipheriv('aes-256-gcm', new Uint8Array(32), iv)
+  const forged = Buffer.concat([sealing.update(dataKey), sealing.final(), sealing.getAuthTag()])
+  const edks = [bytes(48), forged].map(
+    (encryptedDataKey) => new EncryptedDataKey({ providerId: 'tests', providerInfo: 'aes', rawInfo, encryptedDataKey }),
+  )
+  const keyring = aesKeyring()
+  const material = new NodeDecryptionMaterial(SUITE, {})
+  const opening = keyring.onDecrypt(material, edks)
+  keyring.dispose()
+  await rejects(opening, 'ERR_WRAPPING_KEY', /disposed/)
+  assert.not.ok(material.hasValidKey())
 })
 
 function fields({ providerId, providerInfo, rawInfo, encryptedDataKey }: EncryptedDataKey) {
