@@ -58,9 +58,10 @@ export async function attemptInTurn(
 
 /**
  * Before a keyring tries one more encrypted data key of a message, which may name thousands: other events get their turn. `false` where
- * nobody wants the data key any more. `cost` is that of a try, in bytes of a message.
+ * nobody wants the data key any more. `length` is how much there is to authenticate, or as how many bytes a try counts.
  */
-export async function mayTryAnother(material: NodeDecryptionMaterial, cost = CALL_LENGTH): Promise<boolean> {
+export async function mayTryAnother(material: NodeDecryptionMaterial, length = 0): Promise<boolean> {
+  const cost = CALL_LENGTH + length
   if (turnIsDue(cost)) await nextTurn(cost)
   return !doneSignal(material).aborted
 }

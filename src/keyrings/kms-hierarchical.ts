@@ -24,6 +24,7 @@ import { SingleFlight } from '../materials/single-flight'
 import { checkBoolean, checkInteger, checkOptions, checkString, describe } from '../options'
 import { mayTryAnother, toError } from './attempts'
 import { type BranchKeyStoreNode, isIBranchKeyStoreNode } from './branch-key-store'
+import { ContextAad } from './context-aad'
 import { toWrap } from './data-key'
 import { DEFAULT_TIMEOUT, keyServiceError } from './kms-calls'
 
@@ -156,16 +157,17 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
       const problem = "There must be an encrypted data key that matches this keyring's configuration"
       material.addFailure(new SealwaxError('ERR_NO_DATA_KEY', problem))
     }
+    const aad = new ContextAad(material.encryptionContext, this.#orders)
     const end = performance.now() + DEFAULT_TIMEOUT
     for (const [i, edk] of own.entries()) {
-      if (i > 0 && !(await mayTryAnother(material))) break
+      if (i > 0 && !(await mayTryAnother(material, aad.length))) break
       if (performance.now() > end) {
         const problem = `${own.length - i} encrypted data keys were not tried: the others took more than ${DEFAULT_TIMEOUT} ms`
         material.addFailure(keyServiceError(problem))
         break
       }
       try {
-        const dataKey = await this.#unwrap(branchKeyId, edk.encryptedDataKey, material)
+        const dataKey = await this.#unwrap(branchKeyId, edk.encryptedDataKey, aad, material)
         const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY | KeyringTraceFlag.WRAPPING_KEY_VERIFIED_ENC_CTX
         adoptDataKey(material, dataKey, { keyNamespace: PROVIDER_ID, keyName: branchKeyId, flags })
         break
@@ -190,19 +192,19 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
     throw new TypeError(`The branch key id supplier must return a branch key id, got ${describe(id)}`)
   }
 
-  async #unwrap(branchKeyId: string, wrapped: Uint8Array, material: NodeDecryptionMaterial): Promise<Uint8Array> {
+  async #unwrap(
+    branchKeyId: string,
+    wrapped: Uint8Array,
+    aad: ContextAad,
+    material: NodeDecryptionMaterial,
+  ): Promise<Uint8Array> {
     const { keyLengthBytes } = material.suite
     const parts = parseWrapped(wrapped, keyLengthBytes)
     const branchKey = await this.#getBranchKey(branchKeyId, material, parts.version)
     try {
       const dataKey = allocateSecret(keyLengthBytes)
-      let tried: Uint8Array | undefined
-      for (const order of this.#orders) {
-        const context = serializeContext(material.encryptionContext, order)
-        if (tried && equalBytes(context, tried)) break
-        if (unwrapDataKey(branchKey, parts, context, dataKey)) return dataKey
-        tried = context
-      }
+      if (unwrapDataKey(branchKey, parts, aad.first, dataKey)) return dataKey
+      if (aad.second && unwrapDataKey(branchKey, parts, aad.second, dataKey)) return dataKey
       throw new SealwaxError(
         'ERR_AUTHENTICATION_FAILED',
         `branch key "${branchKeyId}" version ${parts.version} could not open its encrypted data key`,

@@ -1,4 +1,4 @@
-import { equalBytes, utf8 } from '../bytes'
+import { utf8 } from '../bytes'
 import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { type ContextOrder, serializeContext } from '../encryption-context'
 import { SealwaxError } from '../errors'
@@ -12,6 +12,7 @@ import {
 } from '../materials/materials'
 import { checkBoolean, checkOptions, checkString } from '../options'
 import { mayTryAnother } from './attempts'
+import { ContextAad } from './context-aad'
 import { toWrap } from './data-key'
 import { ofOneCiphertext } from './pkcs11-errors'
 import { TOKEN_AES_OPTIONS, type TokenAesInput, TokenGcm } from './pkcs11-gcm'
@@ -71,14 +72,15 @@ export class Pkcs11AesKeyring extends KeyringNode {
     encryptedDataKeys: EncryptedDataKey[],
   ): Promise<NodeDecryptionMaterial> {
     const { keyNamespace, keyName } = this
+    const aad = new ContextAad(material.encryptionContext, this.#orders)
     let tried = 0
     for (const edk of encryptedDataKeys) {
       if (edk.providerId !== keyNamespace) continue
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
       const iv = ivOf(rawInfo, this.#nameBytes)
       if (!iv) continue
-      if (tried++ > 0 && !(await mayTryAnother(material))) break
-      const dataKey = await this.#unwrap(iv, encryptedDataKey, material).catch(ofOneCiphertext)
+      if (tried++ > 0 && !(await mayTryAnother(material, aad.length))) break
+      const dataKey = await this.#unwrap(iv, encryptedDataKey, aad, material).catch(ofOneCiphertext)
       if (!(dataKey instanceof Uint8Array)) {
         const problem = `PKCS#11 AES key "${keyNamespace}/${keyName}" could not open its encrypted data key`
         material.addFailure(dataKey ?? new SealwaxError('ERR_AUTHENTICATION_FAILED', problem))
@@ -103,18 +105,13 @@ export class Pkcs11AesKeyring extends KeyringNode {
   async #unwrap(
     iv: Uint8Array,
     wrapped: Uint8Array,
-    { suite, encryptionContext }: NodeDecryptionMaterial,
+    aad: ContextAad,
+    { suite }: NodeDecryptionMaterial,
   ): Promise<Uint8Array | undefined> {
     if (wrapped.length !== suite.keyLengthBytes + TAG_LENGTH) return undefined
-    let tried: Uint8Array | undefined
-    for (const order of this.#orders) {
-      const aad = serializeContext(encryptionContext, order)
-      if (tried && equalBytes(aad, tried)) break
-      const dataKey = await this.#gcm.unwrap(Buffer.concat([iv, wrapped]), aad)
-      if (dataKey) return dataKey
-      tried = aad
-    }
-    return undefined
+    const sealed = Buffer.concat([iv, wrapped])
+    const dataKey = await this.#gcm.unwrap(sealed, aad.first)
+    return dataKey ?? (aad.second && (await this.#gcm.unwrap(sealed, aad.second)))
   }
 }
 Object.freeze(Pkcs11AesKeyring)

@@ -13,6 +13,7 @@ import {
 import { checkBoolean, checkOptions, checkView, describe, fixFields } from '../options'
 import type { AlgorithmSuiteIdentifier } from '../suites'
 import { mayTryAnother } from './attempts'
+import { ContextAad } from './context-aad'
 import { checkIdentity, toWrap } from './data-key'
 import { WrapCount } from './wrap-count'
 
@@ -130,15 +131,16 @@ export class RawAesKeyringNode extends KeyringNode {
     encryptedDataKeys: EncryptedDataKey[],
   ): Promise<NodeDecryptionMaterial> {
     const { keyNamespace, keyName } = this
+    const aad = new ContextAad(material.encryptionContext, this.#orders)
     let tried = 0
     for (const edk of encryptedDataKeys) {
       if (edk.providerId !== keyNamespace) continue
       const { rawInfo, encryptedDataKey } = bytesOf(edk)
       const iv = ivOf(rawInfo, this.#nameBytes)
       if (!iv) continue
-      if (tried++ > 0 && !(await mayTryAnother(material))) break
+      if (tried++ > 0 && !(await mayTryAnother(material, aad.length))) break
       // Asked for anew each time: others had their turn, and may have disposed of this keyring.
-      const dataKey = this.#unwrap(this.#usableKey(), iv, encryptedDataKey, material)
+      const dataKey = this.#unwrap(this.#usableKey(), iv, encryptedDataKey, aad, material.suite.keyLengthBytes)
       if (!dataKey) {
         material.addFailure(
           new SealwaxError(
@@ -159,18 +161,13 @@ export class RawAesKeyringNode extends KeyringNode {
     key: Uint8Array,
     iv: Uint8Array,
     wrapped: Uint8Array,
-    material: NodeDecryptionMaterial,
+    aad: ContextAad,
+    length: number,
   ): Uint8Array | undefined {
-    if (wrapped.length !== material.suite.keyLengthBytes + TAG_LENGTH) return undefined
-    const dataKey = allocateSecret(material.suite.keyLengthBytes)
-    let tried: Uint8Array | undefined
-    for (const order of this.#orders) {
-      const context = serializeContext(material.encryptionContext, order)
-      if (tried && equalBytes(context, tried)) break
-      if (getEngine().open(key, iv, context, wrapped, dataKey)) return dataKey
-      tried = context
-    }
-    return undefined
+    if (wrapped.length !== length + TAG_LENGTH) return undefined
+    const dataKey = allocateSecret(length)
+    if (getEngine().open(key, iv, aad.first, wrapped, dataKey)) return dataKey
+    return aad.second && getEngine().open(key, iv, aad.second, wrapped, dataKey) ? dataKey : undefined
   }
 
   /** The key itself, for use before anything is awaited: a wiped key is a key like any other, and everybody knows it. */

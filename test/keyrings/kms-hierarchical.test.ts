@@ -28,6 +28,7 @@ import { BranchKeyWorld } from '../support/branch-keys'
 import { advance, stepWallClock } from '../support/clock'
 import { rejectionOf, rejects, throws } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
+import { countComparisons } from '../support/work'
 
 const TTL = 600
 const { encrypt, decrypt } = buildClient()
@@ -367,6 +368,23 @@ test('a version that is not in the table is one failure; the next encrypted data
   const material = await keyring().onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [other, edk])
   assert.ok(material.hasValidKey())
   assert.match(material.failures[0]!.message, /was not found/)
+})
+
+test('however many encrypted data keys it tries, the encryption context is sorted once', async () => {
+  const context = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`${i % 2 ? 'k' : 'K'}${i}`, '']))
+  const [edk] = (await keyring().onEncrypt(new NodeEncryptionMaterial(SUITE, context))).encryptedDataKeys
+  const encryptedDataKey = edk!.encryptedDataKey
+  encryptedDataKey[encryptedDataKey.length - 1]! ^= 1
+  const broken = new EncryptedDataKey({ providerId: edk!.providerId, providerInfo: branchKeyId, encryptedDataKey })
+  const open = async (count: number) => {
+    const material = new NodeDecryptionMaterial(SUITE, context)
+    const edks = [...Array<EncryptedDataKey>(count).fill(broken), edk!]
+    const { compared, result } = await countComparisons(() => keyring().onDecrypt(material, edks))
+    assert.ok(result.hasValidKey())
+    return compared
+  }
+  assert.ok((await open(0)) > 0)
+  assert.is(await open(30), await open(0))
 })
 
 test('a message of many versions asks no longer than it is wanted, and not for ever', async () => {

@@ -13,6 +13,7 @@ import { dataKeyOf } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { rejects, throws } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
+import { countComparisons, countTurns } from '../support/work'
 
 const SUITE = getSuite(0x0478)
 const input = { keyNamespace: 'n', keyName: 'k', unencryptedMasterKey: bytes(32), wrappingSuite: 0x78 }
@@ -144,6 +145,26 @@ test('nor is one that is disposed of between two encrypted data keys: nothing is
   keyring.dispose()
   await rejects(opening, 'ERR_WRAPPING_KEY', /disposed/)
   assert.not.ok(material.hasValidKey())
+})
+
+test('however many encrypted data keys it tries, the encryption context is sorted once, and a long one counts for the turns', async () => {
+  const context: Record<string, string> = {}
+  for (let i = 0; i < 200; i++) context[`${i % 2 ? 'k' : 'K'}${i}`] = 'v'.repeat(300)
+  const { encryptedDataKeys } = await aesKeyring().onEncrypt(new NodeEncryptionMaterial(SUITE, context))
+  const wrong = new EncryptedDataKey({ ...fields(encryptedDataKeys[0]!), encryptedDataKey: bytes(48) })
+  const open = async (count: number) => {
+    const edks = [...Array<EncryptedDataKey>(count).fill(wrong), ...encryptedDataKeys]
+    const turns = countTurns()
+    const { compared, result } = await countComparisons(() =>
+      aesKeyring({ utf8Sorting: true }).onDecrypt(new NodeDecryptionMaterial(SUITE, context), edks),
+    )
+    assert.ok(result.hasValidKey())
+    return { compared, turns: turns() }
+  }
+  const [one, many] = [await open(1), await open(300)]
+  assert.ok(one.compared > 0)
+  assert.is(many.compared, one.compared)
+  assert.ok(many.turns > 5, `${many.turns} turns`)
 })
 
 function fields({ providerId, providerInfo, rawInfo, encryptedDataKey }: EncryptedDataKey) {
