@@ -8,7 +8,7 @@ import { SignaturePolicy } from '../policies'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, type DecryptOutput } from './decrypt'
 import { checkEncryptOptions, type EncryptInput, type EncryptOutput } from './encrypt'
-import { bytesOfChunk, chunksOf, type MessageSource } from './source'
+import { bytesOfChunk, chunksOf, endSource, type MessageSource } from './source'
 import { decryptStream, encryptStream } from './streams'
 
 type Source = KeyringNode | NodeMaterialsManager
@@ -57,10 +57,8 @@ function passThrough(
     let messageHeader: MessageHeader | undefined
     const fail = (error: unknown) => {
       for (const piece of pieces) wipe(piece)
-      // Whoever iterates cannot end a source that is waited for.
-      const { destroy } = source as { destroy?: () => void }
-      destroy?.call(source)
       reject(error)
+      endSource(source)
     }
     stream.once('MessageHeader', (header: MessageHeader) => (messageHeader = header))
     stream.on('data', (piece: Buffer) => void pieces.push(piece))

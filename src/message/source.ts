@@ -33,9 +33,18 @@ export async function readStream(
   try {
     return await orAborted(reading, signal, () => {})
   } catch (error) {
-    if (signal.aborted) (source as { destroy?: () => void }).destroy?.()
+    if (signal.aborted) endSource(source)
     throw error
   }
+}
+
+/** Ends a source that can be ended, which whoever iterates cannot do while it is waited for. What it makes of that is its own affair. */
+export function endSource(source: MessageSource): void {
+  const ended = async () => {
+    const { destroy } = source as { destroy?: unknown }
+    if (typeof destroy === 'function') await destroy.call(source)
+  }
+  ended().catch(() => {})
 }
 
 export interface ReadOptions {

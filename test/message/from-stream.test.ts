@@ -12,7 +12,7 @@ import {
 import { rejects } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
 
-const { encrypt, decrypt } = buildClient()
+const { encrypt, decrypt, encryptInto } = buildClient()
 const UNSIGNED = { suiteId: 0x0478 } as const
 
 class Refusing extends KeyringNode {
@@ -148,5 +148,38 @@ test('an abort ends the source; one that ends by itself is left as it is', async
   await encrypt(aesKeyring(), iterable)
   assert.not(own.destroyed)
 })
+
+test('a source that cannot be ended fails nothing but the call', async () => {
+  const unheard: unknown[] = []
+  const hear = (error: unknown) => void unheard.push(error)
+  process.on('uncaughtException', hear)
+  process.on('unhandledRejection', hear)
+  try {
+    for (const destroy of [true, () => fail(), async () => fail()]) {
+      const source = {
+        destroy,
+        async *[Symbol.asyncIterator]() {
+          yield bytes(10)
+          await new Promise(() => {})
+        },
+      }
+      await rejects(decrypt(aesKeyring(), source), 'ERR_MESSAGE_MALFORMED')
+      await rejects(encrypt(new Refusing(), source), Error, /denied/)
+      const controller = new AbortController()
+      setImmediate(() => controller.abort())
+      const { signal } = controller
+      await rejects(encryptInto(aesKeyring(), source, bytes(500), { signal }), 'ERR_ABORTED')
+    }
+    await new Promise(setImmediate)
+    assert.equal(unheard, [])
+  } finally {
+    process.off('uncaughtException', hear)
+    process.off('unhandledRejection', hear)
+  }
+})
+
+function fail(): never {
+  throw new Error('cannot be destroyed')
+}
 
 test.run()
