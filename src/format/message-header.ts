@@ -130,6 +130,11 @@ export class HeaderParser {
     this.#needed = this.#steps.next().value as number
   }
 
+  /** Whether nothing was read yet. */
+  get isEmpty(): boolean {
+    return this.#length === 0
+  }
+
   /** Takes what it needs of `chunk`, returns how many bytes that was. Throws on the first byte that breaks a rule. */
   push(chunk: Uint8Array): number {
     let used = 0

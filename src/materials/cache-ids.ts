@@ -1,8 +1,9 @@
 /** Under which id a cache keeps materials: those of one id are interchangeable. */
 import { hash } from 'node:crypto'
-import { ByteWriter, compareBytes, utf8 } from '../bytes'
+import { ByteWriter, utf8 } from '../bytes'
 import { bytesOf, type EncryptedDataKey } from '../encrypted-data-key'
 import { type EncryptionContext, serializeContext, splitContext } from '../encryption-context'
+import { nextTurn } from '../turns'
 import type { NodeDecryptionRequest, NodeEncryptionRequest } from './cmm'
 
 type EncryptionQuestion = Pick<
@@ -26,7 +27,9 @@ export class CacheIds {
     return this.#once(asked, () => encryptionCacheId(this.#partition, request))
   }
 
-  ofDecryption(request: NodeDecryptionRequest): string {
+  /** A promise where there are so many encrypted data keys that other events have their turn meanwhile. */
+  ofDecryption(request: NodeDecryptionRequest): string | Promise<string> {
+    if (request.encryptedDataKeys.length > KEYS_AT_ONCE) return decryptionCacheIdInSlices(this.#partition, request)
     const { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext = {} } = request
     let asked = `decrypt ${suite.id}|${pairs(encryptionContext)}|${pairs(reproducedEncryptionContext)}|`
     for (const edk of encryptedDataKeys) {
@@ -47,6 +50,8 @@ export class CacheIds {
   }
 }
 
+/** Some milliseconds' worth. */
+const KEYS_AT_ONCE = 500
 const MAX_KNOWN = 200
 const MAX_LENGTH = 2048
 
@@ -92,16 +97,40 @@ export function encryptionCacheId(
  * The same for decryption materials, the specification's formula, followed by the pairs that are not stored if there are any.
  * Whether a policy allows the suite is decided before any are asked for.
  */
-export function decryptionCacheId(
+export function decryptionCacheId(partition: PartitionId, request: NodeDecryptionRequest): string {
+  return idWithKeys(partition, request, hashesOf(request.encryptedDataKeys))
+}
+
+async function decryptionCacheIdInSlices(partition: PartitionId, request: NodeDecryptionRequest): Promise<string> {
+  const { encryptedDataKeys } = request
+  const hashes: string[] = []
+  for (let start = 0; start < encryptedDataKeys.length; start += KEYS_AT_ONCE) {
+    await nextTurn()
+    hashes.push(...hashesOf(encryptedDataKeys.slice(start, start + KEYS_AT_ONCE)))
+  }
+  await nextTurn()
+  // They are in order already but for where the slices meet, which makes this quick.
+  hashes.sort()
+  await nextTurn()
+  return idWithKeys(partition, request, hashes)
+}
+
+/** The hashes of encrypted data keys, a character for each byte, in order. */
+function hashesOf(encryptedDataKeys: readonly EncryptedDataKey[]): string[] {
+  return encryptedDataKeys.map((edk) => hash('sha512', serializeEdk(edk), 'binary')).sort()
+}
+
+function idWithKeys(
   partition: PartitionId,
-  { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext = {} }: NodeDecryptionRequest,
+  { suite, encryptionContext, reproducedEncryptionContext = {} }: NodeDecryptionRequest,
+  hashes: readonly string[],
 ): string {
   const suiteInfo = new ByteWriter(2).u16(suite.id).bytes
-  const edks = encryptedDataKeys.map((edk) => sha512(serializeEdk(edk))).sort(compareBytes)
+  const edks = Buffer.from(hashes.join(''), 'binary')
   const context = sha512(serializeContext(encryptionContext))
   const [, notStored] = splitContext(reproducedEncryptionContext, Object.keys(encryptionContext))
   const reproduced = serializeContext(notStored)
-  return hash('sha512', Buffer.concat([partition, suiteInfo, ...edks, EDKS_END, context, reproduced]), 'base64')
+  return hash('sha512', Buffer.concat([partition, suiteInfo, edks, EDKS_END, context, reproduced]), 'base64')
 }
 
 /** Key provider ID, key provider info and ciphertext as a header has them. */

@@ -116,7 +116,8 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       (key) => !Object.hasOwn(request.reproducedEncryptionContext ?? {}, key),
     )
     if (!request.suite.cacheSafe || isIncomplete) return await this.#backing.decryptMaterials(request)
-    const id = this.#ids.ofDecryption(request)
+    const asked = this.#ids.ofDecryption(request)
+    const id = typeof asked === 'string' ? asked : await asked
     const find = () => {
       const entry = this.#cache.getDecryptionMaterial(id)
       return entry ? this.#take(id, entry, false, cloneDecryptionMaterial) : undefined

@@ -2,13 +2,7 @@ import { checkEncryptionContext, type EncryptionContext } from '../encryption-co
 import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { maxPlaintextLength, REGULAR_FRAME_OVERHEAD } from '../format/frame'
-import {
-  ContentType,
-  type HeaderLimits,
-  type MessageHeader,
-  type ParsedHeader,
-  parseHeader,
-} from '../format/message-header'
+import { ContentType, type HeaderLimits, type MessageHeader, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestDecryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial } from '../materials/materials'
@@ -17,6 +11,7 @@ import { allowsDecrypt, CommitmentPolicySuites } from '../policies'
 import { CALL_LENGTH } from '../turns'
 import type { ClientOptions } from './client'
 import { checkEncoding, checkSignal, checkUnchanged } from './encrypt'
+import { hasManyKeys, readHeader } from './header-slices'
 import { MessageOpener } from './opener'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { isShort, openShort } from './short'
@@ -84,11 +79,11 @@ async function open(
   const length = bytes.length
   // A keyring makes materials for this message alone; a manager may share them with those that ask now.
   const asksFirst = cmm === source
-  const cost = headerCost(bytes)
-  const turn = asksFirst && cost <= MANY_KEYS ? undefined : turnBefore(cost, options.signal)
+  const turn = asksFirst || hasManyKeys(bytes) ? undefined : turnBefore(headerCost(bytes), options.signal)
   if (turn) await turn
 
-  const header = parseHeader(bytes, limitsOf(client))
+  const read = readHeader(bytes, limitsOf(client), options.signal)
+  const header = read instanceof Promise ? await read : read
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
   try {
     const turn = asksFirst ? turnBefore(CALL_LENGTH, options.signal) : undefined
@@ -106,9 +101,6 @@ async function open(
     material.zeroUnencryptedDataKey()
   }
 }
-
-/** What costs more waits for a turn whoever makes the materials. */
-const MANY_KEYS = 8 * CALL_LENGTH
 
 function beginsWith(bytes: Uint8Array, start: Uint8Array): boolean {
   return Buffer.compare(bytes.subarray(0, start.length), start) === 0

@@ -4,7 +4,7 @@
  */
 import { SealwaxError } from '../errors'
 import { ownFields } from '../format/header-layout'
-import { type MessageHeader, type ParsedHeader, parseHeader } from '../format/message-header'
+import type { MessageHeader, ParsedHeader } from '../format/message-header'
 import {
   NodeDefaultCryptographicMaterialsManager,
   type NodeMaterialsManager,
@@ -28,6 +28,7 @@ import {
 } from './decrypt'
 import { changed, checkEncryptOptions, type EncryptInput, type EncryptOutput, sealInSlices } from './encrypt'
 import { newHeader } from './header'
+import { readHeader } from './header-slices'
 import { isShort, openShort, SHORT_LENGTH, sealShort } from './short'
 import { checkAborted, headerCost, orAborted } from './slices'
 import { bytesOfSource } from './source'
@@ -123,7 +124,7 @@ export async function decryptMany(
           for (const record of batch.filter((_, i) => !plaintexts[i])) {
             await results.settle([record], async () => {
               if (!alike(record.bytes, header)) throw changed('ciphertext')
-              const own = parseHeader(record.bytes, limitsOf(client))
+              const own = await readHeader(record.bytes, limitsOf(client), signal)
               const plaintext = await openInSlices(own, used, record.bytes, options)
               return [{ plaintext, messageHeader: own.messageHeader }]
             })
@@ -230,7 +231,7 @@ async function groupByKeys(
       continue
     }
     try {
-      const header = parseHeader(record.bytes, limitsOf(client))
+      const header = await readHeader(record.bytes, limitsOf(client), undefined)
       const key = sharedPart(header)
       last = groups.get(key) ?? { header, members: [] }
       last.members.push(record)

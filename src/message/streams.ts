@@ -9,6 +9,7 @@ import { nextTurn, SIGNED_COST, turnIsDue } from '../turns'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
+import { HEADER_SLICE, pushInSlices } from './header-slices'
 import { MessageOpener } from './opener'
 import { type Allocate, allocateFresh } from './output'
 import { MessageSealer } from './sealer'
@@ -248,7 +249,11 @@ class DecryptStream extends MessageStream {
   }
 
   protected override async begin(chunk: Uint8Array): Promise<number> {
-    const used = this.#parser.push(chunk)
+    // Nearly every header comes with the first slice.
+    let used = this.#parser.isEmpty ? this.#parser.push(chunk.subarray(0, HEADER_SLICE)) : 0
+    if (!this.#parser.header && used < chunk.length) {
+      used += await pushInSlices(this.#parser, chunk.subarray(used), this.ended)
+    }
     if (this.#parser.header) await this.#open(this.#parser.header)
     return used
   }

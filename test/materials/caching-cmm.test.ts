@@ -558,4 +558,15 @@ test('cache ids that are remembered are those of the very question', () => {
   }
 })
 
+test('cache ids of thousands of keys do not depend on their order', async () => {
+  const encryptedDataKeys = Array.from(
+    { length: 1300 },
+    (_, i) => new EncryptedDataKey({ providerId: 'p', providerInfo: `${i % 1200}`, encryptedDataKey: bytes(3) }),
+  )
+  const request = { suite: getSuite(0x0478), encryptionContext: { a: 'b' }, encryptedDataKeys }
+  const [ids, expected] = [new CacheIds('partition'), decryptionCacheId(partitionId('partition'), request)]
+  assert.is(await ids.ofDecryption(request), expected)
+  assert.is(await ids.ofDecryption({ ...request, encryptedDataKeys: encryptedDataKeys.reverse() }), expected)
+})
+
 test.run()
