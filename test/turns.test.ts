@@ -2,6 +2,7 @@ import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine } from '../src/engine/engine'
 import {
   buildClient,
   EncryptedDataKey,
@@ -14,7 +15,7 @@ import { nextTurn, TURN_LENGTH, turnIsDue } from '../src/turns'
 import { rejects } from './support/expect'
 import { aesKeyring, bytes } from './support/keys'
 
-const { decrypt, encrypt, encryptStream } = buildClient()
+const { decrypt, encrypt, encryptMany, encryptStream } = buildClient()
 
 const EDK = new EncryptedDataKey({ providerId: 'other', providerInfo: 'key', encryptedDataKey: bytes(10) })
 
@@ -125,6 +126,36 @@ test('short messages, one after the other or all at once, leave turns to others'
   await Promise.all(Array.from({ length: 1200 }, () => encrypt(aesKeyring(), short, op)))
   assert.ok(turn() - between >= 4, `${turn() - between} turns`)
   stop()
+})
+
+test('of frames of one byte each a turn takes no more than of others: what counts is the message', async () => {
+  const [plaintext, op] = [Buffer.alloc(1024 * 1024), { suiteId: 0x0478, frameLength: 1 }]
+  const calls: number[] = []
+  const engine = getEngine()
+  const { sealFrames, sealMessages } = engine
+  engine.sealFrames = (run, bytes, ...rest) => {
+    calls.push(bytes.length)
+    return sealFrames.call(engine, run, bytes, ...rest)
+  }
+  engine.sealMessages = (run, messageIds, plaintexts, out) => {
+    calls.push(plaintexts.reduce((sum, { length }) => sum + length, 0))
+    return sealMessages.call(engine, run, messageIds, plaintexts, out)
+  }
+  const sink = () => new Writable({ write: (_chunk, _encoding, callback) => callback() })
+  const { turn, stop } = countTurns()
+  try {
+    await encrypt(aesKeyring(), plaintext, op)
+    const between = turn()
+    assert.ok(between > 6, `${between} turns`)
+    await pipeline(Readable.from([plaintext]), encryptStream(aesKeyring(), op), sink())
+    assert.ok(turn() - between > 6, `${turn() - between} turns`)
+    for (const result of await encryptMany(aesKeyring(), Array<Buffer>(40).fill(plaintext.subarray(0, 10_000)), op))
+      assert.is(result.status, 'fulfilled')
+  } finally {
+    stop()
+    Object.assign(engine, { sealFrames, sealMessages })
+  }
+  assert.ok(Math.max(...calls) * 33 <= TURN_LENGTH, `${Math.max(...calls)} frames in one call`)
 })
 
 test('an abort does not wait for a turn', async () => {

@@ -3,6 +3,7 @@
  * results. Each message is one as any other, with a message ID and so a key of its own, and succeeds or fails by itself.
  */
 import { SealwaxError } from '../errors'
+import { framesLength } from '../format/frame'
 import { ownFields } from '../format/header-layout'
 import type { MessageHeader, ParsedHeader } from '../format/message-header'
 import {
@@ -66,7 +67,8 @@ export async function encryptMany(
       const asked = requestEncryptionMaterials(cmm, { ...request, plaintextLength }, limit)
       const used = await (signal ? orAborted(asked, signal, (late) => late.zeroUnencryptedDataKey()) : asked)
       material = used
-      for (const piece of batches(group, countAtOnce(used.suite))) {
+      const lengthOf = (plaintextLength: number) => framesLength(plaintextLength, frameLength, true)
+      for (const piece of batches(group, countAtOnce(used.suite), lengthOf)) {
         await turn()
         const batch = results.unchanged(piece)
         await results.settle(batch, async () => {
@@ -266,18 +268,26 @@ function ownHeader({ messageHeader, body, suite }: ParsedHeader, message: Uint8A
   return newHeader(suite, messageHeader, messageId, Buffer.from(message.subarray(commitmentStart, body.length)))
 }
 
-/** Pieces of at most `count` items; a long message is a piece by itself, and short ones are {@link BATCH_LENGTH} together. */
-function* batches(items: readonly Item[], count: number): Generator<Item[]> {
+/**
+ * Pieces of at most `count` items; a long message is a piece by itself, and short ones are {@link BATCH_LENGTH} together, as
+ * messages, whose lengths `messageLength` tells where the items are plaintexts.
+ */
+function* batches(
+  items: readonly Item[],
+  count: number,
+  messageLength = (length: number) => length,
+): Generator<Item[]> {
   let batch: Item[] = []
   let total = 0
   for (const item of items) {
-    if (batch.length === count || (batch.length > 0 && total + item.length > BATCH_LENGTH)) {
+    const length = item.length > SHORT_LENGTH ? BATCH_LENGTH : messageLength(item.length)
+    if (batch.length === count || (batch.length > 0 && total + length > BATCH_LENGTH)) {
       yield batch
       batch = []
       total = 0
     }
     batch.push(item)
-    total += item.length > SHORT_LENGTH ? BATCH_LENGTH : item.length
+    total += length
   }
   if (batch.length > 0) yield batch
 }

@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream'
 import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
+import { framesLength, REGULAR_FRAME_OVERHEAD } from '../format/frame'
 import { HeaderParser, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
@@ -22,6 +23,8 @@ export type DecryptStreamInput = Omit<DecryptInput, 'encoding'>
 
 /** What one engine call works on at most: with what is not read yet, this bounds the memory of a stream. */
 const BATCH_LENGTH = 1024 * 1024
+/** However short they are. */
+const BATCH_FRAMES = BATCH_LENGTH / REGULAR_FRAME_OVERHEAD
 const WRITABLE_HIGH_WATER_MARK = 256 * 1024
 /** Less: of frames of one byte each has a buffer, three hundred times as large. */
 const READABLE_HIGH_WATER_MARK = 64 * 1024
@@ -41,6 +44,7 @@ interface Machine {
  */
 abstract class MessageStream extends Duplex {
   readonly #signal: AbortSignal | undefined
+  readonly #batchLength: number
   readonly #onAbort = () => void this.destroy(aborted(this.#signal!))
   readonly #end = new AbortController()
   /** There once the keyring has answered. It holds every secret. */
@@ -56,9 +60,10 @@ abstract class MessageStream extends Duplex {
   #ending = false
   #waitsForReader = false
 
-  constructor(signal: AbortSignal | undefined) {
+  constructor(signal: AbortSignal | undefined, batchLength = BATCH_LENGTH) {
     super({ readableHighWaterMark: READABLE_HIGH_WATER_MARK, writableHighWaterMark: WRITABLE_HIGH_WATER_MARK })
     this.#signal = signal
+    this.#batchLength = batchLength
     if (signal?.aborted) queueMicrotask(this.#onAbort)
     else signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
@@ -70,6 +75,11 @@ abstract class MessageStream extends Duplex {
 
   /** Takes in what comes before the body; gives how many bytes of `chunk` that is. Called until there is a machine. */
   protected abstract begin(chunk: Uint8Array): Promise<number>
+  /** How much of a message `length` bytes of input are, or make. */
+  protected messageLength(length: number): number {
+    return length
+  }
+
   /** The input has ended: gives the rest. */
   protected abstract complete(): Promise<Uint8Array[]>
 
@@ -119,8 +129,8 @@ abstract class MessageStream extends Duplex {
     this.#offset += used
     try {
       for (let hasTurn = isTurn; this.#deliver() && this.#offset < this.#length; hasTurn = false) {
-        const end = Math.min(this.#offset + BATCH_LENGTH, this.#length)
-        const length = end - this.#offset
+        const end = Math.min(this.#offset + this.#batchLength, this.#length)
+        const length = this.messageLength(end - this.#offset)
         const cost = Math.max(this.machine!.isSigned ? length * SIGNED_COST : length, CHUNK_COST)
         if (!hasTurn && turnIsDue(cost)) {
           void nextTurn(cost).then(this.#goOn)
@@ -178,11 +188,13 @@ abstract class MessageStream extends Duplex {
 }
 
 class EncryptStream extends MessageStream {
+  readonly #frameLength: number
   readonly #sealer: Promise<MessageSealer | undefined>
 
   constructor(client: Readonly<ClientOptions>, cmm: NodeMaterialsManager, op: EncryptStreamInput | undefined) {
     const options = checkEncryptOptions(client, op)
-    super(options.signal)
+    super(options.signal, Math.min(BATCH_LENGTH, BATCH_FRAMES * options.frameLength))
+    this.#frameLength = options.frameLength
     this.#sealer = this.#begin(client, cmm, options)
     this.#sealer.catch((error) => this.destroy(toError(error)))
   }
@@ -208,6 +220,10 @@ class EncryptStream extends MessageStream {
     } finally {
       material.zeroUnencryptedDataKey()
     }
+  }
+
+  protected override messageLength(length: number): number {
+    return framesLength(length, this.#frameLength, false)
   }
 
   protected override async begin(): Promise<number> {
