@@ -1,3 +1,5 @@
+import { setImmediate } from 'node:timers'
+
 /**
  * The turns of the event loop, shared by all that works long in this thread: messages, streams and parts of objects give
  * way to other events in time, and many of them at once hold up no more than one.
@@ -10,7 +12,10 @@ export const CALL_LENGTH = 16 * 1024
 /** As how many bytes one counts that is hashed too, for a signature. */
 export const SIGNED_COST = 3
 
-/** Node's own: a program's tests may put a clock of theirs in its place, which stands still while a message waits. */
+/**
+ * Node's own, and not the global one: jsdom has none, and a program's tests may put a clock of theirs in its place, which stands still
+ * while a message waits.
+ */
 export const soon = setImmediate
 
 interface Waiting {

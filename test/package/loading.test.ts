@@ -21,6 +21,13 @@ test('require', () => {
   assert.is(node('-e', script), 'loaded\n')
 })
 
+test('where setImmediate is no global, as in jsdom', () => {
+  const script = `
+    delete globalThis.setImmediate
+    const { buildClient, RawAesKeyringNode } = require('sealwax'); const report = console.log; ${ROUND_TRIP}`
+  assert.is(node('-e', script), 'loaded\n')
+})
+
 test('import, with every name', () => {
   writeFiles(project, {
     'all.mjs': `import { ${NAMES.join(', ')} } from 'sealwax'
