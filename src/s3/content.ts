@@ -17,11 +17,11 @@ export async function sealContent(content: ContentKey, body: PartBody): Promise<
 }
 
 /** The plaintext of a whole body, once it is verified. */
-export async function openContent(content: ContentKey, body: Uint8Array): Promise<Uint8Array> {
+export async function openContent(content: ContentKey, body: Uint8Array): Promise<Buffer> {
   const ciphertext = isShared(body) ? Uint8Array.from(body) : body
   const plaintext =
     content.mode === 'cbc' ? openCbc(content.key, content.iv, ciphertext) : await openGcm(content, ciphertext)
-  if (plaintext) return plaintext
+  if (plaintext) return Buffer.from(plaintext.buffer, plaintext.byteOffset, plaintext.length)
   throw authenticationFailed()
 }
 

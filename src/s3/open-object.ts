@@ -44,7 +44,7 @@ export interface ObjectDescription {
   readonly materialDescription: Readonly<EncryptionContext>
 }
 
-export interface OpenedObject<Body = Uint8Array> extends ObjectDescription {
+export interface OpenedObject<Body = Buffer> extends ObjectDescription {
   readonly plaintext: Body
 }
 
@@ -85,7 +85,7 @@ export async function openObject(
   object: StoredObject<Uint8Array | AsyncIterable<Uint8Array>>,
   keyring: S3Keyring,
   options?: OpenStreamOptions,
-): Promise<OpenedObject<Uint8Array | Readable>> {
+): Promise<OpenedObject<Buffer | Readable>> {
   const { metadata, body, instructionFile } = checkOptions(object, ['metadata', 'body', 'instructionFile'], 'an object')
   const isStream = isIterable(body)
   const bytes = isStream ? undefined : checkView(body, 'body')

@@ -23,17 +23,19 @@ mkdirSync(scratch, { recursive: true })
 for (const page of pages) {
   const text = readFileSync(join(root, page), 'utf8')
 
-  // Blocks marked js are whole programs; those marked ts or text are fragments.
+  // Blocks marked js are whole programs, which print what follows their `// =>`; those marked ts or text are fragments.
   for (const [index, block] of [...text.matchAll(/^```js\n([\s\S]*?)^```$/gm)].entries()) {
     test(`${page}: program ${index + 1} runs`, () => {
       const file = join(scratch, `${page.replace(/\W/g, '-')}-${index}.mjs`)
       writeFileSync(file, block[1]!)
-      const { status, stderr } = spawnSync(process.execPath, [file], {
+      const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
         cwd: scratch,
         encoding: 'utf8',
         timeout: 60_000,
       })
       assert.is(status, 0, stderr)
+      const told = [...block[1]!.matchAll(/\/\/ => (.*)\n/g)].map(([, line]) => `${line}\n`)
+      if (told.length > 0) assert.is(stdout, told.join(''))
     })
   }
 

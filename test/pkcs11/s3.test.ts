@@ -27,7 +27,7 @@ import {
 const AES = ['aes-128', 'aes-192', 'aes-256', 'another aes-256']
 const POLICIES = [CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT, CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT]
 const materialDescription = { version: '2026' }
-const plaintext = Uint8Array.from(Buffer.from('an object'))
+const plaintext = Buffer.from('an object')
 
 for (const candidate of [softHsm, nss]) {
   const token = candidate()
