@@ -35,6 +35,11 @@ export type Handler = (call: Call) => Answer | Promise<Answer>
 /** Handlers by the name of their operation. */
 export type Operations = Readonly<Record<string, Handler>>
 
+/** Changes the state, unless nobody waits for it any more when its turn comes. */
+export function commit<T>({ vault, signal }: Call, change: (draft: State) => T): Promise<T> {
+  return vault.commit(change, signal)
+}
+
 /** The key a cryptographic operation names, enabled and of the right usage. */
 export function usableKey(
   call: Call,

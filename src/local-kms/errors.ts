@@ -54,6 +54,11 @@ export function unsupported(message: string): KmsError {
   return new KmsError('UnsupportedOperationException', message)
 }
 
+/** For a request whose client has gone: its work ends here, and nobody reads this. */
+export function abandoned(): KmsError {
+  return new KmsError('KMSInternalException', 'The request is not waited for any more.', 500)
+}
+
 /** One answer for every blob that is not exactly what was sealed: it does not tell what is wrong with it. */
 export function invalidCiphertext(): KmsError {
   return new KmsError('InvalidCiphertextException', 'The ciphertext or its encryption context is not valid.')

@@ -1,4 +1,4 @@
-import { type Answer, type Call, type Operations, page } from './call'
+import { type Answer, type Call, commit, type Operations, page } from './call'
 import { KmsError, unsupported, validation } from './errors'
 import { throwMissing } from './input'
 import {
@@ -45,7 +45,7 @@ export const keyOperations: Operations = {
     const keyId = newKeyId(multiRegion)
     const key = newKey(call, keyId, region, readTags(input) ?? [])
     const versions = [keyVersion(keyId, 0, await generateSecret(spec, call.signal), 'INITIAL', now)]
-    return call.vault.commit((draft) => {
+    return commit(call, (draft) => {
       addKey(draft, key)
       draft.materials.set(keyId, { keyId, spec, usage, multiRegion, primaryRegion: region, versions })
       return { KeyMetadata: keyMetadata(draft, key) }
@@ -57,7 +57,7 @@ export const keyOperations: Operations = {
     const region = input.requiredText('ReplicaRegion', 32)
     if (!/^[a-z]+(-[a-z]+)+-\d+$/.test(region)) throw validation('ReplicaRegion is not the name of a Region.')
     const tags = readTags(input) ?? []
-    return call.vault.commit((draft) => {
+    return commit(call, (draft) => {
       const key = requireEnabled(findKey(draft, call, input.requiredText('KeyId')))
       if (!materialOf(draft, key).multiRegion) throw unsupported(`${key.arn} is not a multi-Region key.`)
       if (!isPrimary(materialOf(draft, key), key)) throw unsupported(`${key.arn} is not a primary key.`)
@@ -70,7 +70,7 @@ export const keyOperations: Operations = {
 
   UpdatePrimaryRegion(call) {
     const region = call.input.requiredText('PrimaryRegion', 32)
-    return call.vault.commit((draft) => {
+    return commit(call, (draft) => {
       const key = requireEnabled(findKey(draft, call, call.input.requiredText('KeyId')))
       const material = materialOf(draft, key)
       if (!material.multiRegion || !isPrimary(material, key))
@@ -234,7 +234,7 @@ function change(
   answer: (key: Key) => Answer = () => undefined,
 ): Promise<Answer> {
   const id = call.input.requiredText('KeyId')
-  return call.vault.commit((draft) => {
+  return commit(call, (draft) => {
     const key = replace(findKey(draft, call, id), draft)
     draft.keys.set(key.arn, key)
     return answer(key)
@@ -244,7 +244,7 @@ function change(
 /** Replaces the material of the key that `KeyId` names, for it and all its replicas. */
 function changeRotation(call: Call, replace: (material: Material) => Material): Promise<Answer> {
   const id = call.input.requiredText('KeyId')
-  return call.vault.commit((draft) => {
+  return commit(call, (draft) => {
     const key = requireEnabled(findKey(draft, call, id))
     const material = rotatable(draft, key)
     if (!isPrimary(material, key)) throw unsupported(`${key.arn} is a replica: it rotates with its primary key.`)

@@ -11,7 +11,7 @@ import {
 } from 'node:crypto'
 import { promisify } from 'node:util'
 import { wipe } from '../bytes'
-import { KmsError } from './errors'
+import { abandoned, KmsError } from './errors'
 
 const AT_ONCE = 2
 const MAX_WAITING = 64
@@ -74,7 +74,7 @@ function turn(signal: AbortSignal): Promise<void> {
     }
     const giveUp = () => {
       leave()
-      reject(new KmsError('KMSInternalException', 'The request is not waited for any more.', 500))
+      reject(abandoned())
     }
     waiting.add(begin)
     signal.addEventListener('abort', giveUp)

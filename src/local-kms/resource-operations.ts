@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { utf8 } from '../bytes'
-import { type Call, type Operations, page, stopIfDryRun } from './call'
+import { type Call, commit, type Operations, page, stopIfDryRun } from './call'
 import { KmsError, notFound, validation } from './errors'
 import { Input, throwMissing } from './input'
 import {
@@ -27,7 +27,7 @@ export const resourceOperations: Operations = {
     const { name, arn } = aliasInput(call)
     const target = call.input.requiredText('TargetKeyId')
     const { region, now } = call
-    return call.vault.commit((draft) => {
+    return commit(call, (draft) => {
       if (draft.aliases.has(arn))
         throw new KmsError('AlreadyExistsException', `An alias with the name ${arn} already exists.`)
       const { keyId } = refusePending(findKey(draft, call, target))
@@ -39,7 +39,7 @@ export const resourceOperations: Operations = {
   UpdateAlias(call) {
     const { arn } = aliasInput(call)
     const target = call.input.requiredText('TargetKeyId')
-    return call.vault.commit((draft) => {
+    return commit(call, (draft) => {
       const alias = draft.aliases.get(arn) ?? throwAliasNotFound(arn)
       const key = refusePending(findKey(draft, call, target))
       const [old, next] = [alias.targetKeyId, key.keyId].map((keyId) => draft.materials.get(keyId))
@@ -53,7 +53,7 @@ export const resourceOperations: Operations = {
 
   DeleteAlias(call) {
     const { arn } = aliasInput(call)
-    return call.vault.commit((draft) => {
+    return commit(call, (draft) => {
       if (!draft.aliases.delete(arn)) throwAliasNotFound(arn)
       return undefined
     })
@@ -131,7 +131,7 @@ export const resourceOperations: Operations = {
     }
     if (!principal && !entry.GranteeServicePrincipal) throwMissing('granteePrincipal')
     const keyId = input.requiredText('KeyId')
-    return call.vault.commit((draft) => {
+    return commit(call, (draft) => {
       const key = requireEnabled(findKey(draft, call, keyId))
       stopIfDryRun(call)
       const grants = grantsOf(draft, key)
@@ -232,7 +232,7 @@ function namedKey(call: Call): Key {
 
 function replaceKey(call: Call, replace: (key: Key) => Key): Promise<undefined> {
   const id = call.input.requiredText('KeyId')
-  return call.vault.commit((draft) => {
+  return commit(call, (draft) => {
     const key = replace(findKey(draft, call, id))
     draft.keys.set(key.arn, key)
     return undefined
@@ -265,7 +265,7 @@ function grantPage(call: Call, grants: readonly Grant[]) {
 }
 
 function removeGrant(call: Call, keyId: string, grantId: string): Promise<undefined> {
-  return call.vault.commit((draft) => {
+  return commit(call, (draft) => {
     const key = findKey(draft, call, keyId)
     if (draft.grants.get(grantId)?.keyArn !== key.arn) throw notFound(`Grant ID ${grantId} not found`)
     stopIfDryRun(call)

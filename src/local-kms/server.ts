@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { type AddressInfo, isIP } from 'node:net'
+import { type AddressInfo, isIP, type Socket } from 'node:net'
 import { SealwaxError } from '../errors'
 import { checkBoolean, checkInteger, checkOptions, checkString, describe } from '../options'
+import { nextTurn } from '../turns'
 import type { Answer } from './call'
 import { KmsError } from './errors'
 import { Input } from './input'
@@ -74,13 +75,18 @@ class LocalKmsServer implements LocalKms {
   readonly #vault: Vault
   readonly #options: CheckedOptions
   readonly #server: Server
+  /** The last request of each connection that is at work. */
+  readonly #turns = new WeakMap<Socket, Promise<void>>()
+  /** Requests behind another one, on all connections. */
+  #waiting = 0
   #endpoint = ''
   #closing: Promise<void> | undefined
 
   constructor(vault: Vault, options: CheckedOptions) {
     this.#vault = vault
     this.#options = options
-    this.#server = createServer(SERVER_OPTIONS, (request, response) => void this.#respond(request, response))
+    const take = (request: IncomingMessage, response: ServerResponse) => void this.#take(request, response)
+    this.#server = createServer(SERVER_OPTIONS, take).on('checkExpectation', take)
     this.#server.maxConnections = MAX_CONNECTIONS
   }
 
@@ -127,11 +133,42 @@ class LocalKmsServer implements LocalKms {
     this.#log({ event: 'stop' })
   }
 
+  /**
+   * Node.js hands out all requests that a client sends ahead, and a socket that is paused does not stay so. They are
+   * answered one after another, each once the answer before it is sent, and there is a bound to how many wait for that.
+   */
+  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request
+    const before = this.#turns.get(socket)
+    if (before && this.#waiting === MAX_WAITING) return this.#cutOff(socket, 'too many requests sent ahead')
+    const turn = this.#respondAfter(before, request, response)
+    this.#turns.set(socket, turn)
+    await turn
+    if (this.#turns.get(socket) === turn) this.#turns.delete(socket)
+  }
+
+  async #respondAfter(
+    before: Promise<void> | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    if (before) {
+      this.#waiting++
+      await before
+      await nextTurn()
+      this.#waiting--
+    }
+    // Else the client has gone, or was told that the connection ends.
+    if (request.socket.writable) await this.#respond(request, response)
+  }
+
+  /** Ends when the answer is with the system, or the connection is gone. */
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const started = performance.now()
     const entry: Record<string, unknown> = { event: 'request', requestId: randomUUID() }
     const controller = new AbortController()
-    response.once('close', () => controller.abort())
+    const closed = new Promise<void>((resolve) => response.once('close', resolve))
+    void closed.then(() => controller.abort())
     let status = 200
     let answer: Answer
     try {
@@ -154,6 +191,15 @@ class LocalKmsServer implements LocalKms {
     })
     response.end(body)
     this.#log({ ...entry, status, milliseconds: Math.round((performance.now() - started) * 1000) / 1000 })
+    const deadline = setTimeout(() => this.#cutOff(request.socket, 'an answer was not read'), ANSWER_TIMEOUT)
+    await closed
+    clearTimeout(deadline)
+  }
+
+  #cutOff(socket: Socket, reason: string): void {
+    // Of what was read at once, the rest still comes.
+    if (!socket.destroyed) this.#log({ event: 'cut off', reason })
+    socket.destroy()
   }
 
   async #answer(request: IncomingMessage, entry: Record<string, unknown>, signal: AbortSignal): Promise<Answer> {
@@ -307,10 +353,15 @@ const KNOWN_OPTIONS = [
 const CONTENT_TYPE = 'application/x-amz-json-1.1'
 const MAX_BODY_LENGTH = 65_536
 const MAX_CONNECTIONS = 1024
+/** Requests that came before the answer to another of their connection. */
+const MAX_WAITING = 256
+/** Milliseconds that a client has to read an answer. */
+const ANSWER_TIMEOUT = 10_000
 /** Milliseconds that running requests have left when the server closes. */
 const GRACE = 1000
-/** A client that sends slowly is cut off by these, in milliseconds. */
+/** A client that sends slowly is cut off by these, in milliseconds. Requests without a Host header are refused here, as others. */
 const SERVER_OPTIONS = {
+  requireHostHeader: false,
   headersTimeout: 5000,
   requestTimeout: 10_000,
   connectionsCheckingInterval: 1000,

@@ -1,7 +1,7 @@
 import { createPrivateKey, createSecretKey, type KeyObject } from 'node:crypto'
 import { fromUtf8, utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
-import { KmsError } from './errors'
+import { abandoned, KmsError } from './errors'
 import {
   type Alias,
   DAY,
@@ -47,10 +47,14 @@ export class Vault {
     return this.#state
   }
 
-  /** Runs `change` on a copy that becomes the state once it is stored. When either throws, nothing has changed. */
-  commit<T>(change: (draft: State) => T): Promise<T> {
+  /**
+   * Runs `change` on a copy that becomes the state once it is stored. When either throws, nothing has changed; nor has it
+   * where `signal` fires before its turn.
+   */
+  commit<T>(change: (draft: State) => T, signal?: AbortSignal): Promise<T> {
     const done = this.#last.then(async () => {
       if (this.#closed) throw new KmsError('KMSInternalException', 'The server is closing.', 500)
+      if (signal?.aborted) throw abandoned()
       const { materials, keys, aliases, grants } = this.#state
       const draft = {
         materials: new Map(materials),

@@ -23,6 +23,8 @@ const CELLS: Readonly<Record<string, () => Promise<Attempt>>> = {
   'F-32 a body of 1 GiB, in chunks': () => hugeBody('transfer-encoding: chunked'),
   'F-32 damaged requests': damaged,
   'F-32 pipelined requests': pipelined,
+  'F-32 requests far ahead of their answers': farAhead,
+  'F-32 answers that nobody reads': unread,
   'F-32 SIGTERM while at work': stopped,
   'F-32 SIGKILL while at work, restart': killed,
 }
@@ -193,11 +195,8 @@ async function pipelined(): Promise<Attempt> {
     let answers = ''
     socket.on('data', (chunk) => (answers += String(chunk)))
     for (const [i, { blob }] of blobs.entries()) {
-      const body = JSON.stringify({ CiphertextBlob: blob })
       const last = i === blobs.length - 1 ? 'connection: close\r\n' : ''
-      socket.write(
-        `POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${JSON_TYPE}\r\nx-amz-target: TrentService.Decrypt\r\n${last}content-length: ${body.length}\r\n\r\n${body}`,
-      )
+      socket.write(rawRequest('Decrypt', { CiphertextBlob: blob }, last))
     }
     await until(() => socket.destroyed)
     assert.equal(
@@ -205,6 +204,48 @@ async function pipelined(): Promise<Attempt> {
       blobs.map(({ plaintext }) => plaintext),
     )
     return { outcome: 'right', injected: blobs.length, requests: blobs.length }
+  })
+}
+
+/** A client that changes a key as fast as it can write is cut off, and holds up no other. */
+async function farAhead(): Promise<Attempt> {
+  return await serving(
+    async ({ server, keyId, blobs }) => {
+      const socket = await server.connect()
+      socket.resume()
+      const many = rawRequest('UpdateKeyDescription', { KeyId: keyId, Description: 'x' }).repeat(5000)
+      let sent = 0
+      while (sent < 300_000 && !socket.destroyed) {
+        sent += 5000
+        socket.write(many)
+        await until(() => socket.destroyed || !socket.writableNeedDrain)
+      }
+      await until(() => socket.destroyed)
+      await server.call('UpdateKeyDescription', { KeyId: keyId, Description: 'y' })
+      for (const one of blobs) await checkDecrypt(server, one)
+      return { outcome: 'refused', injected: 1, requests: sent }
+    },
+    '--data',
+    path('far-ahead'),
+  )
+}
+
+/** Answers of more than a megabyte each wait with the server, one for a connection; all come when they are read. */
+async function unread(): Promise<Attempt> {
+  return await serving(async ({ server, keyId, blobs }) => {
+    const pairs = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`name ${i}`, 'x'.repeat(250)]))
+    const Constraints = { EncryptionContextEquals: pairs, EncryptionContextSubset: pairs }
+    const grant = { KeyId: keyId, GranteePrincipal: 'someone', Operations: ['Decrypt'], Constraints }
+    await Promise.all(Array.from({ length: 100 }, () => server.call('CreateGrant', grant)))
+    const sockets = await Promise.all(Array.from({ length: 8 }, () => server.connect()))
+    const list = (headers?: string) => rawRequest('ListGrants', { KeyId: keyId, Limit: 100 }, headers)
+    for (const socket of sockets) socket.write(list().repeat(29) + list('connection: close\r\n'))
+    for (const one of blobs) await checkDecrypt(server, one)
+    for (const socket of sockets) socket.resume()
+    await until(() => sockets.every(({ destroyed }) => destroyed))
+    for (const { bytesRead } of sockets) assert.is(bytesRead, sockets[0]!.bytesRead)
+    assert.ok(sockets[0]!.bytesRead > 30 * 2 ** 20)
+    return { outcome: 'right', injected: sockets.length, requests: 240 }
   })
 }
 
@@ -262,6 +303,12 @@ async function killed(): Promise<Attempt> {
     )
   }
   return { outcome: 'right', injected: restarts, requests: keys.length }
+}
+
+function rawRequest(operation: string, fields: object, headers = ''): string {
+  const body = JSON.stringify(fields)
+  const head = `host: localhost\r\ncontent-type: ${JSON_TYPE}\r\nx-amz-target: TrentService.${operation}`
+  return `POST / HTTP/1.1\r\n${head}\r\n${headers}content-length: ${body.length}\r\n\r\n${body}`
 }
 
 /** `sealwax kms serve`, spoken to in plain HTTP. */

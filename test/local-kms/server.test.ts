@@ -11,9 +11,11 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { SealwaxError } from '../../src/errors'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
+import { until } from '../support/clock'
 import { ACCOUNT, CREDENTIALS, clientOf, post, refuses } from './support'
 
 const OPERATION = (name: string) => ({ 'x-amz-target': `TrentService.${name}` })
+const EC = '{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}'
 let kms: LocalKms
 
 test.before(async () => {
@@ -219,6 +221,72 @@ test('answers pipelined requests in order', async () => {
   assert.equal(statuses, ['400', '200', '400'])
 })
 
+test('a request begins when the one before it on its connection is answered', async () => {
+  const other = await startLocalKms()
+  const answers = await send(`${raw('CreateKey', EC)}${raw('ListKeys', '{}', 'connection: close')}`, other)
+  const [, made] = /"KeyMetadata":.*?"KeyId":"([^"]*)"/.exec(answers)!
+  assert.ok(answers.includes(`{"Keys":[{"KeyId":"${made}"`))
+  await other.close()
+})
+
+test('nothing begins for a client that has gone, and what waits for its turn does not happen', async () => {
+  const { kms: other, entries } = await withLog()
+  const socket = connect(Number(new URL(other.endpoint).port), '127.0.0.1')
+  const slow = '{"KeySpec":"RSA_4096","KeyUsage":"SIGN_VERIFY"}'
+  socket.write(`${raw('CreateKey', slow)}${raw('CreateKey', '{}').repeat(3)}`, () => socket.destroy())
+  await until(() => entries('request').length > 0)
+  assert.equal(JSON.parse((await post(other, '{}')).body), { Keys: [], Truncated: false })
+  await other.close()
+  assert.equal(
+    entries('request').map(({ operation, status }) => [operation, status]),
+    [
+      ['CreateKey', 500],
+      ['ListKeys', 200],
+    ],
+  )
+})
+
+test('cuts off a client that sends too many requests ahead, whatever they are', async () => {
+  const { kms: other, entries } = await withLog()
+  const requests = [
+    raw('GenerateRandom', '{"NumberOfBytes":1}'),
+    'GET / HTTP/1.1\r\nhost: localhost\r\n\r\n',
+    // Node.js has an answer of its own to these.
+    'GET / HTTP/1.1\r\n\r\n',
+    'GET / HTTP/1.1\r\nhost: localhost\r\nexpect: something\r\n\r\n',
+  ]
+  for (const request of requests) {
+    const answers = await send(`${raw('CreateKey', EC)}${request.repeat(2000)}`, other)
+    assert.ok(answers.split('HTTP/1.1 ').length < 1000)
+  }
+  assert.equal(
+    entries('cut off').map(({ reason }) => reason),
+    requests.map(() => 'too many requests sent ahead'),
+  )
+  assert.is((await post(other, '{}')).status, 200)
+  await other.close()
+})
+
+test('cuts off a client that does not read its answers', async () => {
+  const { kms: other, entries } = await withLog()
+  const { body } = await post(other, '{}', OPERATION('CreateKey'))
+  const { KeyId } = (JSON.parse(body) as { KeyMetadata: { KeyId: string } }).KeyMetadata
+  const pairs = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`name ${i}`, 'x'.repeat(250)]))
+  const Constraints = { EncryptionContextEquals: pairs, EncryptionContextSubset: pairs }
+  const grant = JSON.stringify({ KeyId, GranteePrincipal: 'someone', Operations: ['Decrypt'], Constraints })
+  await Promise.all(Array.from({ length: 100 }, () => post(other, grant, OPERATION('CreateGrant'))))
+  const count = 40
+  // Of more than a megabyte each: what the system keeps for a connection is a few.
+  const list = raw('ListGrants', JSON.stringify({ KeyId, Limit: 100 }))
+  const socket = connect(Number(new URL(other.endpoint).port), '127.0.0.1').on('error', () => {})
+  socket.write(list.repeat(count))
+  await until(() => entries('cut off').length > 0)
+  assert.is(entries('cut off')[0]!.reason, 'an answer was not read')
+  assert.ok(entries('request').filter(({ operation }) => operation === 'ListGrants').length < count)
+  socket.destroy()
+  await other.close()
+})
+
 test('cuts off clients that send slowly', async () => {
   const waiting = await Promise.all(
     Array.from({ length: 100 }, () => send('POST / HTTP/1.1\r\nhost: localhost\r\nx-slow: ')),
@@ -331,11 +399,24 @@ function talk(line: string, header: string, body: string): Promise<string> {
   return send(`${line}\r\n${headers}\r\n${header}\r\n\r\n${body}`)
 }
 
+/** A server, and what it has logged of an event. */
+async function withLog() {
+  const logged: Record<string, unknown>[] = []
+  const other = await startLocalKms({ log: (line) => logged.push(JSON.parse(line)) })
+  return { kms: other, entries: (name: string) => logged.filter(({ event }) => event === name) }
+}
+
+/** A whole request without a signature. */
+function raw(operation: string, json: string, header = 'accept: */*'): string {
+  const head = `host: localhost\r\ncontent-type: application/x-amz-json-1.1\r\nx-amz-target: TrentService.${operation}`
+  return `POST / HTTP/1.1\r\n${head}\r\n${header}\r\ncontent-length: ${json.length}\r\n\r\n${json}`
+}
+
 /** Writes to a socket and returns what comes back until it closes. */
-function send(text: string): Promise<string> {
+function send(text: string, { endpoint } = kms): Promise<string> {
   return new Promise((resolve) => {
     let received = ''
-    const socket = connect(Number(new URL(kms.endpoint).port), '127.0.0.1', () => socket.write(text))
+    const socket = connect(Number(new URL(endpoint).port), '127.0.0.1', () => socket.write(text))
     socket.on('data', (chunk) => (received += chunk.toString('latin1')))
     socket.on('error', () => {})
     socket.on('close', () => resolve(received))

@@ -189,6 +189,17 @@ test('refuses changes once it is closed', async () => {
   await refuses(run('DisableKey', { KeyId: keyId }), 'Error', /closing/)
 })
 
+test('a change that nobody waits for any more when its turn comes is not made', async () => {
+  const { vault, run, keyId, arn } = await vaultWithKey()
+  const controller = new AbortController()
+  const first = run('UpdateKeyDescription', { KeyId: keyId, Description: 'first' })
+  const second = run('UpdateKeyDescription', { KeyId: keyId, Description: 'second' }, { signal: controller.signal })
+  controller.abort()
+  await first
+  await refuses(second, 'Error', /not waited for/)
+  assert.is(vault.state.keys.get(arn)!.description, 'first')
+})
+
 test('refuses contents of another version', async () => {
   const { path, remove } = temporaryDirectory()
   const store = await Store.open(path)
