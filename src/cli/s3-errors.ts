@@ -13,7 +13,7 @@ export async function naming<T>(name: string, doing: string, action: () => Promi
 
 /** The same of an error, for what does not wait. */
 export function named(error: unknown, name: string, doing: string): Error {
-  const { name: kind, message, code } = error as NodeJS.ErrnoException
+  const { name: kind, message = '', code } = error as NodeJS.ErrnoException
   if (error instanceof SealwaxError || error instanceof UsageError || kind === 'AbortError') return error as Error
   if (kind === 'PreconditionFailed') return doing === 'write' ? alreadyThere(name) : changed(name, error)
   const { httpStatusCode = code } = (error as { $metadata?: { httpStatusCode?: number } }).$metadata ?? {}
