@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { utf8 } from './bytes'
 import { SealwaxError } from './errors'
 
@@ -36,9 +37,9 @@ export class EncryptedDataKey {
       providerId !== '' &&
       typeof providerInfo === 'string' &&
       providerInfo !== '' &&
-      encryptedDataKey instanceof Uint8Array &&
+      types.isUint8Array(encryptedDataKey) &&
       encryptedDataKey.length > 0 &&
-      (rawInfo === undefined || rawInfo instanceof Uint8Array)
+      (rawInfo === undefined || types.isUint8Array(rawInfo))
     if (!valid) throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'Malformed encrypted data key')
     this.providerId = providerId
     this.providerInfo = providerInfo

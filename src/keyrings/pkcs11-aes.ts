@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { utf8 } from '../bytes'
 import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { type ContextOrder, serializeContext } from '../encryption-context'
@@ -81,7 +82,7 @@ export class Pkcs11AesKeyring extends KeyringNode {
       if (!iv) continue
       if (tried++ > 0 && !(await mayTryAnother(material, aad.length))) break
       const dataKey = await this.#unwrap(iv, encryptedDataKey, aad, material).catch(ofOneCiphertext)
-      if (!(dataKey instanceof Uint8Array)) {
+      if (!types.isUint8Array(dataKey)) {
         const problem = `PKCS#11 AES key "${keyNamespace}/${keyName}" could not open its encrypted data key`
         material.addFailure(dataKey ?? new SealwaxError('ERR_AUTHENTICATION_FAILED', problem))
         continue

@@ -3,7 +3,9 @@
  * hangs, crashes or is shared with another addon can neither block, end nor disturb the application. Requests come on
  * file descriptor 3, and their end is the end of this process.
  */
+
 import { Socket } from 'node:net'
+import { types } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { wipe } from '../bytes'
 import { TokenModule } from './pkcs11-module'
@@ -50,7 +52,7 @@ async function answer(id: number, head: Request, body: Uint8Array): Promise<void
     const result = await run(head, body)
     if (result === LATE) {
       writer.send(id, { failure: { late: true } })
-    } else if (result instanceof Uint8Array) {
+    } else if (types.isUint8Array(result)) {
       writer.send(id, { result: null }, result)
       wipe(result)
     } else {

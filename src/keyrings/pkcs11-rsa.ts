@@ -1,4 +1,5 @@
 import { createHmac, createPublicKey, type KeyObject } from 'node:crypto'
+import { types } from 'node:util'
 import { copySecret, equalBytes, utf8, wipe } from '../bytes'
 import { bytesOf, type EncryptedDataKey } from '../encrypted-data-key'
 import { getEngine } from '../engine/engine'
@@ -104,7 +105,7 @@ export class Pkcs11RsaKeyring extends KeyringNode {
       if (edk.providerId !== keyNamespace || !equalBytes(rawInfo, name)) continue
       if (tried++ > 0 && !(await mayTryAnother(material))) break
       const dataKey = await this.#unwrap(encryptedDataKey, material.suite.keyLengthBytes)
-      if (!(dataKey instanceof Uint8Array)) {
+      if (!types.isUint8Array(dataKey)) {
         const problem = `PKCS#11 RSA key "${keyNamespace}/${keyName}" could not open its encrypted data key`
         material.addFailure(dataKey ?? new SealwaxError('ERR_AUTHENTICATION_FAILED', problem))
         continue
@@ -126,7 +127,7 @@ export class Pkcs11RsaKeyring extends KeyringNode {
     const opened = await this.#token._crypt(this.#key, { op: 'decrypt', mechanism }, wrapped).catch(ofOneCiphertext)
     // C_Decrypt may mean the padding, whatever it answers.
     if (opened instanceof TokenError && !(isPkcs1 && opened.call === 'C_Decrypt')) return opened
-    if (opened instanceof Uint8Array) {
+    if (types.isUint8Array(opened)) {
       if (opened.length === length) return opened
       wipe(opened)
     }

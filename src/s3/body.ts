@@ -1,4 +1,6 @@
 import { Readable } from 'node:stream'
+// Not the globals, which a test's environment may lack.
+import { ReadableStream as WebStream } from 'node:stream/web'
 import { types } from 'node:util'
 import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
@@ -39,7 +41,7 @@ export function checkBody(body: unknown, name: string): void {
   const problem = `"${name}" cannot be used.`
   holdErrors(body)
   checkUnread(body, problem)
-  if (!(body instanceof ReadableStream)) return
+  if (!(body instanceof WebStream)) return
   // Locked, it is refused by whoever iterates.
   if (Readable.isDisturbed(body as unknown as Readable)) throw new TypeError(`${problem} The stream was read before`)
 }
@@ -55,7 +57,7 @@ export async function toPartBody(
   checkBody(body, 'Body')
   const isBlob = body instanceof Blob
   const told = (length as number | undefined) ?? (isBlob ? body.size : undefined)
-  const stream = isBlob ? body.stream() : body instanceof ReadableStream ? readerOf(body) : body
+  const stream = isBlob ? body.stream() : body instanceof WebStream ? readerOf(body) : body
   if (told !== undefined && isIterable(stream)) return { length: told, chunks: bytesOf(stream) }
   const bytes = await readBody(stream, limit, exceeded)
   if (told !== undefined && told !== bytes.length) throw wrongLength(told, bytes.length > told ? 'more' : 'fewer')
@@ -122,7 +124,7 @@ export async function* bytesOf(
 /** A body as a stream of Node.js, which can be destroyed while it waits. */
 export function toReadable(body: AsyncIterable<Uint8Array>): Readable {
   if (body instanceof Readable && !body.readableObjectMode) return body
-  if (body instanceof ReadableStream) return Readable.fromWeb(body as import('node:stream/web').ReadableStream)
+  if (body instanceof WebStream) return Readable.fromWeb(body as import('node:stream/web').ReadableStream)
   return Readable.from(copiesOf(body), { objectMode: false })
 }
 
@@ -154,7 +156,7 @@ export async function orDiscard<T>(body: unknown, work: () => Promise<T>): Promi
 
 /** Ends a body that nobody will read, so that its connection, or its file, is free again. */
 export function discardBody(body: unknown): void {
-  const stream = (body instanceof ReadableStream && readers.get(body)) || body
+  const stream = (body instanceof WebStream && readers.get(body)) || body
   if (stream instanceof Readable) stream.on('error', () => {}).destroy()
   else if (isIterable(body)) void endOf(body).catch(() => {})
 }
