@@ -1,11 +1,11 @@
 import { createSecretKey, KeyObject } from 'node:crypto'
-import { setMaxListeners } from 'node:events'
 import { types } from 'node:util'
 import { copySecret, viewOf, wipe } from '../bytes'
 import { EncryptedDataKey } from '../encrypted-data-key'
 import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD } from '../encryption-context'
 import { SealwaxError } from '../errors'
 import { describe, kindOf } from '../options'
+import { allowManyListeners } from '../signals'
 import { NodeAlgorithmSuite } from '../suites'
 import { SignatureKey, VerificationKey } from './signature'
 
@@ -72,7 +72,7 @@ abstract class CryptographicMaterial {
       if (!material.#done) {
         material.#done = new AbortController()
         // One for each key that is asked: Node.js 20 would take more than ten for a leak.
-        setMaxListeners(0, material.#done.signal)
+        allowManyListeners(material.#done.signal)
       }
       if (material.#isDone) material.#done.abort()
       return material.#done.signal

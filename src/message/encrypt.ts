@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events'
 import { checkNewEncryptionContext, type EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { framesLength, MAX_UINT32, REGULAR_FRAME_OVERHEAD } from '../format/frame'
@@ -8,6 +7,7 @@ import type { KeyringNode } from '../materials/keyring'
 import type { NodeEncryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOneOf, checkOptions } from '../options'
 import { CommitmentPolicySuites } from '../policies'
+import { allowManyListeners } from '../signals'
 import { AlgorithmSuiteIdentifier, getSuite } from '../suites'
 import { CALL_LENGTH, TURN_LENGTH } from '../turns'
 import type { ClientOptions } from './client'
@@ -191,7 +191,7 @@ export function checkEncoding(encoding: unknown): BufferEncoding {
 export function checkSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined) return undefined
   if (!(signal instanceof AbortSignal)) throw new TypeError('"signal" must be an AbortSignal')
-  // Any number of messages at once may share it: Node.js 20 would take more than ten for a leak.
-  setMaxListeners(0, signal)
+  // Many messages at once may share it.
+  allowManyListeners(signal)
   return signal
 }
