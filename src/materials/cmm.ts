@@ -86,6 +86,11 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
 Object.freeze(NodeDefaultCryptographicMaterialsManager)
 Object.freeze(NodeDefaultCryptographicMaterialsManager.prototype)
 
+/** Whether encryption materials come from the default CMM itself: a subclass may count what is asked of it, or add to that. */
+export function isDefaultManager({ getEncryptionMaterials }: NodeMaterialsManager): boolean {
+  return getEncryptionMaterials === NodeDefaultCryptographicMaterialsManager.prototype.getEncryptionMaterials
+}
+
 /** A CMM as it is, or the default CMM around a keyring. Throws `TypeError` for anything else. */
 export function toMaterialsManager(source: KeyringNode | NodeMaterialsManager): NodeMaterialsManager {
   if (isKeyring(source)) return new NodeDefaultCryptographicMaterialsManager(source)
@@ -106,7 +111,7 @@ export async function requestEncryptionMaterials(
 ): Promise<NodeEncryptionMaterial> {
   if (typeof cmm.getEncryptionMaterials !== 'function') throw lacks('getEncryptionMaterials')
   // Managers of others may add to the context; ours make a copy of their own.
-  const own = Object.getPrototypeOf(cmm) === NodeDefaultCryptographicMaterialsManager.prototype
+  const own = isDefaultManager(cmm)
   const encryptionContext = own ? request.encryptionContext : { ...request.encryptionContext }
   const material = await cmm.getEncryptionMaterials(own ? request : { ...request, encryptionContext })
   if (!(material instanceof NodeEncryptionMaterial)) throw invalid('Unsupported type of material.')

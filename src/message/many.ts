@@ -7,7 +7,7 @@ import { framesLength } from '../format/frame'
 import { ownFields } from '../format/header-layout'
 import type { MessageHeader, ParsedHeader } from '../format/message-header'
 import {
-  NodeDefaultCryptographicMaterialsManager,
+  isDefaultManager,
   type NodeMaterialsManager,
   requestEncryptionMaterials,
   toMaterialsManager,
@@ -54,7 +54,7 @@ export async function encryptMany(
   const suite = options.suite ?? getSuite(CommitmentPolicySuites[client.commitmentPolicy].defaultAlgorithmSuite)
   const request = { suite, encryptionContext, commitmentPolicy: client.commitmentPolicy, ...(signal && { signal }) }
   // Without key derivation a data key is for one message only; and a manager that counts uses is asked for each.
-  const shares = suite.cacheSafe && cmm instanceof NodeDefaultCryptographicMaterialsManager
+  const shares = suite.cacheSafe && isDefaultManager(cmm)
   const turn = turns(signal)
 
   await inParallel(shares ? [results.records] : results.records.map((record) => [record]), async (group) => {

@@ -9,6 +9,8 @@ import {
   getLocalCryptographicMaterialsCache,
   type MessageHeader,
   NodeCachingMaterialsManager,
+  NodeDefaultCryptographicMaterialsManager,
+  type NodeEncryptionRequest,
   type SealwaxErrorCode,
 } from '../../src/index'
 import { rejects } from '../support/expect'
@@ -167,6 +169,22 @@ test('a keyring that fails, fails the records, not the call', async () => {
     results.map((result) => (result.status === 'rejected' ? result.reason.code : result.value.plaintext.toString())),
     ['ERR_NO_DATA_KEY', 'ERR_NO_DATA_KEY', 'c'],
   )
+})
+
+test('a manager of others is asked for each record, also one that is made of the default one', async () => {
+  class Counting extends NodeDefaultCryptographicMaterialsManager {
+    readonly lengths: unknown[] = []
+    override async getEncryptionMaterials(request: NodeEncryptionRequest) {
+      this.lengths.push(request.plaintextLength)
+      return await super.getEncryptionMaterials(request)
+    }
+  }
+  const counting = new Counting(keyring)
+  values(await client.encryptMany(counting, ['a', 'bb', 'ccc'], UNSIGNED))
+  assert.equal(counting.lengths, [1, 2, 3])
+  const spy = new SpyKeyring()
+  values(await client.encryptMany(new NodeDefaultCryptographicMaterialsManager(spy), ['a', 'bb', 'ccc'], UNSIGNED))
+  assert.is(spy.materials.length, 1)
 })
 
 test('required pairs and maxBodySize are asked of each record', async () => {
