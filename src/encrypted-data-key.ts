@@ -10,7 +10,7 @@ export interface EncryptedDataKeyInput {
   readonly providerInfo: string
   /** The data key, wrapped. */
   readonly encryptedDataKey: Uint8Array
-  /** Key provider info as the bytes on the wire; default: `providerInfo` in UTF-8. */
+  /** Key provider info as the bytes on the wire; default, also where it is empty: `providerInfo` in UTF-8. */
   readonly rawInfo?: Uint8Array
 }
 
@@ -44,7 +44,7 @@ export class EncryptedDataKey {
     this.providerId = providerId
     this.providerInfo = providerInfo
     this.#encryptedDataKey = Buffer.from(encryptedDataKey)
-    this.#rawInfo = rawInfo ? Buffer.from(rawInfo) : utf8(providerInfo)
+    this.#rawInfo = rawInfo?.length ? Buffer.from(rawInfo) : utf8(providerInfo)
     Object.freeze(this)
   }
 

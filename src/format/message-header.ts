@@ -68,7 +68,7 @@ export interface HeaderLimits {
   maxEncryptedDataKeys?: number
 }
 
-/** A longer header is refused: the format alone would allow 12 GiB. */
+/** A longer header is neither written nor read: the format alone would allow 12 GiB. */
 export const MAX_HEADER_LENGTH = 16 * 1024 * 1024
 
 const VERSION_1 = 1
@@ -78,7 +78,7 @@ const ZERO_IV = new Uint8Array(IV_LENGTH)
 /** Most headers are shorter: one copy brings them whole. */
 const READ_AHEAD = 512
 
-/** The header body. Throws `ERR_LIMIT_EXCEEDED` where a field is longer than the format can say. */
+/** The header body. Throws `ERR_LIMIT_EXCEEDED` where a field is longer than the format can say, or all is longer than is read. */
 export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   const context = serializeContext(header.encryptionContext)
   const keys = header.encryptedDataKeys.map((edk) => {
@@ -89,6 +89,7 @@ export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   for (const fields of keys)
     for (const field of fields) length += 2 + checkU16(field.length, 'encrypted data key field')
   checkU16(keys.length, 'number of encrypted data keys')
+  checkLength(length + headerAuthLength(getSuite(header.suiteId)))
 
   const writer = new ByteWriter(length)
   if (header.version === VERSION_1) writer.u8(VERSION_1).u8(TYPE_CUSTOMER_AUTHENTICATED)
@@ -164,9 +165,7 @@ export class HeaderParser {
       return
     }
     this.#needed = value
-    if (this.#needed > MAX_HEADER_LENGTH) {
-      throw new SealwaxError('ERR_LIMIT_EXCEEDED', `the message header is longer than ${MAX_HEADER_LENGTH} bytes`)
-    }
+    checkLength(this.#needed)
   }
 
   #append(piece: Uint8Array): void {
@@ -307,6 +306,11 @@ function toEncryptedDataKey(bytes: Uint8Array, start: number, ends: [number, num
   const rawInfo = bytes.subarray(ends[0] + 2, ends[1])
   const encryptedDataKey = bytes.subarray(ends[1] + 2, ends[2])
   return new EncryptedDataKey({ providerId, providerInfo: lossyUtf8(rawInfo), rawInfo, encryptedDataKey })
+}
+
+function checkLength(length: number): void {
+  if (length <= MAX_HEADER_LENGTH) return
+  throw new SealwaxError('ERR_LIMIT_EXCEEDED', `the message header is longer than ${MAX_HEADER_LENGTH} bytes`)
 }
 
 function checkU16(value: number, what: string): number {

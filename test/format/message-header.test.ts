@@ -132,6 +132,29 @@ test('fields longer than their length can say are refused', () => {
   parseHeader(Buffer.concat([serializeHeaderBody({ ...V2, encryptedDataKeys: [fits] }), bytes(16)]))
 })
 
+test('a header longer than 16 MiB is not written: what is written can be read', () => {
+  for (const header of [V1, V2]) {
+    const auth = new Uint8Array(headerAuthLength(getSuite(header.suiteId)))
+    const key = (length: number) =>
+      new EncryptedDataKey({ providerId: 'id', providerInfo: 'info', encryptedDataKey: new Uint8Array(length) })
+    const many = Array<EncryptedDataKey>(279).fill(key(60_000))
+    const rest = MAX_HEADER_LENGTH - serializeHeaderBody({ ...header, encryptedDataKeys: [...many, key(1)] }).length + 1
+    const longest = { ...header, encryptedDataKeys: [...many, key(rest - auth.length)] }
+    const whole = Buffer.concat([serializeHeaderBody(longest), auth])
+    assert.is(whole.length, MAX_HEADER_LENGTH)
+    assert.is(parseHeader(whole).messageHeader.encryptedDataKeys.length, 280)
+    const longer = { ...header, encryptedDataKeys: [...many, key(rest - auth.length + 1)] }
+    throws(() => serializeHeaderBody(longer), 'ERR_LIMIT_EXCEEDED', /longer than 16777216 bytes/)
+  }
+})
+
+test('key provider info that is empty is as not given: no header may hold it', () => {
+  const rawInfo = new Uint8Array(0)
+  const edk = new EncryptedDataKey({ providerId: 'id', providerInfo: 'info', encryptedDataKey: bytes(5), rawInfo })
+  assert.equal(edk.rawInfo, EDK.rawInfo)
+  assert.equal(serializeHeaderBody({ ...V2, encryptedDataKeys: [edk, edk] }), serializeHeaderBody(V2))
+})
+
 test('a header longer than 16 MiB is refused before it is there', () => {
   const edk = Buffer.concat([
     Buffer.of(0xff, 0xff),
