@@ -3,6 +3,7 @@ import { copyContext } from '../encryption-context'
 import { checkOptions, describe } from '../options'
 import { CacheIds } from './cache-ids'
 import {
+  checkReproduced,
   type NodeDecryptionRequest,
   type NodeEncryptionRequest,
   type NodeMaterialsManager,
@@ -116,6 +117,8 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
       (key) => !Object.hasOwn(request.reproducedEncryptionContext ?? {}, key),
     )
     if (!request.suite.cacheSafe || isIncomplete) return await this.#backing.decryptMaterials(request)
+    // Those pairs are not in the ID.
+    checkReproduced(request.encryptionContext, request.reproducedEncryptionContext ?? {})
     const asked = this.#ids.ofDecryption(request)
     const id = typeof asked === 'string' ? asked : await asked
     const find = () => {

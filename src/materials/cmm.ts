@@ -157,6 +157,23 @@ export async function requestDecryptionMaterials(
   return material
 }
 
+/** Throws `ERR_ENCRYPTION_CONTEXT` where a pair is stored with another value than it is reproduced with; gives the keys of those not stored. */
+export function checkReproduced(
+  encryptionContext: Readonly<EncryptionContext>,
+  reproduced: Readonly<EncryptionContext>,
+): string[] {
+  const keys = Object.keys(reproduced)
+  const notStored = keys.filter((key) => !Object.hasOwn(encryptionContext, key))
+  for (const key of keys) {
+    if (notStored.includes(key) || encryptionContext[key] === reproduced[key]) continue
+    throw new SealwaxError(
+      'ERR_ENCRYPTION_CONTEXT',
+      `the message's encryption context has another value for the required key ${JSON.stringify(key)}`,
+    )
+  }
+  return notStored
+}
+
 /** Has a keyring fill materials; where it fails they are wiped, and where the message is given up it may stop. */
 async function fill<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
   material: M,
@@ -201,14 +218,7 @@ function toDecrypt(
   reproduced: Readonly<EncryptionContext> = {},
 ): NodeDecryptionMaterial {
   const publicKey = Object.hasOwn(encryptionContext, PUBLIC_KEY_FIELD) ? encryptionContext[PUBLIC_KEY_FIELD] : undefined
-  const notStored = Object.keys(reproduced).filter((key) => !Object.hasOwn(encryptionContext, key))
-  for (const key of Object.keys(reproduced)) {
-    if (notStored.includes(key) || encryptionContext[key] === reproduced[key]) continue
-    throw new SealwaxError(
-      'ERR_ENCRYPTION_CONTEXT',
-      `the message's encryption context has another value for the required key ${JSON.stringify(key)}`,
-    )
-  }
+  const notStored = checkReproduced(encryptionContext, reproduced)
   const context = notStored.length === 0 ? encryptionContext : { ...reproduced, ...encryptionContext }
   const material = new NodeDecryptionMaterial(suite, context, notStored)
   if (!suite.signatureCurve) {

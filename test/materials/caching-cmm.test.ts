@@ -504,6 +504,23 @@ test("cache ids of encryption are client-node's formula with the commitment poli
   }
 })
 
+test('a pair that is stored with another value than the caller reproduces is refused, cached or not', async () => {
+  const { messageHeader } = await buildClient().encrypt(aesKeyring(), 'x', { encryptionContext: { a: 'right' } })
+  const { cmm } = caching()
+  const { suiteId, encryptionContext, encryptedDataKeys } = messageHeader
+  const ask = (value: string) =>
+    cmm.decryptMaterials({
+      suite: getSuite(suiteId),
+      encryptionContext,
+      encryptedDataKeys,
+      reproducedEncryptionContext: { a: value },
+    })
+  await rejects(ask('wrong'), 'ERR_ENCRYPTION_CONTEXT')
+  assert.ok((await ask('right')).hasValidKey())
+  await rejects(ask('wrong'), 'ERR_ENCRYPTION_CONTEXT', /another value for the required key "a"/)
+  assert.ok((await ask('right')).hasValidKey())
+})
+
 test('wrong options are refused', () => {
   const good = { backingMaterials: aesKeyring(), cache: getLocalCryptographicMaterialsCache(1), maxAge: 1 }
   const make = (change: object) => () =>
