@@ -88,6 +88,15 @@ abstract class MessageStream extends Duplex {
     return this.destroyed ? null : super.read(size)
   }
 
+  /** Node answers a write that the end of the stream cuts short as if it were done, unless there is an error. */
+  override write(chunk: unknown, ...rest: unknown[]): boolean {
+    const callback = rest.at(-1)
+    if (typeof callback === 'function') {
+      rest[rest.length - 1] = (error?: Error | null) => callback(error ?? (this.destroyed ? cutShort() : null))
+    }
+    return super.write(chunk, ...(rest as []))
+  }
+
   override _read(): void {
     if (!this.#waitsForReader) return
     this.#waitsForReader = false
@@ -304,6 +313,11 @@ class DecryptStream extends MessageStream {
 function toError(error: unknown): Error {
   if (error) return error as Error
   return new SealwaxError('ERR_INVALID_MATERIALS', 'a keyring or materials manager failed without saying why')
+}
+
+/** As Node has it for the writes that are queued. */
+function cutShort(): Error {
+  return Object.assign(new Error('Cannot call write after a stream was destroyed'), { code: 'ERR_STREAM_DESTROYED' })
 }
 
 /** See {@link EncryptClient.encryptStream}. */

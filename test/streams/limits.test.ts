@@ -71,6 +71,20 @@ test('a long chunk is worked on in batches, and no further than the reader takes
   opener.destroy()
 })
 
+test('text is bytes in the encoding of `write`, whatever the options say, as in client-node', async () => {
+  const op = { encoding: 'hex' } as never
+  for (const [encoding, expected] of [
+    ['utf8', '616263'],
+    ['hex', 'abc'],
+  ] as const) {
+    const stream = client.encryptStream(aesKeyring(), op)
+    stream.end('616263', encoding)
+    const pieces: Buffer[] = []
+    for await (const piece of stream) pieces.push(piece)
+    assert.is((await client.decrypt(aesKeyring(), Buffer.concat(pieces))).plaintext.toString(), expected)
+  }
+})
+
 for (const signed of [false, true]) {
   const name = signed ? 'signed' : 'unsigned'
 

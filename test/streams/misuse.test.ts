@@ -13,7 +13,18 @@ import { dataKeyOf } from '../../src/materials/materials'
 import { rejectionOf, throws } from '../support/expect'
 import { bytes } from '../support/keys'
 import { testInChildren } from './child'
-import { client, isWiped, KINDS, type Kind, nextTurn, PLAINTEXT, Subject, suiteOf, turnsUntil } from './subject'
+import {
+  checkCode,
+  client,
+  isWiped,
+  KINDS,
+  type Kind,
+  nextTurn,
+  PLAINTEXT,
+  Subject,
+  suiteOf,
+  turnsUntil,
+} from './subject'
 
 type Scenario = (kind: Kind) => Promise<void>
 
@@ -185,6 +196,20 @@ const scenarios: Record<string, Scenario> = {
     assert.is(await writes[0], broken)
     assert.is(await writes[1], broken)
     await subject.checkEnded(broken)
+  },
+
+  'and with an error too where there is none: their chunks were not taken': async (kind) => {
+    const subject = await Subject.create(kind, (keys) => {
+      keys.before = () => new Promise(() => {})
+    })
+    const writes = [
+      new Promise((resolve) => subject.stream.write(subject.input, resolve)),
+      new Promise((resolve) => subject.stream.write('text', 'utf8', resolve)),
+    ]
+    subject.stream.destroy()
+    for (const error of await Promise.all(writes)) checkCode(error, 'ERR_STREAM_DESTROYED')
+    await subject.checkEnded(null)
+    assert.is(subject.stream.errored, null)
   },
 
   'chunks are overwritten right after their write callback': async (kind) => {
