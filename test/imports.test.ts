@@ -20,7 +20,7 @@ const ALLOWED: Record<string, RegExp> = {
   'node:crypto': /^(engine|keyrings|materials|local-kms)\//,
   'node:stream': /^(message\/(streams|source|from-stream|random-access)\.ts|s3\/|cli\/)/,
   'node:stream/promises': /^(s3\/|cli\/)/,
-  'node:fs': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|pin)\.ts)/,
+  'node:fs': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|pin|process)\.ts)/,
   'node:fs/promises': /^(cli\/|local-kms\/store\.ts|s3\/(temporary-file|target-file|journal)\.ts)/,
   'node:process': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|process)\.ts)/,
 }

@@ -60,6 +60,12 @@ export function hostEnded(how: string): TokenError {
   return new TokenError('ERR_KEY_SERVICE', `the process of the PKCS#11 module ${how}`, HOST_ENDED)
 }
 
+/** Bundlers take the code that starts the host along, and not its file. */
+export function noHost(file: string): TokenError {
+  const problem = `the program of the PKCS#11 module is not there: "${file}". Leave sealwax outside of bundles`
+  return new TokenError('ERR_FILE', problem)
+}
+
 export function noAnswer(timeout: number): TokenError {
   return new TokenError(
     'ERR_KEY_SERVICE',

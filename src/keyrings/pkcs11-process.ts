@@ -1,8 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 import { extname, join } from 'node:path'
 import { wipe } from '../bytes'
-import { hostEnded, noAnswer, type TokenError, tokenError } from './pkcs11-errors'
+import { hostEnded, noAnswer, noHost, type TokenError, tokenError } from './pkcs11-errors'
 import { type AnswerHead, type Patience, type RequestHead, WireReader, WireWriter } from './pkcs11-wire'
 
 export interface ModuleInput {
@@ -52,13 +54,16 @@ export class ModuleHost {
   private constructor(key: string, { module, libraryParameters }: ModuleInput, sessions: number) {
     this.#key = key
     // The application's own flags and preloaded modules have no business where the PIN is.
-    const execArgv = program.endsWith('.ts') ? ['--require', require.resolve('tsx/cjs')] : []
+    // As bundlers do not read it: they would look for a package that only sources need.
+    const { resolve } = createRequire(__filename)
+    const execArgv = program.endsWith('.ts') ? ['--require', resolve('tsx/cjs')] : []
     const env = { ...process.env, NODE_OPTIONS: undefined }
     const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'ipc'] as const
-    this.#child = fork(program, [String(sessions)], { execArgv, env, stdio: [...stdio] })
+    const file = program
+    this.#child = fork(file, [String(sessions)], { execArgv, env, stdio: [...stdio] })
     this.#exited = new Promise((resolve) => {
       const ended = (how: string) => {
-        this.#ended(hostEnded(how))
+        this.#ended(existsSync(file) ? hostEnded(how) : noHost(file))
         resolve()
       }
       this.#child

@@ -1,5 +1,5 @@
 /** The packed package loads wherever Node.js programs run, and its addon with it. */
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -124,6 +124,26 @@ test('esbuild, all in one file: it finds its addon beside it', () => {
   const prebuilds = join(project, 'node_modules/sealwax/prebuilds')
   succeed(run('cp', ['-r', prebuilds, folder]))
   assert.is(run(process.execPath, [join(folder, 'dist/app/one.cjs')]).stderr, '')
+})
+
+const BANNER =
+  "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url), { filename: __filename, dirname: __dirname } = import.meta"
+
+test('esbuild, all in one ES module: with the banner of the page', () => {
+  assert.match(readFileSync(join(ROOT, 'docs/migrating.md'), 'utf8'), `--banner:js="${BANNER}"`)
+  bundle('one.mjs', '--format=esm', '--external:pkcs11js', `--banner:js=${BANNER}`)
+  assert.is(run(process.execPath, ['one.mjs'], project).stdout, 'loaded\n')
+})
+
+test('esbuild, all in one file: no warning, and what PKCS#11 lacks there is told', () => {
+  const program = `
+    import { Pkcs11Token } from 'sealwax/pkcs11'
+    Pkcs11Token.list({ module: '/nowhere/module.so' }).catch(({ code, message }) => console.log(code, message))`
+  writeFiles(project, { 'token.mjs': program })
+  const options = ['token.mjs', '--bundle', '--platform=node', '--external:pkcs11js', '--outfile=token.cjs']
+  const { status, stderr } = run(esbuild, [...options, '--log-override:require-resolve-not-external=error'], project)
+  assert.is(status, 0, stderr)
+  assert.match(node('token.cjs'), /^ERR_FILE .*pkcs11-host\.cjs". Leave sealwax outside of bundles\n$/)
 })
 
 function node(...args: string[]): string {
