@@ -1,5 +1,5 @@
 /** What is in the tarball, and what it costs to install. */
-import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { dirname, join } from 'node:path'
 import { test } from 'uvu'
@@ -27,6 +27,8 @@ const MEANT = [
   /^native\/(exports\.map|binding\.gyp)$/,
   /^man\/sealwax\.1$/,
   /^scripts\/build-native\.mjs$/,
+  /^docs\/[a-z0-9-]+\.(md|svg)$/i,
+  /^examples\/([a-z0-9-]+\.mjs|README\.md)$/,
 ]
 
 test('nothing but what is meant', () => {
@@ -45,6 +47,13 @@ test('nothing but what is meant', () => {
 test('every file that package.json names is there', () => {
   const named = JSON.stringify([manifest.main, manifest.types, manifest.exports, manifest.typesVersions, manifest.bin])
   for (const [, name] of named.matchAll(/"(?:\.\/)?(dist\/[^"]+)"/g)) assert.ok(files.includes(`package/${name}`), name)
+})
+
+test('the links of the README lead to files of the package', () => {
+  const text = readFileSync(join(unpacked, 'package/README.md'), 'utf8')
+  const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target]) => target!)
+  assert.ok(targets.length > 10)
+  for (const target of targets) assert.ok(existsSync(join(unpacked, 'package', target)), target)
 })
 
 test('nothing runs when it is installed', () => {
