@@ -207,7 +207,7 @@ async function acquireLock(directory: string): Promise<string> {
     for (const other of await readdir(directory)) {
       const [, pid, birth] = /^lock-(\d+)-([0-9a-f]*)-[0-9a-f]{16}$/.exec(other) ?? []
       if (pid === undefined || other === name) continue
-      if (isAlive(Number(pid)) && (await birthOf(Number(pid))) === birth) {
+      if (await isAlive(Number(pid), birth!)) {
         throw fileError(`the store in ${directory} is open in process ${pid}`)
       }
       await remove(join(directory, other))
@@ -219,7 +219,10 @@ async function acquireLock(directory: string): Promise<string> {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Whether the owner of a lock lives. What cannot be told counts as alive: two with the store open would lose keys. */
+async function isAlive(pid: number, birth: string): Promise<boolean> {
+  const found = await birthOf(pid)
+  if (found === ENDED || (found && birth && found !== birth)) return false
   try {
     process.kill(pid, 0)
     return true
@@ -228,7 +231,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Tells a process from another that got the same number later. Known on Linux only; empty elsewhere. */
+/** Tells a process from another that got the same number later. Known on Linux only; empty where it cannot be told. */
 async function birthOf(pid: number): Promise<string> {
   try {
     const boot = await readFile('/proc/sys/kernel/random/boot_id', 'latin1')
@@ -236,13 +239,16 @@ async function birthOf(pid: number): Promise<string> {
     // proc(5): field 22, counted past the command name, which may hold anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     // Dead, and not waited for by its parent: it has nothing open.
-    if (fields[0] === 'Z' || fields[0] === 'X') return ''
+    if (fields[0] === 'Z' || fields[0] === 'X') return ENDED
     const started = fields[19]
     return createHash('sha256').update(`${boot}${started}`).digest('hex').slice(0, 16)
   } catch {
+    // A process that has ended is told by its number, and one that is hidden here is not one that has ended.
     return ''
   }
 }
+
+const ENDED = 'ended'
 
 async function remove(path: string): Promise<void> {
   await unlink(path).catch((cause: unknown) => {

@@ -1,10 +1,12 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
   copyFileSync,
   linkSync,
   mkdirSync,
+  promises,
   readdirSync,
   readFileSync,
   renameSync,
@@ -20,6 +22,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { SealwaxError } from '../../src/errors'
 import { Store } from '../../src/local-kms/store'
+import { until } from '../support/clock'
 import { temporaryDirectory } from './support'
 
 const contents = Buffer.from('the contents of a small store')
@@ -168,6 +171,43 @@ test('takes over from processes that died, also where their number lives on', as
   writeFileSync(join(directory, 'keys.sealed.new'), 'half a wri')
   assert.equal(await contentsOf(), contents)
   assert.equal(readdirSync(directory).sort(), ['keys.sealed', 'store.key'])
+})
+
+test('takes nothing over from a process of which it cannot be told whether it is the same', async () => {
+  await create()
+  const lock = join(directory, `lock-${process.pid}--0123456789abcdef`)
+  writeFileSync(lock, '')
+  await refused(new RegExp(`is open in process ${process.pid}`))
+  unlinkSync(lock)
+
+  const first = await Store.open(directory)
+  const { readFile } = promises
+  const unreadable = `/proc/${process.pid}/stat`
+  for (const code of ['EMFILE', 'EIO', 'EACCES', 'ENOENT']) {
+    promises.readFile = ((path: string, ...rest: [never]) =>
+      path === unreadable ? Promise.reject(Object.assign(new Error(code), { code })) : readFile(path, ...rest)) as never
+    await refused(new RegExp(`is open in process ${process.pid}`))
+  }
+  promises.readFile = readFile
+  await first.close()
+  assert.equal(await contentsOf(), contents)
+})
+
+test('takes over from a process that has ended and was not waited for', async () => {
+  await create()
+  // A parent that waits for no child: the program that the shell becomes knows of none.
+  const parent = spawn('sh', ['-c', 'sleep 600 & echo $!; exec sleep 600'])
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer]
+  const pid = Number(line)
+  await until(() => readFileSync(`/proc/${parent.pid}/comm`, 'latin1') === 'sleep\n')
+  process.kill(pid, 'SIGKILL')
+  await until(() => readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '))
+  for (const birth of ['', '0123456789abcdef']) {
+    writeFileSync(join(directory, `lock-${pid}-${birth}-0123456789abcdef`), '')
+    assert.equal(await contentsOf(), contents)
+  }
+  assert.equal(readdirSync(directory).sort(), ['keys.sealed', 'store.key'])
+  parent.kill()
 })
 
 test('does not write once its lock is gone', async () => {
