@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream'
+import { type InspectOptions, inspect } from 'node:util'
 import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
 import { framesLength, REGULAR_FRAME_OVERHEAD } from '../format/frame'
@@ -128,6 +129,16 @@ abstract class MessageStream extends Duplex {
     callback(error)
     // Node leaves it to the stream to answer the writer that still waits, and with it those in the queue.
     this.#settle(error)
+  }
+
+  /** What may be printed: what waits in a stream is plaintext, on one side of it or the other. */
+  toJSON(): object {
+    const { destroyed, readableLength, writableLength } = this
+    return { destroyed, readableLength, writableLength }
+  }
+
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return `${this.constructor.name} ${inspect(this.toJSON(), options)}`
   }
 
   /**

@@ -54,6 +54,19 @@ test('materials, while they hold a key', async () => {
   for (const value of [...shown, messageHeader, opened.messageHeader]) clean(value, [...seen, PLAINTEXT])
 })
 
+test('streams, while plaintext waits in them', async () => {
+  const { result } = await client.encrypt(keyring, PLAINTEXT, { suiteId: 0x0478 })
+  const opening = client.decryptStream(keyring)
+  opening.write(result)
+  const sealing = client.encryptStream(keyring)
+  for (let i = 0; i < 2; i++) sealing.write(PLAINTEXT)
+  clean(sealing, [KEY, PLAINTEXT])
+  while (opening.readableLength < PLAINTEXT.length) await new Promise(setImmediate)
+  clean(opening, [KEY, PLAINTEXT])
+  assert.is(inspect(opening), 'DecryptStream { destroyed: false, readableLength: 64, writableLength: 0 }')
+  assert.equal(opening.read(), Buffer.from(PLAINTEXT))
+})
+
 test('errors of broken messages', async () => {
   const { result } = await client.encrypt(multi.generator!, PLAINTEXT, { frameLength: 16 })
   for (let at = 0; at < result.length; at++) {
