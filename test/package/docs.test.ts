@@ -55,6 +55,13 @@ test('the index lists every page', () => {
     if (page.endsWith('.md') && page !== 'README.md') assert.match(index, `(${page})`)
 })
 
+test('the guide lists every code of an error, and no other', () => {
+  const codes = /type SealwaxErrorCode =([\s\S]*?)\n\n/.exec(readFileSync(join(root, 'src/errors.ts'), 'utf8'))![1]!
+  const guide = readFileSync(join(root, 'docs/guide.md'), 'utf8')
+  const listed = [...guide.matchAll(/^\| `(ERR_\w+)` \|/gm)].map(([, code]) => code!)
+  assert.equal(listed.sort(), [...codes.matchAll(/'(ERR_\w+)'/g)].map(([, code]) => code!).sort())
+})
+
 test('the API reference is made without a warning', () => {
   const { status, stdout, stderr } = spawnSync('npm', ['run', 'docs:api'], { cwd: root, encoding: 'utf8' })
   if (/npm error (code )?E(NOTFOUND|AI_AGAIN|404|ONNREFUSED)/.test(stderr))
