@@ -74,7 +74,10 @@ async function list(options: TokenOptions, signal: AbortSignal): Promise<void> {
   const { module = named['module-path'] } = options
   if (module === undefined) throw new UsageError('name the PKCS#11 module with --module or --uri')
   const all = await Pkcs11Token.list({ module, ...(libraryParameters !== undefined && { libraryParameters }) })
-  const tokens = all.filter((token) => isNamed(token, { token: label, ...named }))
+  const { serial, manufacturer, model, token: labelInUri, 'slot-id': slot } = named
+  const wanted = { label: label ?? labelInUri, serial, slot, manufacturer, model }
+  const tokens = all.filter((token) => isNamed(token, wanted))
+  if (tokens.length === 0 && wantedOf(wanted).length > 0) throw noSuchToken(wanted, all)
   await print(tokens.length === 0 ? 'no tokens' : tokens.map(linesOfToken).join('\n'), signal)
 }
 
@@ -124,12 +127,22 @@ async function roundTrip(token: Pkcs11Token, { key, oaepHash }: TestOptions): Pr
   return keyring instanceof Pkcs11AesKeyring ? 'AES-GCM' : `RSA OAEP, ${oaepHash}`
 }
 
-type TokenName = 'token' | 'serial' | 'manufacturer' | 'model' | 'slot-id'
+type Wanted = Readonly<Record<'label' | 'serial' | 'slot' | 'manufacturer' | 'model', string | undefined>>
 
-function isNamed(token: TokenDescription, wanted: Readonly<Partial<Record<TokenName, string | undefined>>>): boolean {
-  const { label, slot, serial, manufacturer, model } = token
-  const own = Object.entries({ token: label, serial, manufacturer, model, 'slot-id': String(slot) })
-  return own.every(([name, value]) => (wanted[name as TokenName] ?? value) === value)
+function isNamed(token: TokenDescription, wanted: Wanted): boolean {
+  return wantedOf(wanted).every(([name, value]) => String(token[name]) === value)
+}
+
+function wantedOf(wanted: Wanted): [keyof Wanted, string][] {
+  return Object.entries(wanted).filter((entry): entry is [keyof Wanted, string] => entry[1] !== undefined)
+}
+
+/** As the other commands say it. */
+function noSuchToken(wanted: Wanted, all: readonly TokenDescription[]): SealwaxError {
+  const which = wantedOf(wanted).map(([name, value]) => `${name} ${name === 'slot' ? value : JSON.stringify(value)}`)
+  const there = all.map(({ label, serial, slot }) => `${JSON.stringify(label)} (serial ${serial}, slot ${slot})`)
+  const problem = `the module has no token with ${which.join(', ')}; it has ${there.join(', ') || 'none at all'}`
+  return new SealwaxError('ERR_WRAPPING_KEY', problem)
 }
 
 function linesOfToken({ label, serial, slot, manufacturer, model, initialized, mechanisms }: TokenDescription): string {

@@ -42,9 +42,16 @@ function testCommands(module: readonly string[], name: readonly string[]): void 
     const listed = async (...args: string[]) => (await sealwax('hsm', 'list', ...args)).stdout.toString()
     for (const which of ['token=tests', `serial=${serial}`, `slot-id=${slot};model=SoftHSM%20v2`])
       assert.match(await listed('--uri', `pkcs11:${which}?module-path=${module[1]}`), /^"tests" .*\n( .*\n)+$/)
-    for (const which of ['token=other', 'serial=0', 'manufacturer=x', 'model=x', 'slot-id=999'])
-      assert.is(await listed('--uri', `pkcs11:${which}?module-path=${module[1]}`), 'no tokens\n')
-    assert.is(await listed(...module, '--token', 'other'), 'no tokens\n')
+    const refused = async (which: string, ...args: string[]) => {
+      const { code, stderr } = await sealwax('hsm', 'list', ...args)
+      assert.is(code, 1)
+      assert.match(stderr, `no token with ${which}; it has "tests" (serial ${serial}, slot ${slot})`)
+    }
+    for (const name of ['serial', 'manufacturer', 'model'])
+      await refused(`${name} "x"`, '--uri', `pkcs11:${name}=x?module-path=${module[1]}`)
+    await refused('slot 999', '--uri', `pkcs11:slot-id=999?module-path=${module[1]}`)
+    await refused('label "other"', '--uri', `pkcs11:token=other?module-path=${module[1]}`)
+    await refused('label "other"', ...module, '--token', 'other')
   })
 
   test('lists keys with the PIN of a URI', async () => {
