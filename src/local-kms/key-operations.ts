@@ -17,8 +17,10 @@ import {
   type Material,
   materialOf,
   newKeyId,
+  partitionOf,
   refusePending,
   requireEnabled,
+  rootArn,
   type State,
   seconds,
   siblings,
@@ -61,6 +63,8 @@ export const keyOperations: Operations = {
       const key = requireEnabled(findKey(draft, call, input.requiredText('KeyId')))
       if (!materialOf(draft, key).multiRegion) throw unsupported(`${key.arn} is not a multi-Region key.`)
       if (!isPrimary(materialOf(draft, key), key)) throw unsupported(`${key.arn} is not a primary key.`)
+      if (partitionOf(region) !== partitionOf(key.region))
+        throw unsupported(`${region} is not in the partition of ${key.arn}.`)
       const replica = newKey(call, key.keyId, region, tags)
       if (draft.keys.has(replica.arn)) throw new KmsError('AlreadyExistsException', `${replica.arn} already exists.`)
       addKey(draft, replica)
@@ -211,13 +215,8 @@ function newKey(call: Call, keyId: string, region: string, tags: readonly Tag[])
   }
 }
 
-function defaultPolicy({ account }: Call): string {
-  const statement = {
-    Effect: 'Allow',
-    Principal: { AWS: `arn:aws:iam::${account}:root` },
-    Action: 'kms:*',
-    Resource: '*',
-  }
+function defaultPolicy(call: Call): string {
+  const statement = { Effect: 'Allow', Principal: { AWS: rootArn(call) }, Action: 'kms:*', Resource: '*' }
   return JSON.stringify({ Version: '2012-10-17', Statement: [statement] })
 }
 

@@ -155,9 +155,29 @@ export function newKeyId(multiRegion: boolean): string {
 
 /** The ARN of `key/…` or `alias/…` in the Region and account of `scope`. */
 export function arnOf(resource: string, { region, account }: Scope): string {
-  const partition = region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws'
-  return `arn:${partition}:kms:${region}:${account}:${resource}`
+  return `arn:${partitionOf(region)}:kms:${region}:${account}:${resource}`
 }
+
+/** The ARN of the account itself. */
+export function rootArn({ region, account }: Scope): string {
+  return `arn:${partitionOf(region)}:iam::${account}:root`
+}
+
+/** What a Region belongs to. Nothing is shared between partitions. */
+export function partitionOf(region: string): string {
+  for (const [prefix, partition] of PARTITIONS) if (region.startsWith(prefix)) return partition
+  return 'aws'
+}
+
+const PARTITIONS = [
+  ['cn-', 'aws-cn'],
+  ['us-gov-', 'aws-us-gov'],
+  ['us-iso-', 'aws-iso'],
+  ['us-isob-', 'aws-iso-b'],
+  ['eu-isoe-', 'aws-iso-e'],
+  ['us-isof-', 'aws-iso-f'],
+  ['eusc-', 'aws-eusc'],
+] as const
 
 /**
  * The key that a request names by ID or ARN and, where `aliases` allows it, by alias name or alias ARN.
@@ -267,9 +287,11 @@ function resolve(scope: Scope, id: string): string {
     if (!/^[a-zA-Z0-9-]+$/.test(id)) throw notFound(`Invalid keyId '${id}'`)
     return arnOf(`key/${id}`, scope)
   }
-  const [, region, account, resource] = /^arn:[a-z-]+:kms:([a-z0-9-]+):(\d{12}):((?:key|alias)\/.+)$/.exec(id) ?? []
+  const [, partition, region, account, resource] =
+    /^arn:([a-z-]+):kms:([a-z0-9-]+):(\d{12}):((?:key|alias)\/.+)$/.exec(id) ?? []
   if (!region || !resource) throw new KmsError('InvalidArnException', `Invalid arn '${id}'`)
   if (region !== scope.region) throw notFound(`Invalid arn ${region}`)
+  if (partition !== partitionOf(region)) throw notFound(`Invalid arn ${partition}`)
   if (account !== scope.account) throw notFound(`Key '${id}' does not exist`)
   return arnOf(resource, scope)
 }

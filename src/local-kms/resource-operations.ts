@@ -11,6 +11,7 @@ import {
   type Key,
   refusePending,
   requireEnabled,
+  rootArn,
   type State,
   seconds,
   type Tag,
@@ -117,7 +118,7 @@ export const resourceOperations: Operations = {
   },
 
   CreateGrant(call) {
-    const { input, now, account } = call
+    const { input, now } = call
     const id = randomBytes(32).toString('hex')
     const principal = input.text('GranteePrincipal', 256)
     const entry = {
@@ -127,7 +128,7 @@ export const resourceOperations: Operations = {
       RetiringPrincipal: input.text('RetiringPrincipal', 256),
       Operations: readGrantOperations(input),
       Constraints: readConstraints(input),
-      IssuingAccount: `arn:aws:iam::${account}:root`,
+      IssuingAccount: rootArn(call),
     }
     if (!principal && !entry.GranteeServicePrincipal) throwMissing('granteePrincipal')
     const keyId = input.requiredText('KeyId')

@@ -1,6 +1,7 @@
 import {
   CancelKeyDeletionCommand,
   CreateAliasCommand,
+  CreateGrantCommand,
   CreateKeyCommand,
   type CreateKeyCommandInput,
   DescribeKeyCommand,
@@ -9,8 +10,10 @@ import {
   EnableKeyCommand,
   EnableKeyRotationCommand,
   EncryptCommand,
+  GetKeyPolicyCommand,
   GetKeyRotationStatusCommand,
   type KeyMetadata,
+  ListGrantsCommand,
   ListKeyRotationsCommand,
   ListKeysCommand,
   ReplicateKeyCommand,
@@ -225,11 +228,9 @@ test('replicates multi-Region keys, each replica with a state of its own', async
     ReplicaKeys: [{ Arn: replica!.Arn, Region: 'eu-west-1' }],
   }
   assert.equal(replica!.MultiRegionConfiguration, configuration)
-  assert.is(
-    (await replicate('cn-north-1')).ReplicaKeyMetadata!.Arn,
-    `arn:aws-cn:kms:cn-north-1:${ACCOUNT}:key/${KeyId}`,
-  )
 
+  for (const region of ['cn-north-1', 'us-gov-west-1', 'us-iso-east-1', 'us-isob-east-1', 'eusc-de-east-1'])
+    await refuses(replicate(region), 'UnsupportedOperationException', /partition/)
   await refuses(replicate('eu-west-1'), 'AlreadyExistsException')
   await refuses(replicate('us-east-1'), 'AlreadyExistsException')
   await refuses(replicate('nowhere'), 'ValidationException')
@@ -248,6 +249,46 @@ test('replicates multi-Region keys, each replica with a state of its own', async
   assert.is((await describe(KeyId)).MultiRegionConfiguration!.MultiRegionKeyType, 'REPLICA')
   await elsewhere.send(new RotateKeyOnDemandCommand({ KeyId }))
 })
+
+for (const [region, partition] of [
+  ['us-east-1', 'aws'],
+  ['mx-central-1', 'aws'],
+  ['cn-north-1', 'aws-cn'],
+  ['us-gov-west-1', 'aws-us-gov'],
+  ['us-iso-east-1', 'aws-iso'],
+  ['us-isob-east-1', 'aws-iso-b'],
+  ['eu-isoe-west-1', 'aws-iso-e'],
+  ['us-isof-south-1', 'aws-iso-f'],
+  ['eusc-de-east-1', 'aws-eusc'],
+] as const) {
+  test(`keys of ${region} are in the partition ${partition}, and found in no other`, async () => {
+    const there = clientOf(kms, region)
+    const { KeyMetadata } = await there.send(new CreateKeyCommand({}))
+    const { Arn, KeyId } = KeyMetadata!
+    assert.is(Arn, `arn:${partition}:kms:${region}:${ACCOUNT}:key/${KeyId}`)
+    await there.send(new CreateAliasCommand({ AliasName: `alias/${region}`, TargetKeyId: Arn }))
+    const { Policy } = await there.send(new GetKeyPolicyCommand({ KeyId }))
+    assert.ok(Policy!.includes(`"arn:${partition}:iam::${ACCOUNT}:root"`))
+    const grant = { KeyId, GranteePrincipal: 'someone', Operations: ['Decrypt' as const] }
+    await there.send(new CreateGrantCommand(grant))
+    const { Grants } = await there.send(new ListGrantsCommand({ KeyId }))
+    assert.is(Grants![0]!.IssuingAccount, `arn:${partition}:iam::${ACCOUNT}:root`)
+
+    const Plaintext = Buffer.from('x')
+    for (const [other, name] of [
+      [partition, undefined],
+      [partition === 'aws' ? 'aws-cn' : 'aws', 'NotFoundException'],
+      ['aws-us-go', 'NotFoundException'],
+    ] as const) {
+      for (const id of [Arn!, `arn:${partition}:kms:${region}:${ACCOUNT}:alias/${region}`]) {
+        const use = there.send(new EncryptCommand({ KeyId: id.replace(partition, other), Plaintext }))
+        if (name) await refuses(use, name, new RegExp(`Invalid arn ${other}$`))
+        else assert.is((await use).KeyId, Arn)
+      }
+    }
+    there.destroy()
+  })
+}
 
 test('a primary key waits for its replicas before it is deleted', async () => {
   const { KeyId } = await create({ MultiRegion: true })
