@@ -2,7 +2,7 @@ import { basename } from 'node:path'
 import type { Command } from 'commander'
 import { AlgorithmSuite, type MessageHeader, SealwaxError } from '../index'
 import { SUFFIX, withoutSuffix } from './encrypt'
-import { orInterrupted, UsageError } from './errors'
+import { nameOf, orInterrupted, UsageError } from './errors'
 import { type Io, type Source, transfer, transformFile } from './io'
 import { toKeyring } from './keys'
 import {
@@ -54,13 +54,20 @@ async function decrypt(input: string, options: DecryptOptions, signal: AbortSign
   }
   refuseS3Options(options)
   const target = { path, force: options.force === true }
-  await transformFile(input, target, await decrypting(options, signal), signal)
+  const work = await decrypting(options, signal)
+  try {
+    await transformFile(input, target, work, signal)
+  } catch (error) {
+    const isMessage = !(error instanceof SealwaxError && error.code === 'ERR_UNSUPPORTED_FORMAT')
+    if (isMessage || input === '-') throw error
+    throw new SealwaxError(error.code, `${nameOf(input)} is no message: ${error.message}`, { cause: error })
+  }
 }
 
 function plaintextPath(input: string): string {
   if (input === '-') return '-'
   if (withoutSuffix(Buffer.from(basename(input)))) return input.slice(0, -SUFFIX.length)
-  throw new UsageError(`the input's name does not end in ${SUFFIX}: name the output with --output`)
+  throw new UsageError(`${nameOf(input)} does not end in ${SUFFIX}: name the output with --output`)
 }
 
 async function decrypting(options: DecryptOptions, signal: AbortSignal): Promise<TreeWork> {

@@ -117,7 +117,8 @@ export async function openSource(path: Path): Promise<Source> {
   const name = isStandardInput ? 'standard input' : nameOf(path)
   return await naming(name, 'read', () => {
     const stats = isStandardInput ? fstatSync(0) : statSync(path)
-    if (stats.isDirectory()) throw fileError(`cannot read ${name}: it is a directory`)
+    if (stats.isDirectory())
+      throw fileError(`cannot read ${name}: it is a directory; encrypt and decrypt take one with --recursive`)
     if (isStandardInput) return streamSource(path, name, stats, () => process.stdin)
     // Pipes and devices have no length, and files of /proc say 0.
     if (stats.isFile() && stats.size > 0) return fileSource(path, openSync(path, 'r'))

@@ -114,12 +114,14 @@ export async function kindOf(token: Pkcs11Token, key: string): Promise<'aes' | '
   const { object, id, type }: Pkcs11Uri = isTokenKey(key) ? usage(() => parsePkcs11Uri(key)) : { object: key }
   if (type !== undefined) return type === 'secret-key' ? 'aes' : 'rsa-private'
   const hex = id && Buffer.from(id).toString('hex')
-  const named = (await token.keys()).filter(
+  const fitting = (await token.keys()).filter(
     (each) => (object === undefined || each.label === object) && (hex === undefined || each.id === hex),
   )
-  if (named.some(({ kind }) => kind === 'aes')) return 'aes'
-  if (named.some(({ kind }) => kind === 'rsa-private')) return 'rsa-private'
-  throw new SealwaxError('ERR_WRAPPING_KEY', 'the token has no such key that can decrypt')
+  if (fitting.some(({ kind }) => kind === 'aes')) return 'aes'
+  if (fitting.some(({ kind }) => kind === 'rsa-private')) return 'rsa-private'
+  const names = [object !== undefined && `label ${JSON.stringify(object)}`, hex !== undefined && `ID ${hex}`]
+  const named = names.filter(Boolean).join(' and ')
+  throw new SealwaxError('ERR_WRAPPING_KEY', `the token has no key with ${named || 'any name'} that can decrypt`)
 }
 
 /** The library's complaint about what stood on the command line. */

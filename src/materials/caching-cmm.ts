@@ -69,7 +69,7 @@ export class NodeCachingMaterialsManager implements NodeMaterialsManager {
     this.#backing = toMaterialsManager(backingMaterials)
     this.#cache = checkCache(cache, CACHE_METHODS)
     this.#flights = SingleFlight.of(cache)
-    this.#maxAge = checkLimit(maxAge, Number.MAX_VALUE, 'You must configure a maxAge')
+    this.#maxAge = checkLimit(maxAge, Number.MAX_VALUE, 'You must configure a maxAge.')
     this.#maxBytes = checkLimit(maxBytesEncrypted, MAX_BYTES, 'maxBytesEncrypted is outside of bounds.')
     this.#maxMessages = checkLimit(maxMessagesEncrypted, MAX_MESSAGES, 'maxMessagesEncrypted is outside of bounds.')
     if (typeof partition !== 'string' || partition === '') {
@@ -197,7 +197,8 @@ function copyTrace<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(so
 function checkLimit(value: unknown, max: number, problem: string): number {
   if (typeof value !== 'number') throw new TypeError(`${problem} It must be a number, got ${describe(value)}`)
   if (value > 0 && value <= max) return value
-  throw new RangeError(`${problem} It must be more than 0 and at most ${max}, got ${value}`)
+  const most = max === Number.MAX_VALUE ? 'finite' : `at most ${max}`
+  throw new RangeError(`${problem} It must be more than 0 and ${most}, got ${value}`)
 }
 
 const MAX_BYTES = Number.MAX_SAFE_INTEGER

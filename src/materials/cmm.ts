@@ -117,7 +117,7 @@ export async function requestEncryptionMaterials(
   if (!(material instanceof NodeEncryptionMaterial)) throw invalid('Unsupported type of material.')
   try {
     CommitmentPolicySuites.isEncryptEnabled(request.commitmentPolicy, material.suite)
-    if (!material.hasValidKey()) throw invalid(`unencryptedDataKey has not been set${wiped(material)}`)
+    if (!material.hasValidKey()) throw invalid(`unencryptedDataKey has not been set${wiped(material) || NONE_MADE}`)
     const count = material.encryptedDataKeys.length
     if (count === 0) throw invalid('No EncryptedDataKeys: the ciphertext can never be decrypted.')
     if (maxEncryptedDataKeys !== undefined && count > maxEncryptedDataKeys) {
@@ -257,6 +257,8 @@ function printable(info: string): string {
 }
 
 /** Why there is no data key where there was one. */
+const NONE_MADE = ': the keyring made no data key. One that only decrypts, as for AWS KMS discovery, makes none'
+
 function wiped({ keyringTrace }: NodeEncryptionMaterial | NodeDecryptionMaterial): string {
   return keyringTrace.length === 0
     ? ''

@@ -5,7 +5,7 @@ import type { MessageHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import type { NodeEncryptionMaterial } from '../materials/materials'
-import { checkInteger, checkOneOf, checkOptions } from '../options'
+import { checkInteger, checkOptions, describe } from '../options'
 import { CommitmentPolicySuites } from '../policies'
 import { allowManyListeners } from '../signals'
 import { AlgorithmSuiteIdentifier, getSuite } from '../suites'
@@ -78,7 +78,7 @@ async function seal(
   checkAborted(options.signal)
   const bytes =
     bytesOfSource(plaintext, options.encoding) ??
-    (await readStream(plaintext, { ...options, maxLength: options.plaintextLength, problem: 'Unsupported plaintext' }))
+    (await readStream(plaintext, { ...options, maxLength: options.plaintextLength, problem: 'Unsupported plaintext.' }))
   const length = bytes.length
   // A keyring makes materials for this message alone; a manager may share them with those that ask now.
   const asksFirst = cmm === source
@@ -159,7 +159,10 @@ export function checkEncryptOptions(client: Readonly<ClientOptions>, op: Encrypt
     signal,
   } = checkOptions(op, OPTIONS, 'encrypt')
   if (suiteId !== undefined) {
-    checkOneOf(suiteId, 'suiteId', SUITE_IDS)
+    if (!SUITE_IDS.includes(suiteId)) {
+      const all = SUITE_IDS.map((id) => `0x${id.toString(16).padStart(4, '0')}`).join(', ')
+      throw new RangeError(`"suiteId" must be one of ${all}, got ${describe(suiteId)}`)
+    }
     CommitmentPolicySuites.isEncryptEnabled(client.commitmentPolicy, suiteId)
   }
   if (

@@ -21,7 +21,7 @@ export async function encryptFromStream(
   op: EncryptInput | undefined,
 ): Promise<EncryptOutput> {
   const { encoding } = checkEncryptOptions(client, op)
-  const chunks = readableOf(plaintext, encoding, 'Unsupported plaintext')
+  const chunks = readableOf(plaintext, encoding, 'Unsupported plaintext.')
   const { pieces, messageHeader } = await passThrough(plaintext, chunks, encryptStream(client, source, op))
   return { result: Buffer.concat(pieces), messageHeader }
 }

@@ -266,7 +266,11 @@ test('in discovery, decrypts with any key and cannot encrypt', async () => {
   kms.taken()
   assert.is(await open(keyring({ discovery: true }), message), 'text')
   assert.equal(kms.taken(), [`decrypt us-east-1 ${A}`])
-  await rejects(seal(keyring({ discovery: true })), 'ERR_INVALID_MATERIALS', /unencryptedDataKey has not been set/)
+  await rejects(
+    seal(keyring({ discovery: true })),
+    'ERR_INVALID_MATERIALS',
+    /unencryptedDataKey has not been set: the keyring made no data key/,
+  )
   const material = new NodeEncryptionMaterial(new NodeAlgorithmSuite(SUITE), {})
   assert.is(await keyring({ discovery: true }).onEncrypt(material), material)
   assert.equal(kms.taken(), [])

@@ -532,7 +532,7 @@ test('wrong options are refused', () => {
   throws(make({ cache: { del: () => undefined } }), TypeError, /It lacks putEncryptionMaterial/)
   throws(make({ maxAge: undefined }), TypeError, /You must configure a maxAge/)
   for (const maxAge of [0, -1, Infinity, Number.NaN])
-    throws(make({ maxAge }), RangeError, /You must configure a maxAge/)
+    throws(make({ maxAge }), RangeError, /You must configure a maxAge\. It must be more than 0 and finite/)
   for (const limit of [0, -1, Infinity]) {
     throws(make({ maxBytesEncrypted: limit }), RangeError, /maxBytesEncrypted is outside of bounds/)
     throws(make({ maxMessagesEncrypted: limit }), RangeError, /maxMessagesEncrypted is outside of bounds/)

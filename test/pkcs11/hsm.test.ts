@@ -95,7 +95,7 @@ function testCommands(module: readonly string[], name: readonly string[]): void 
     [['test', ...withPin, '--pin-fd', '0', '--key', 'one'], 2, /--pin-file or --pin-fd/],
     [['test', '--uri', 'pkcs11:token=tests?pin-value=needle', '--key', 'one'], 2, /"pin-value" is refused/],
     [['keygen', ...withPin, '--label', 'x', '--bits', '200'], 2, /"bits" must be one of 128, 192, 256/],
-    [['test', ...withPin, '--key', 'none'], 1, /no such key/],
+    [['test', ...withPin, '--key', 'none'], 1, /no key with label "none" that can decrypt/],
     [['list', '--module', '/nowhere.so'], 1, /"\/nowhere.so" cannot be loaded/],
     [['test', ...module, '--token', 'none', '--pin-file', pinFile, '--key', 'one'], 1, /no token with label "none"/],
   ] as [string[], number, RegExp][]) {
