@@ -193,7 +193,7 @@ async function fill<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
   }
 }
 
-/** By what it can do, not by its class: keyrings made with another copy of this package are keyrings too. */
+/** By what it can do, not by its class: own keyrings need not extend {@link KeyringNode}. */
 function isKeyring(source: unknown): source is KeyringNode {
   if (source instanceof KeyringNode) return true
   const { onEncrypt, onDecrypt } = (source ?? {}) as Partial<KeyringNode>

@@ -67,7 +67,7 @@ test('an own keyring and an own manager do', async () => {
   }
 })
 
-test('a keyring of another copy of the package is one by what it can do', async () => {
+test('a keyring is one by what it can do', async () => {
   const own = new OwnKeyring()
   const foreign = { onEncrypt: own.onEncrypt.bind(own), onDecrypt: own.onDecrypt.bind(own) } as KeyringNode
   const { result } = await strict.encrypt(foreign, 'x')
