@@ -19,7 +19,8 @@ export function readOnlyProperty<T, K extends keyof T>(object: T, name: K, value
 }
 
 /** A class whose instances are `T`. */
-export type Newable<T> = new (...args: never[]) => T
+// biome-ignore lint/suspicious/noExplicitAny: as `@aws-crypto/client-node` has it, whose users call `new` with what they like.
+export type Newable<T> = new (...args: any[]) => T
 
 type AnyClass = abstract new (...args: never[]) => object
 

@@ -1,8 +1,11 @@
 import { SealwaxError } from './errors'
 
 /** Message format versions. */
-export const MessageFormat = Object.freeze({ V1: 1, V2: 2, 1: 'V1', 2: 'V2' } as const)
-export type MessageFormat = 1 | 2
+export enum MessageFormat {
+  V1 = 1,
+  V2 = 2,
+}
+Object.freeze(MessageFormat)
 
 /** The 11 algorithm suites of the AWS Encryption SDK message format, by name and by id. */
 export enum AlgorithmSuiteIdentifier {

@@ -58,6 +58,7 @@ import {
   type KmsKeyringNodeInput,
   type KmsNodeClientSupplier,
   limitRegions,
+  MessageFormat,
   type MessageHeader,
   type MrDiscovery,
   MultiKeyringNode,
@@ -263,4 +264,10 @@ export function parts(
   dispose()
   const id: AlgorithmSuiteIdentifier = new NodeAlgorithmSuite(0x0578).id
   return id === 0x0578 && signature !== undefined && helper.getVerify?.().awsCryptoVerify(signature) === true
+}
+
+export const format: MessageFormat.V1 = MessageFormat.V1
+
+export function made<T>(type: Newable<T>, name: string): T {
+  return new type(name, 5)
 }
