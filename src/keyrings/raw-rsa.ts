@@ -17,7 +17,7 @@ export interface RawRsaKeyringNodeInput {
   keyNamespace: string
   /** Which key it is; becomes the key provider info. */
   keyName: string
-  /** PEM text or bytes, or KeyObjects. With a public key alone the keyring encrypts, with a private one it does both. */
+  /** PEM text or bytes, or KeyObjects. The public key encrypts, the private one decrypts: neither does both. */
   rsaKey: { publicKey?: string | Buffer | KeyObject; privateKey?: string | Buffer | KeyObject }
   /**
    * `crypto.constants.RSA_PKCS1_OAEP_PADDING` (the default) or `RSA_PKCS1_PADDING`. The latter decrypts only on a
