@@ -25,6 +25,7 @@ import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { ByteReader, ByteWriter, equalBytes, utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
+import { nextTurn, turnIsDue } from '../turns'
 
 const MAX_FILE_LENGTH = 256 * 1024 * 1024
 
@@ -82,7 +83,14 @@ export class Store {
     const iv = randomBytes(IV_LENGTH)
     const aad = Buffer.concat([this.#header, iv])
     const cipher = createCipheriv('aes-256-gcm', this.#key, iv).setAAD(aad)
-    const sealed = Buffer.concat([aad, cipher.update(contents), cipher.final(), cipher.getAuthTag()])
+    const sealed = Buffer.allocUnsafe(aad.length + contents.length + TAG_LENGTH)
+    sealed.set(aad)
+    for (let at = 0; at < contents.length; at += PIECE_LENGTH) {
+      if (turnIsDue(PIECE_LENGTH)) await nextTurn(PIECE_LENGTH)
+      sealed.set(cipher.update(contents.subarray(at, at + PIECE_LENGTH)), aad.length + at)
+    }
+    cipher.final()
+    sealed.set(cipher.getAuthTag(), aad.length + contents.length)
     await lstat(this.#lock).catch((cause: unknown) => {
       throw fileError(`the lock ${this.#lock} is gone: another process may have the store open`, cause)
     })
@@ -363,6 +371,8 @@ const VERSION = 1
 const SALT_LENGTH = 32
 const IV_LENGTH = 12
 const TAG_LENGTH = 16
+/** Sealed at once: less than a millisecond's work. */
+const PIECE_LENGTH = 512 * 1024
 const HEADER_LENGTH = MAGIC.length + 3 + SALT_LENGTH
 // 128 MiB and about 0.4 s, once at start.
 const SCRYPT_LOG_N = 17

@@ -1,6 +1,7 @@
 import { createPrivateKey, createSecretKey, type KeyObject } from 'node:crypto'
-import { fromUtf8, utf8, wipe } from '../bytes'
+import { allocateSecret, fromUtf8, utf8, wipe } from '../bytes'
 import { SealwaxError } from '../errors'
+import { nextTurn, turnIsDue } from '../turns'
 import { abandoned, KmsError } from './errors'
 import {
   type Alias,
@@ -90,7 +91,7 @@ export class Vault {
 
   async #save(state: State): Promise<void> {
     if (!this.#store) return
-    const contents = serialize(state)
+    const contents = await serialize(state)
     try {
       if (!Store.takes(contents)) throw new KmsError('LimitExceededException', 'The key store would be too large.')
       await this.#store.save(contents)
@@ -174,20 +175,67 @@ interface Stored {
   grants: Grant[]
 }
 
-/** JSON. The strings that hold secrets on the way cannot be wiped: JavaScript has no means for it. */
-function serialize({ materials, keys, aliases, grants }: State): Uint8Array {
-  const stored: Stored = {
-    version: 1,
-    materials: [...materials.values()].map((material) => ({
-      ...material,
-      versions: material.versions.map((version) => ({ ...version, secret: exportSecret(version.secret) })),
-    })),
-    keys: [...keys.values()],
-    aliases: [...aliases.values()],
-    grants: [...grants.values()],
+/**
+ * The JSON of a {@link Stored}, made while other events have their turns: a store may hold thousands of private keys. The
+ * strings that hold secrets on the way cannot be wiped: JavaScript has no means for it.
+ */
+async function serialize(state: State): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = []
+  let text = ''
+  try {
+    for (const json of jsonOf(state)) {
+      text += json
+      const cost = json.length * JSON_COST
+      if (!turnIsDue(cost)) continue
+      pieces.push(utf8(text))
+      text = ''
+      await nextTurn(cost)
+    }
+    pieces.push(utf8(text))
+    return await join(pieces)
+  } finally {
+    for (const piece of pieces) wipe(piece)
   }
-  return utf8(JSON.stringify(stored))
 }
+
+async function join(pieces: readonly Uint8Array[]): Promise<Uint8Array> {
+  const whole = allocateSecret(pieces.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    if (turnIsDue(piece.length)) await nextTurn(piece.length)
+    whole.set(piece, at)
+    at += piece.length
+  }
+  return whole
+}
+
+function* jsonOf({ materials, keys, aliases, grants }: State): Generator<string> {
+  yield '{"version":1,"materials":'
+  yield* listOf(materials, (material) => ({
+    ...material,
+    versions: material.versions.map((version) => ({ ...version, secret: exportSecret(version.secret) })),
+  }))
+  yield ',"keys":'
+  yield* listOf(keys)
+  yield ',"aliases":'
+  yield* listOf(aliases)
+  yield ',"grants":'
+  yield* listOf(grants)
+  yield '}'
+}
+
+function* listOf<T>(records: Map<string, T>, store: (record: T) => unknown = (record) => record): Generator<string> {
+  yield '['
+  let separator = ''
+  for (const record of records.values()) {
+    yield separator + JSON.stringify(store(record))
+    separator = ','
+  }
+  yield ']'
+}
+
+/** As how many bytes of a turn a character counts: an RSA key has 1,900 and takes 0.1 ms to export, the longest of all. */
+const JSON_COST = 64
 
 /** `contents` are authentic: this program wrote them. */
 function deserialize(contents: Uint8Array): State {

@@ -52,6 +52,17 @@ test('gives back what was saved last', async () => {
   assert.equal(readdirSync(directory).sort(), ['keys.sealed', 'store.key'])
 })
 
+test('gives back contents of any length', async () => {
+  const piece = 512 * 1024
+  for (const length of [0, 1, piece - 1, piece, piece + 1, 20 * piece + 7]) {
+    const bytes = Buffer.alloc(length, 'some contents')
+    const store = await Store.open(directory)
+    await store.save(bytes)
+    await store.close()
+    assert.ok(bytes.equals((await contentsOf())!), `${length} bytes`)
+  }
+})
+
 test('is for its owner only, whatever the umask', async () => {
   const before = process.umask(0)
   await create()
