@@ -129,7 +129,7 @@ abstract class CryptographicMaterial {
     if (!types.isUint8Array(dataKey) && !(dataKey instanceof KeyObject)) {
       throw new TypeError(`Unsupported dataKey type: it must be a Uint8Array or KeyObject, got ${kindOf(dataKey)}`)
     }
-    const bytes = unwrapDataKey(dataKey)
+    const bytes = viewOf(dataKey) ?? unwrapDataKey(dataKey)
     try {
       this.#checkSettable(bytes, trace)
       this.#accept(copySecret(bytes), trace)
@@ -281,8 +281,7 @@ Object.freeze(NodeDecryptionMaterial.prototype)
 
 /** The bytes of a data key; for a KeyObject a copy, which the caller should wipe. */
 export function unwrapDataKey(dataKey: Uint8Array | KeyObject): Uint8Array {
-  const bytes = viewOf(dataKey)
-  if (bytes) return bytes
+  if (types.isUint8Array(dataKey)) return dataKey
   if (dataKey instanceof KeyObject && dataKey.type === 'secret') return dataKey.export()
   throw new TypeError(`Unsupported dataKey type, got ${kindOf(dataKey)}`)
 }
