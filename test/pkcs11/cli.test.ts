@@ -135,7 +135,7 @@ function testCommands(kind: NonNullable<typeof token>): void {
     [['--wrapping-key', 'pkcs11:object=aes'], 2, /needs a module/],
     [['--wrapping-key', `pkcs11:object=aes?module-path=${kind.input.module}`], 2, /needs --namespace and --name/],
     [['--wrapping-key', 'pkcs11:objekt=aes'], 2, /an attribute that is not known/],
-    [[...wrapping('none'), ...withPin], 1, /no such key/],
+    [[...wrapping('none'), ...withPin], 1, /no key with label "none" that can decrypt/],
     [[...wrapping('none;type=secret-key'), ...withPin], 1, /no AES key with the label "none"/],
     [[...wrapping('aes;type=private'), ...withPin], 1, /no RSA private key/],
     [[...wrapping('rsa'), ...withPin], 1, /only OAEP with sha1, not sha256/],
