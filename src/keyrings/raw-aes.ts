@@ -90,8 +90,9 @@ export class RawAesKeyringNode extends KeyringNode {
     const key = checkView(unencryptedMasterKey, 'unencryptedMasterKey')
     const keyLength = KEY_LENGTHS.get(wrappingSuite)
     if (keyLength === undefined) {
+      const suites = [...KEY_LENGTHS].map(([id, length]) => `0x${id.toString(16)} (AES-${8 * length})`)
       throw new RangeError(
-        `suiteId not supported. "wrappingSuite" must be one of ${[...KEY_LENGTHS.keys()].join(', ')}, got ${describe(wrappingSuite)}`,
+        `suiteId not supported. "wrappingSuite" must be one of ${suites.join(', ')}, got ${describe(wrappingSuite)}`,
       )
     }
     if (key.length !== keyLength) {

@@ -26,7 +26,7 @@ const WRONG: [Record<string, unknown>, typeof TypeError | typeof RangeError, Reg
   [{ keyName: '' }, RangeError, /"keyName"/],
   [{ keyName: Buffer.from('k') }, TypeError, /"keyName"/],
   [{ keyName: '\ud800' }, TypeError, /lone surrogate/],
-  [{ wrappingSuite: undefined }, RangeError, /"wrappingSuite" must be one of 20, 70, 120/],
+  [{ wrappingSuite: undefined }, RangeError, /"wrappingSuite" must be one of 0x14 \(AES-128\), 0x46 \(AES-192\), 0x78/],
   [{ wrappingSuite: 0x0178 }, RangeError, /"wrappingSuite".*got 376/],
   [{ wrappingSuite: 'AES256_GCM_IV12_TAG16_NO_PADDING' }, RangeError, /"wrappingSuite"/],
   [{ wrappingSuite: 0x14 }, RangeError, /"unencryptedMasterKey" must be 16 bytes, got 32/],
