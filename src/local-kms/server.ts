@@ -141,23 +141,17 @@ class LocalKmsServer implements LocalKms {
     const { socket } = request
     const before = this.#turns.get(socket)
     if (before && this.#waiting === MAX_WAITING) return this.#cutOff(socket, 'too many requests sent ahead')
-    const turn = this.#respondAfter(before, request, response)
+    const turn = before ? this.#respondAfter(before, request, response) : this.#respond(request, response)
     this.#turns.set(socket, turn)
     await turn
     if (this.#turns.get(socket) === turn) this.#turns.delete(socket)
   }
 
-  async #respondAfter(
-    before: Promise<void> | undefined,
-    request: IncomingMessage,
-    response: ServerResponse,
-  ): Promise<void> {
-    if (before) {
-      this.#waiting++
-      await before
-      await nextTurn()
-      this.#waiting--
-    }
+  async #respondAfter(before: Promise<void>, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#waiting++
+    await before
+    await nextTurn()
+    this.#waiting--
     // Else the client has gone, or was told that the connection ends.
     if (request.socket.writable) await this.#respond(request, response)
   }
@@ -167,8 +161,12 @@ class LocalKmsServer implements LocalKms {
     const started = performance.now()
     const entry: Record<string, unknown> = { event: 'request', requestId: randomUUID() }
     const controller = new AbortController()
-    const closed = new Promise<void>((resolve) => response.once('close', resolve))
-    void closed.then(() => controller.abort())
+    const closed = new Promise<void>((resolve) => {
+      response.once('close', () => {
+        controller.abort()
+        resolve()
+      })
+    })
     let status = 200
     let answer: Answer
     try {
@@ -191,6 +189,7 @@ class LocalKmsServer implements LocalKms {
     })
     response.end(body)
     this.#log({ ...entry, status, milliseconds: Math.round((performance.now() - started) * 1000) / 1000 })
+    if (response.writableFinished) return closed
     const deadline = setTimeout(() => this.#cutOff(request.socket, 'an answer was not read'), ANSWER_TIMEOUT)
     await closed
     clearTimeout(deadline)
