@@ -256,9 +256,9 @@ function printable(info: string): string {
   return /^[\x20-\x7e]{0,200}/.exec(info)![0]
 }
 
-/** Why there is no data key where there was one. */
 const NONE_MADE = ': the keyring made no data key. One that only decrypts, as for AWS KMS discovery, makes none'
 
+/** Why there is no data key where there was one. */
 function wiped({ keyringTrace }: NodeEncryptionMaterial | NodeDecryptionMaterial): string {
   return keyringTrace.length === 0
     ? ''
