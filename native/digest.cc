@@ -1,7 +1,9 @@
 #include "digest.h"
 
 #include <algorithm>
+#include <chrono>
 #include <new>
+#include <thread>
 
 #include "old-libc.h"
 #include "pool.h"
@@ -13,6 +15,8 @@ namespace {
 constexpr size_t kMaxQueued = 512 << 10;
 // To wake a thread takes as long as to hash this much.
 constexpr size_t kMinQueued = 16 << 10;
+// A thread that is free has begun by then. Who takes its work away sooner hashes all by himself.
+constexpr std::chrono::microseconds kPatience{200};
 
 }  // namespace
 
@@ -63,11 +67,22 @@ bool Digest::updateLater(Span bytes) {
     done += length;
     if (!working_) {
       working_ = true;
-      lock.unlock();
-      if (!post()) work();
-      lock.lock();
+      if (!post()) {
+        lock.unlock();
+        work();
+        lock.lock();
+      }
     }
-    while (done < bytes.length && queued_.size() == kMaxQueued) help(lock);
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (done < bytes.length && queued_.size() == kMaxQueued) {
+      if (begun_ || std::chrono::steady_clock::now() > end) {
+        help(lock);
+      } else {
+        lock.unlock();
+        std::this_thread::yield();
+        lock.lock();
+      }
+    }
   }
   return context_ != nullptr;
 }
@@ -94,6 +109,7 @@ void Digest::help(std::unique_lock<std::mutex>& lock) {
 }
 
 bool Digest::post() {
+  begun_ = false;
   return Pool::instance().post(this, [this] { work(); });
 }
 
@@ -102,6 +118,7 @@ void Digest::work() {
   const ErrorScope errors;
   std::unique_lock lock(mutex_);
   do {
+    begun_ = true;
     taken_.swap(queued_);
     changed_.notify_all();
     lock.unlock();

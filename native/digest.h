@@ -44,6 +44,8 @@ class Digest {
   // Copies that wait, and those that are being hashed.
   std::vector<uint8_t> queued_, taken_;
   bool working_ = false;
+  // Whether a thread has begun with what was posted last.
+  bool begun_ = false;
 };
 
 }  // namespace sealwax
