@@ -15,26 +15,15 @@ import {
 import { nextTurn, TURN_LENGTH, turnIsDue } from '../src/turns'
 import { rejects } from './support/expect'
 import { aesKeyring, bytes } from './support/keys'
+import { watchTurns } from './support/work'
 
 const { decrypt, encrypt, encryptMany, encryptStream } = buildClient()
 
 const EDK = new EncryptedDataKey({ providerId: 'other', providerInfo: 'key', encryptedDataKey: bytes(10) })
 
-/** Which turn of the event loop this is, counted from the first call. */
-function countTurns(): { turn: () => number; stop: () => void } {
-  let turns = 0
-  let next: NodeJS.Immediate
-  const count = () => {
-    turns++
-    next = setImmediate(count)
-  }
-  next = setImmediate(count)
-  return { turn: () => turns, stop: () => clearImmediate(next) }
-}
-
 /** In which turn each step of `count` tasks went on, of three steps each. */
 async function stepsOf(count: number, length: number): Promise<number[]> {
-  const { turn, stop } = countTurns()
+  const { turn, stop } = watchTurns()
   const wentOn: number[] = []
   const task = async () => {
     for (let step = 0; step < 3; step++) {
@@ -64,7 +53,7 @@ test('of short ones, as many as fit, in their order', async () => {
 })
 
 test('messages with many keys do not share a turn', async () => {
-  const { turn, stop } = countTurns()
+  const { turn, stop } = watchTurns()
   const asked: number[] = []
   class ManyKeys extends KeyringNode {
     async _onEncrypt(material: NodeEncryptionMaterial) {
@@ -95,7 +84,7 @@ test('who asks while others wait waits too', async () => {
 })
 
 test('many streams at once do no more in a turn than one does', async () => {
-  const { turn, stop } = countTurns()
+  const { turn, stop } = watchTurns()
   const done = new Map<number, number>()
   const sink = () =>
     new Writable({
@@ -116,7 +105,7 @@ test('many streams at once do no more in a turn than one does', async () => {
 })
 
 test('short messages, one after the other or all at once, leave turns to others', async () => {
-  const { turn, stop } = countTurns()
+  const { turn, stop } = watchTurns()
   const [short, op] = [Buffer.alloc(100), { suiteId: 0x0478 }]
   const sealed = (await encrypt(aesKeyring(), short, op)).result
   const before = turn()
@@ -143,7 +132,7 @@ test('of frames of one byte each a turn takes no more than of others: what count
     return sealMessages.call(engine, run, messageIds, plaintexts, out)
   }
   const sink = () => new Writable({ write: (_chunk, _encoding, callback) => callback() })
-  const { turn, stop } = countTurns()
+  const { turn, stop } = watchTurns()
   try {
     await encrypt(aesKeyring(), plaintext, op)
     const between = turn()

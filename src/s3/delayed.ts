@@ -14,7 +14,7 @@ export function openDelayed(contentKey: ContentKey): Transform {
   const opener = mode === 'gcm' ? new UnverifiedGcm(key, iv, aad) : new UnverifiedCbc(key, iv)
   wipe(key)
   const tagLength = mode === 'gcm' ? TAG_LENGTH : 0
-  // The last bytes so far, which may be the tag. They alone are copied: joining all bytes costs as much as decrypting them.
+  // The last bytes so far, which may be the tag. They alone are copied.
   let held: Uint8Array = Buffer.alloc(0)
   return new Transform({
     transform(chunk: Uint8Array, _encoding, done) {

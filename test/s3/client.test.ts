@@ -30,21 +30,7 @@ import {
 import { rejectionOf, rejects, throws } from '../support/expect'
 import { bytes } from '../support/keys'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
-
-/** How often others had a turn since. */
-function countTurns(): () => number {
-  let turns = 0
-  let ended = false
-  const next = () => {
-    turns++
-    if (!ended) setImmediate(next)
-  }
-  setImmediate(next)
-  return () => {
-    ended = true
-    return turns
-  }
-}
+import { countTurns } from '../support/work'
 
 interface HttpHandler {
   httpHandlerConfigs(): { readonly socketTimeout?: number }

@@ -1,7 +1,7 @@
 /** How much is done, and whether others have their turn meanwhile: counted, as no clock can be relied on. */
 
-/** Counts turns of the event loop from now on; the function it gives says how many there were, and ends that. */
-export function countTurns(): () => number {
+/** Which turn of the event loop this is, counted from the call on. */
+export function watchTurns(): { turn: () => number; stop: () => void } {
   let turns = 0
   let next: NodeJS.Immediate
   const count = () => {
@@ -9,9 +9,15 @@ export function countTurns(): () => number {
     next = setImmediate(count)
   }
   next = setImmediate(count)
+  return { turn: () => turns, stop: () => clearImmediate(next) }
+}
+
+/** The same; the function it gives says how many there were, and ends that. */
+export function countTurns(): () => number {
+  const { turn, stop } = watchTurns()
   return () => {
-    clearImmediate(next)
-    return turns
+    stop()
+    return turn()
   }
 }
 
