@@ -1,7 +1,6 @@
 /** Ciphers of old S3 objects, none of which authenticates its content. Nothing else may use them. */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { allocateSecret, wipe } from '../bytes'
-import { TAG_LENGTH } from '../format/frame'
 
 const BLOCK_LENGTH = 16
 const IV_LENGTH = 12
@@ -72,30 +71,7 @@ export function openGcmPart(key: Uint8Array, iv: Uint8Array, firstBlock: number,
   return out
 }
 
-/** Opens AES-GCM piece by piece, and so gives plaintext out **before** it is authenticated. The key is copied. */
-export class UnverifiedGcm {
-  readonly #decipher
-
-  constructor(key: Uint8Array, iv: Uint8Array, aad: Uint8Array) {
-    const name = key.length === 16 ? 'aes-128-gcm' : key.length === 24 ? 'aes-192-gcm' : 'aes-256-gcm'
-    this.#decipher = createDecipheriv(name, key, iv, { authTagLength: TAG_LENGTH }).setAAD(aad)
-  }
-
-  update(ciphertext: Uint8Array): Uint8Array {
-    return this.#decipher.update(ciphertext)
-  }
-
-  /** The rest of the plaintext; `undefined` where anything that was given out is not authentic. */
-  final(tag: Uint8Array): Uint8Array | undefined {
-    try {
-      return this.#decipher.setAuthTag(tag).final()
-    } catch {
-      return undefined
-    }
-  }
-}
-
-/** The same for AES-CBC, which nothing authenticates. */
+/** Opens AES-CBC, which nothing authenticates, piece by piece. The key is copied. */
 export class UnverifiedCbc {
   readonly #decipher
 

@@ -1,32 +1,86 @@
 import { Transform } from 'node:stream'
-import { wipe } from '../bytes'
-import { UnverifiedCbc, UnverifiedGcm } from '../engine/legacy'
+import { copySecret, wipe } from '../bytes'
+import { getEngine, type SegmentHash } from '../engine/engine'
+import { UnverifiedCbc } from '../engine/legacy'
 import { authenticationFailed } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
+import { BLOCK_LENGTH, CHUNK_LENGTH } from './chunks'
 import type { ContentKey } from './content-key'
+import { plaintextLength, verifyHashes, wipeHashes } from './large'
 
 /**
  * Plaintext as it comes, **before it is verified**. What was read means something only once the stream has ended: where
  * the tag is wrong, it is destroyed with `ERR_AUTHENTICATION_FAILED` and does not end. The content key is wiped at once.
  */
 export function openDelayed(contentKey: ContentKey): Transform {
-  const { mode, key, iv, aad } = contentKey
-  const opener = mode === 'gcm' ? new UnverifiedGcm(key, iv, aad) : new UnverifiedCbc(key, iv)
-  wipe(key)
-  const tagLength = mode === 'gcm' ? TAG_LENGTH : 0
-  // The last bytes so far, which may be the tag. They alone are copied.
-  let held: Uint8Array = Buffer.alloc(0)
+  const opener = contentKey.mode === 'gcm' ? delayedGcm(contentKey) : delayedCbc(contentKey)
+  wipe(contentKey.key)
+  return opener
+}
+
+/** Chunk by chunk, on all cores. The last one is given out after the tag was compared. */
+function delayedGcm({ key: callers, iv, aad }: ContentKey): Transform {
+  const content = { mode: 'gcm', key: copySecret(callers), iv, aad } as const
+  // A chunk, and what may be the tag.
+  const held = Buffer.allocUnsafeSlow(CHUNK_LENGTH + TAG_LENGTH)
+  const hashes: SegmentHash[] = []
+  let filled = 0
+  let offset = 0
+  const open = (length: number): Uint8Array => {
+    // Throws where it gets longer than AES-GCM allows.
+    plaintextLength(offset + length + TAG_LENGTH)
+    const plaintext = getEngine().allocate(length)
+    const ciphertext = held.subarray(0, length)
+    hashes.push(getEngine().openSegment(content.key, iv, offset / BLOCK_LENGTH, ciphertext, plaintext))
+    offset += length
+    return plaintext
+  }
   return new Transform({
-    transform(chunk: Uint8Array, _encoding, done) {
-      const ready = Math.max(0, held.length + chunk.length - tagLength)
-      const before = held.subarray(0, ready)
-      const now = chunk.subarray(0, ready - before.length)
-      held = Buffer.concat([held.subarray(before.length), chunk.subarray(now.length)])
-      this.push(opener.update(before))
-      done(null, opener.update(now))
+    readableHighWaterMark: CHUNK_LENGTH,
+    transform(piece: Uint8Array, _encoding, done) {
+      try {
+        for (let start = 0; start < piece.length; ) {
+          if (filled === held.length) {
+            this.push(open(CHUNK_LENGTH))
+            held.copyWithin(0, CHUNK_LENGTH)
+            filled = TAG_LENGTH
+          }
+          const part = piece.subarray(start, start + held.length - filled)
+          held.set(part, filled)
+          filled += part.length
+          start += part.length
+        }
+        done()
+      } catch (error) {
+        done(error as Error)
+      }
     },
     flush(done) {
-      const rest = held.length === tagLength ? opener.final(held) : undefined
+      let last: Uint8Array = new Uint8Array(0)
+      try {
+        if (filled < TAG_LENGTH) throw authenticationFailed()
+        last = open(filled - TAG_LENGTH)
+        verifyHashes(content, hashes, held.subarray(filled - TAG_LENGTH, filled))
+        done(null, last)
+      } catch (error) {
+        wipe(last)
+        done(error as Error)
+      }
+    },
+    destroy(error, done) {
+      wipe(content.key)
+      wipeHashes(hashes)
+      done(error)
+    },
+  })
+}
+
+function delayedCbc({ key, iv }: ContentKey): Transform {
+  const opener = new UnverifiedCbc(key, iv)
+  return new Transform({
+    transform: (piece: Uint8Array, _encoding, done) => done(null, opener.update(piece)),
+    flush(done) {
+      const rest = opener.final()
       if (rest) done(null, rest)
       else done(authenticationFailed())
     },

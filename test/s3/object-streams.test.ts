@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -73,6 +73,45 @@ for (const pieceLength of [1, 7, 15, 16, 17, 33, 1000]) {
     }
   })
 }
+
+const DELAYED = { enableDelayedAuthenticationMode: true } as const
+
+for (const length of [2 * MiB - 1, 2 * MiB, 2 * MiB + 1, 2 * MiB + 17]) {
+  test(`delayed, a wrong stream of ${length} bytes does not give its last chunk`, async () => {
+    const plaintext = Buffer.from(bytes(length))
+    const { metadata, body } = await sealObject(plaintext, keyring)
+    const changed = Uint8Array.from(body)
+    changed[length + 15]! ^= 1
+    for (const pieceLength of [16, MiB, MiB + 16, MiB + 17]) {
+      const opened = await openObject({ metadata, body: one(changed, pieceLength) }, keyring, DELAYED)
+      let given = Buffer.alloc(0)
+      const all = (async () => {
+        for await (const chunk of opened.plaintext) given = Buffer.concat([given, chunk as Buffer])
+      })()
+      await rejects(all, 'ERR_AUTHENTICATION_FAILED')
+      assert.ok(given.length <= (length <= 2 * MiB ? MiB : 2 * MiB))
+      assert.ok(given.equals(plaintext.subarray(0, given.length)))
+    }
+  })
+}
+
+test('delayed, a chunk is given before the next one comes', async () => {
+  const plaintext = Buffer.from(bytes(2 * MiB))
+  const { metadata, body } = await sealObject(plaintext, keyring)
+  const wanted = new EventEmitter()
+  const source = (async function* () {
+    yield body.subarray(0, MiB + 17)
+    await once(wanted, 'more')
+    yield body.subarray(MiB + 17)
+  })()
+  const opened = await openObject({ metadata, body: source }, keyring, DELAYED)
+  const chunks = opened.plaintext[Symbol.asyncIterator]()
+  const { value: first } = await chunks.next()
+  wanted.emit('more')
+  const given = [first]
+  for (let next = await chunks.next(); !next.done; next = await chunks.next()) given.push(next.value)
+  assert.ok(Buffer.concat(given).equals(plaintext))
+})
 
 test('a changed or shortened stream gives no byte, and its file is gone', async () => {
   const before = openFiles()
