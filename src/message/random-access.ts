@@ -25,6 +25,7 @@ import { nextTurn } from '../turns'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { headerAad } from './header'
+import { pushInSlices } from './header-slices'
 import { checkAborted, orAborted } from './slices'
 
 /** Where a message lies: bytes, an open file, or anything that reads a range of known total length. */
@@ -212,7 +213,7 @@ async function open(
   { encryptionContext, maxBodySize, signal, signed }: Limits,
 ): Promise<OpenedMessage> {
   const range = await toRangeReader(message)
-  const header = await readHeader(range, client.maxEncryptedDataKeys)
+  const header = await readHeader(range, client.maxEncryptedDataKeys, signal)
   const { messageHeader, suite } = header
   if (messageHeader.contentType !== ContentType.FRAMED_DATA) {
     throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'only framed messages can be read from the middle')
@@ -283,12 +284,16 @@ export async function readRange(range: RangeReader, offset: number, length: numb
   return Uint8Array.from(bytes)
 }
 
-export async function readHeader(range: RangeReader, maxEncryptedDataKeys: number | false): Promise<ParsedHeader> {
+export async function readHeader(
+  range: RangeReader,
+  maxEncryptedDataKeys: number | false,
+  signal?: AbortSignal,
+): Promise<ParsedHeader> {
   const parser = new HeaderParser(maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {})
   for (let offset = 0; !parser.header; ) {
     const length = Math.min(Math.max(HEADER_PIECE_LENGTH, offset), range.length - offset)
     if (length <= 0) throw parser.truncated()
-    parser.push(await readRange(range, offset, length))
+    await pushInSlices(parser, await readRange(range, offset, length), signal)
     offset += length
   }
   return parser.header

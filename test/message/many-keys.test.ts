@@ -12,12 +12,13 @@ import {
   NodeCachingMaterialsManager,
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
+  outlineMessage,
 } from '../../src/index'
 import { rejects } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
 import { countTurns } from '../support/work'
 
-const { encrypt, decrypt, decryptMany, decryptStream } = buildClient()
+const { encrypt, decrypt, decryptMany, decryptStream, openMessage } = buildClient()
 const COUNT = 20_000
 const EDK = new EncryptedDataKey({ providerId: 'other', providerInfo: 'key', encryptedDataKey: bytes(20) })
 
@@ -61,6 +62,16 @@ const CALLS: Record<string, () => Promise<Buffer>> = {
   decryptMany: async () => {
     const [result] = await decryptMany(aesKeyring(), [message])
     return result!.status === 'fulfilled' ? result!.value.plaintext : await Promise.reject(result!.reason)
+  },
+  openMessage: async () => {
+    const opened = await openMessage(aesKeyring(), message)
+    const plaintext = await opened.read(0)
+    opened.close()
+    return plaintext
+  },
+  outlineMessage: async () => {
+    const { encryptedDataKeys } = (await outlineMessage(message)).messageHeader
+    return Buffer.from(encryptedDataKeys.length === COUNT ? 'hello' : '')
   },
   'decryptStream, in one piece': () => openPieces(message.length),
   'decryptStream, in pieces': () => openPieces(30_000),
