@@ -29,7 +29,7 @@ export class CacheIds {
 
   /** A promise where there are so many encrypted data keys that other events have their turn meanwhile. */
   ofDecryption(request: NodeDecryptionRequest): string | Promise<string> {
-    if (request.encryptedDataKeys.length > KEYS_AT_ONCE) return decryptionCacheIdInSlices(this.#partition, request)
+    if (slicesOf(request.encryptedDataKeys).length > 1) return decryptionCacheIdInSlices(this.#partition, request)
     const { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext = {} } = request
     let asked = `decrypt ${suite.id}|${pairs(encryptionContext)}|${pairs(reproducedEncryptionContext)}|`
     for (const edk of encryptedDataKeys) {
@@ -50,8 +50,10 @@ export class CacheIds {
   }
 }
 
-/** Some milliseconds' worth. */
-const KEYS_AT_ONCE = 500
+/** Bytes of encrypted data keys that are hashed in one turn: some milliseconds' worth. */
+const SLICE = 1024 * 1024
+/** As how many bytes a key counts besides its own. */
+const KEY_COST = 2048
 const MAX_KNOWN = 200
 const MAX_LENGTH = 2048
 
@@ -102,17 +104,33 @@ export function decryptionCacheId(partition: PartitionId, request: NodeDecryptio
 }
 
 async function decryptionCacheIdInSlices(partition: PartitionId, request: NodeDecryptionRequest): Promise<string> {
-  const { encryptedDataKeys } = request
   const hashes: string[] = []
-  for (let start = 0; start < encryptedDataKeys.length; start += KEYS_AT_ONCE) {
+  for (const slice of slicesOf(request.encryptedDataKeys)) {
     await nextTurn()
-    hashes.push(...hashesOf(encryptedDataKeys.slice(start, start + KEYS_AT_ONCE)))
+    hashes.push(...hashesOf(slice))
   }
   await nextTurn()
   // They are in order already but for where the slices meet, which makes this quick.
   hashes.sort()
   await nextTurn()
   return idWithKeys(partition, request, hashes)
+}
+
+/** The keys as they are hashed: all at once where they are short and few, as nearly always. */
+function slicesOf(encryptedDataKeys: readonly EncryptedDataKey[]): (readonly EncryptedDataKey[])[] {
+  const slices: EncryptedDataKey[][] = [[]]
+  let cost = 0
+  for (const edk of encryptedDataKeys) {
+    const { rawInfo, encryptedDataKey } = bytesOf(edk)
+    const more = KEY_COST + edk.providerId.length + rawInfo.length + encryptedDataKey.length
+    if (cost + more > SLICE) {
+      slices.push([])
+      cost = 0
+    }
+    slices.at(-1)!.push(edk)
+    cost += more
+  }
+  return slices
 }
 
 /** The hashes of encrypted data keys, a character for each byte, in order. */

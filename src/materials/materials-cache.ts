@@ -49,7 +49,7 @@ export interface CryptographicMaterialsCache {
  * @example
  * const cache = getLocalCryptographicMaterialsCache(100)
  */
-export function getLocalCryptographicMaterialsCache(
+export function getLocalCryptographicMaterialsCache<_Suite = unknown>(
   capacity: number,
   proactiveFrequency: number = ONE_MINUTE,
 ): CryptographicMaterialsCache {

@@ -59,15 +59,20 @@ export class MessageSealer {
     this.#messageId = messageId
     const { key, commitment } = deriveMessageKeys(this.#engine, suite, dataKeyOf(material), messageId)
     this.#key = key
-    this.messageHeader = newHeader(
-      suite,
-      headerFields(material, frameLength),
-      Buffer.from(messageId),
-      Buffer.from(commitment ?? EMPTY),
-    )
-    this.header = this.#authenticatedHeader(material)
-    if (signatureKey) this.#signer = this.#engine.createSigner(suite.signatureHash!, signatureKey.privateKey)
-    this.#signer?.update(this.header)
+    try {
+      this.messageHeader = newHeader(
+        suite,
+        headerFields(material, frameLength),
+        Buffer.from(messageId),
+        Buffer.from(commitment ?? EMPTY),
+      )
+      this.header = this.#authenticatedHeader(material)
+      if (signatureKey) this.#signer = this.#engine.createSigner(suite.signatureHash!, signatureKey.privateKey)
+      this.#signer?.update(this.header)
+    } catch (error) {
+      this.dispose()
+      throw error
+    }
   }
 
   get isSigned(): boolean {

@@ -106,7 +106,13 @@ abstract class MessageStream extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#answer = callback
-    this.#chunk = viewOf(chunk)!
+    try {
+      this.#chunk = viewOf(chunk)!
+    } catch (error) {
+      // Its memory was transferred while it waited.
+      this.#fail(error)
+      return
+    }
     this.#length = this.#chunk.length
     // Not at once: a file that gives a chunk asks for its next one when this tick ends, and reads it during the work.
     const begun = this.machine ? SOON : this.begin(this.#chunk)

@@ -173,7 +173,7 @@ function strict(input: (keys: Keys) => sealwax.KmsKeyringNodeInput): KeyringOf {
 /** A caching manager before the keyring, in whose place it can stand. */
 function cached(keyringOf: KeyringOf): KeyringOf {
   return (library, supplier, keys) => {
-    const cache = library.getLocalCryptographicMaterialsCache(10)
+    const cache = (library as typeof sealwax).getLocalCryptographicMaterialsCache(10)
     const input = { backingMaterials: keyringOf(library, supplier, keys), cache, maxAge: 60_000 }
     return new library.NodeCachingMaterialsManager(input as never) as never
   }

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine } from '../../src/engine/engine'
 import {
   buildClient,
   EncryptedDataKey,
@@ -94,6 +95,56 @@ test('a cache: and while it is looked up', async () => {
     await turnsOf(open(manager)),
   ]
   assert.ok(first - without > 15 && second - without > 15, `${without}, ${first} and ${second} turns`)
+})
+
+test('a cache: few keys, but long ones', async () => {
+  class LongKeys extends KeyringNode {
+    async _onEncrypt(material: NodeEncryptionMaterial) {
+      const made = await aesKeyring().onEncrypt(material)
+      const edk = new EncryptedDataKey({ providerId: 'other', providerInfo: 'key', encryptedDataKey: bytes(65_000) })
+      for (let i = 0; i < 200; i++) made.addEncryptedDataKey(edk, KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)
+      return made
+    }
+    async _onDecrypt(material: NodeDecryptionMaterial) {
+      return material
+    }
+  }
+  const { result } = await encrypt(new LongKeys(), 'hello', { suiteId: 0x0478 })
+  const cache = getLocalCryptographicMaterialsCache(10)
+  const manager = new NodeCachingMaterialsManager({ backingMaterials: aesKeyring(), cache, maxAge: 60_000 })
+  const without = await turnsOf(async () => (await decrypt(aesKeyring(), result)).plaintext)
+  const turns = await turnsOf(async () => (await decrypt(manager, result)).plaintext)
+  assert.ok(turns - without > 8, `${without} and ${turns} turns`)
+})
+
+test('the keys of a message whose header gets too long are wiped', async () => {
+  const engine = getEngine()
+  const { hkdfPair } = engine
+  const derived: Uint8Array[] = []
+  engine.hkdfPair = (...args) => {
+    const pair = hkdfPair.apply(engine, args)
+    derived.push(...pair)
+    return pair
+  }
+  class TooLong extends ManyKeys {
+    override async _onEncrypt(material: NodeEncryptionMaterial) {
+      const made = await super._onEncrypt(material)
+      const edk = new EncryptedDataKey({ providerId: 'other', providerInfo: 'key', encryptedDataKey: bytes(65_000) })
+      for (let i = 0; i < 260; i++) made.addEncryptedDataKey(edk, KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)
+      return made
+    }
+  }
+  try {
+    await rejects(encrypt(new TooLong(), bytes(100_000)), 'ERR_LIMIT_EXCEEDED', /header is longer/)
+  } finally {
+    engine.hkdfPair = hkdfPair
+  }
+  const [key, commitment] = derived
+  assert.ok(key!.every((byte) => byte === 0))
+  assert.ok(
+    commitment!.some((byte) => byte !== 0),
+    'what was derived is seen',
+  )
 })
 
 test('it is refused as any other', async () => {

@@ -223,7 +223,7 @@ export function keyrings(rsa: { publicKey: string; privateKey: Buffer }): Keyrin
 export const caching = (backingMaterials: KeyringNode): NodeMaterialsManager =>
   new NodeCachingMaterialsManager({
     backingMaterials,
-    cache: getLocalCryptographicMaterialsCache(100, 1000),
+    cache: getLocalCryptographicMaterialsCache<NodeAlgorithmSuite>(100, 1000),
     maxAge: 60_000,
     maxBytesEncrypted: 1e6,
     maxMessagesEncrypted: 10,

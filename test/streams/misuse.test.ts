@@ -265,6 +265,34 @@ const scenarios: Record<string, Scenario> = {
     subject.checkWiped()
   },
 
+  'a chunk whose memory is transferred while it waits behind another': async (kind) => {
+    const subject = (await Subject.create(kind)).read()
+    const [first, second] = [subject.input.subarray(0, 100), new Uint8Array(subject.input.subarray(100))]
+    const answers: unknown[] = []
+    subject.stream.write(first, (error) => answers.push(error))
+    subject.stream.write(second, (error) => answers.push(error))
+    structuredClone(second.buffer, { transfer: [second.buffer] })
+    subject.stream.end()
+    await subject.closed
+    subject.silence()
+    assert.is(subject.errors.length, 1)
+    assert.instance(subject.errors[0], TypeError)
+    assert.is(answers.at(-1), subject.errors[0])
+    subject.checkWiped()
+  },
+
+  'a chunk without memory': async (kind) => {
+    const subject = (await Subject.create(kind)).read()
+    await new Promise((resolve) => subject.stream.write(subject.input.subarray(0, 1500), resolve))
+    const chunk = Buffer.allocUnsafeSlow(100)
+    structuredClone(chunk.buffer, { transfer: [chunk.buffer] })
+    subject.stream.write(chunk)
+    await subject.closed
+    assert.is(subject.errors.length, 1)
+    assert.instance(subject.errors[0], TypeError)
+    subject.checkWiped()
+  },
+
   'a keyring fails': async (kind) => {
     for (const failure of [broken, new TypeError('broken')]) {
       const subject = (
