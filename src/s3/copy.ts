@@ -7,9 +7,10 @@ import type {
 import { SealwaxError } from '../errors'
 import { parseInstructionFile } from '../format/s3-instruction-file'
 import { isS3EncryptionField, parseS3Metadata, type S3Metadata } from '../format/s3-metadata'
-import { type StoringCall, s3Sdk } from './call'
+import type { StoringCall } from './call'
+import { headObject } from './head'
 import { ownerOf, readInstructionFile, replaceInstructionFile } from './instruction-file'
-import { isRefused } from './lost-answer'
+import { outcomeOf } from './lost-answer'
 import { needsInstructionFile } from './open-object'
 import { withEnvelope } from './put'
 
@@ -27,8 +28,8 @@ export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
   if (!source || !(isReplaced || isMoved)) return await next(input)
 
   const request = { ...source, ...readingOf(input) }
-  const { Metadata = {}, ETag } = await headSource(call, request)
-  const file = isMoved && needsInstructionFile(Metadata) ? await readFile(call, request, Metadata) : undefined
+  const { Metadata = {}, ETag, ContentLength = 0 } = await headSource(call, request)
+  const file = isMoved ? await readFile(call, request, Metadata) : undefined
   call.checkAborted()
   const putBack = file && (await replaceInstructionFile(call, input, file))
   // An envelope is that of one content: of no other.
@@ -37,35 +38,34 @@ export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
   try {
     return await next(isReplaced ? withEnvelopeOf(Metadata, pinned) : pinned)
   } catch (error) {
-    if (isRefused(error, call)) await putBack?.()
-    const isOurs = !(input.CopySourceIfMatch || input.IfMatch || input.IfNoneMatch)
+    const stored = file && { envelope: parseS3Metadata(Metadata), instructionFile: file, length: ContentLength }
+    const outcome = stored && (await outcomeOf(error, call, input, stored))
+    if (typeof outcome === 'object') return toCopied(outcome)
+    if (outcome === 'not stored') await putBack?.()
+    const isOurs = !CALLERS_CONDITIONS.some((name) => input[name])
     throw isPinned && (error as Error).name === 'PreconditionFailed' && isOurs ? changed(error) : error
   }
 }
 
-/** S3 heeds no CopySourceIfUnmodifiedSince beside a CopySourceIfMatch, which may be ours: the condition is put here. */
-async function headSource({ input, sendToSource }: Copy, request: Source): Promise<HeadObjectCommandOutput> {
-  const { HeadObjectCommand } = s3Sdk()
-  const { CopySourceIfMatch, CopySourceIfUnmodifiedSince } = input
-  const condition = CopySourceIfMatch === undefined ? { IfUnmodifiedSince: CopySourceIfUnmodifiedSince } : {}
-  try {
-    return await sendToSource(new HeadObjectCommand({ ...request, ...condition }))
-  } catch (error) {
-    // An answer to HeadObject has no body, and so no name for what is wrong.
-    const isUnmet = (error as { $metadata?: { httpStatusCode?: number } })?.$metadata?.httpStatusCode === 412
-    throw isUnmet ? Object.assign(error as Error, { name: 'PreconditionFailed' }) : error
-  }
+/** What there is of the answer that was lost. */
+function toCopied({ $metadata, ETag, LastModified, VersionId }: HeadObjectCommandOutput): CopyObjectCommandOutput {
+  return { $metadata, CopyObjectResult: { ETag, LastModified }, VersionId }
 }
 
-/** Reads `bucket/key?versionId=…` and `arn:…/object/key…`, as CopyObject takes them. */
+/** S3 heeds no CopySourceIfUnmodifiedSince beside a CopySourceIfMatch, which may be ours: the condition is put here. */
+async function headSource({ input, sendToSource }: Copy, request: Source): Promise<HeadObjectCommandOutput> {
+  const { CopySourceIfMatch, CopySourceIfUnmodifiedSince } = input
+  const condition = CopySourceIfMatch === undefined ? { IfUnmodifiedSince: CopySourceIfUnmodifiedSince } : {}
+  return await headObject({ send: sendToSource }, { ...request, ...condition } as GetObjectCommandInput)
+}
+
+/** Reads `bucket/key?versionId=…` and `arn:…/object/key…` as S3 does: decoded as a whole, slashes too. */
 function parseCopySource(text = ''): Source | undefined {
-  const [, Bucket, path, VersionId] =
-    /^\/?(arn:.+?)\/object\/(.+?)(?:\?versionId=(.*))?$/s.exec(text) ??
-    /^\/?([^/]+)\/(.+?)(?:\?versionId=(.*))?$/s.exec(text) ??
-    []
-  if (Bucket === undefined || path === undefined) return undefined
+  const [, encoded = '', VersionId] = /^(.*?)(?:\?versionId=(.*))?$/s.exec(text) ?? []
   try {
-    const Key = decodeURIComponent(path)
+    const path = decodeURIComponent(encoded)
+    const [, Bucket, Key] = /^\/?(arn:.+?)\/object\/(.+)$/s.exec(path) ?? /^\/?([^/]+)\/(.+)$/s.exec(path) ?? []
+    if (Bucket === undefined || Key === undefined) return undefined
     return VersionId === undefined ? { Bucket, Key } : { Bucket, Key, VersionId }
   } catch {
     return undefined
@@ -83,9 +83,10 @@ function readingOf(input: CopyObjectCommandInput) {
   }
 }
 
-/** The instruction file, if what has its name is one. */
+/** The instruction file, if there is to be one and what has its name is one. What breaks a rule is copied as it is. */
 async function readFile(call: Copy, source: Source, metadata: S3Metadata): Promise<Uint8Array | undefined> {
   try {
+    if (!needsInstructionFile(metadata)) return undefined
     const file = await readInstructionFile({ send: call.sendToSource }, source)
     const parsed = parseS3Metadata(metadata)
     if (!file || (parsed && 'encryptedDataKey' in parsed)) return undefined
@@ -110,3 +111,12 @@ function envelopeOf(metadata: S3Metadata): S3Metadata {
 function changed(cause: unknown): SealwaxError {
   return new SealwaxError('ERR_OBJECT_CHANGED', 'the object was replaced while it was copied', { cause })
 }
+
+/** What a store may refuse a copy for beside what is asked here. */
+const CALLERS_CONDITIONS = [
+  'CopySourceIfMatch',
+  'CopySourceIfNoneMatch',
+  'CopySourceIfModifiedSince',
+  'IfMatch',
+  'IfNoneMatch',
+] as const

@@ -9,6 +9,7 @@ import { type Encryption, encryptionOf, s3Sdk } from './call'
 import { BLOCK_LENGTH, CHUNK_LENGTH } from './chunks'
 import { type ContentKey, openContentKey } from './content-key'
 import { type GetObjectInput, getObject, readEnvelope } from './get'
+import { headObject } from './head'
 import { openVerified, plaintextLength, type VerifiedCiphertext, verifyHashes, wipeHashes } from './large'
 import { checkObjectContext } from './options'
 import { requestSame } from './pin'
@@ -160,9 +161,9 @@ type HashChunk = (chunk: Buffer, offset: number) => Promise<SegmentHash>
 async function download(encryption: Encryption, request: Request, to: Destination): Promise<HeadObjectCommandOutput> {
   const { fields, EncryptionContext: encryptionContext, InstructionFileSuffix, signal, onProgress } = request
   const { settings } = encryption
-  const { GetObjectCommand, HeadObjectCommand } = s3Sdk()
+  const { GetObjectCommand } = s3Sdk()
   const send = ((command: never) => encryption.send(command, { abortSignal: signal })) as S3Client['send']
-  const head = await send(new HeadObjectCommand(fields))
+  const head = await headObject({ send }, fields)
   const envelope = await readEnvelope({ input: fields, settings, send }, head.Metadata ?? {}, InstructionFileSuffix)
   if (envelope && envelope.contentAlgorithm !== 'AES/CBC/PKCS5Padding') {
     const contentKey = await openContentKey(envelope, settings.keyring, { ...settings, encryptionContext })

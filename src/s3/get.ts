@@ -10,10 +10,11 @@ import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { parseS3Metadata, type S3Envelope, type S3Metadata } from '../format/s3-metadata'
 import { discardBody, readBody, tooLong, toSdkBody } from './body'
-import { type Call, type EncryptionInput, s3Sdk } from './call'
+import type { Call, EncryptionInput } from './call'
 import { openContent } from './content'
 import { type ContentKey, openContentKey } from './content-key'
 import { openDelayed } from './delayed'
+import { headObject as headFirst } from './head'
 import { readInstructionFile } from './instruction-file'
 import { openLarge } from './large'
 import { needsInstructionFile, parseEnvelope } from './open-object'
@@ -36,7 +37,7 @@ export async function getObject(call: Get): Promise<GetObjectCommandOutput> {
   if (input.PartNumber !== undefined) throw new TypeError('"PartNumber" asks for a part of the ciphertext')
   const { Range, ...whole } = input
   if (Range !== undefined && call.settings.onPlaintextObject === 'passthrough') {
-    const head = await call.send(new (s3Sdk().HeadObjectCommand)(whole))
+    const head = await headFirst(call, whole)
     const isPlain = !(await findEnvelope(call, head.Metadata ?? {}, InstructionFileSuffix))
     if (isPlain) return await requestSame(head, (condition) => call.next({ ...input, ...condition }))
   }

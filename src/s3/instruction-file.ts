@@ -50,16 +50,7 @@ export async function replaceInstructionFile(
   // Where the name must be free, nothing was there. Where the file cannot be read, nothing can be put back.
   const isNew = input.IfNoneMatch !== undefined
   const before = isNew ? undefined : await readInstructionFile(call, input).catch(() => null)
-  try {
-    await call.send(new PutObjectCommand({ ...storage, Body: file }))
-  } catch (error) {
-    // The SDK asks again where it gets no answer, and the store then refuses because of what is there: the file, perhaps.
-    const { name, $metadata } = error as S3ServiceException
-    const isPerhapsDone = name === 'PreconditionFailed' && $metadata?.attempts !== 1
-    const there = isPerhapsDone ? await readInstructionFile(call, input).catch(() => undefined) : undefined
-    if (!there || !equalBytes(there, file)) throw error
-  }
-  return async () => {
+  const putBack = async () => {
     if (before === null) return
     const { IfNoneMatch: _, ...again } = storage
     const restored = before
@@ -68,6 +59,20 @@ export async function replaceInstructionFile(
     // What the caller is to hear is why the object was refused.
     await restored.catch(() => {})
   }
+  try {
+    await call.send(new PutObjectCommand({ ...storage, Body: file }))
+  } catch (error) {
+    const { name, $metadata: { attempts, httpStatusCode = 0 } = {} } = error as Partial<S3ServiceException>
+    const isRefused = attempts === 1 && httpStatusCode >= 300 && httpStatusCode < 500
+    const there = isRefused ? undefined : await readInstructionFile(call, input).catch(() => undefined)
+    if (!there || !equalBytes(there, file)) throw error
+    // The SDK asks again where it gets no answer, and the store then refuses because of what is there: the file.
+    if (name === 'PreconditionFailed') return putBack
+    // It was stored all the same, and the object will not be.
+    await putBack()
+    throw error
+  }
+  return putBack
 }
 
 /** Where and how the object is stored. */

@@ -7,7 +7,8 @@ import { type CustomerKeyInput, customerKeyOf, ownerOf } from './instruction-fil
 
 /** An object as it was to be stored. */
 export interface Stored {
-  readonly envelope: S3Envelope
+  /** What its metadata have, or are to have. */
+  readonly envelope: S3Envelope | S3Commitment | undefined
   readonly instructionFile: Uint8Array | undefined
   /** Bytes of ciphertext. */
   readonly length: number
@@ -28,9 +29,11 @@ export async function outcomeOf(
 ): Promise<Outcome> {
   const { name, $metadata } = (error ?? {}) as Failure
   if (!call.wasSent()) return 'not stored'
+  const { attempts, httpStatusCode = 0 } = $metadata ?? {}
   // The SDK asks again where it gets no answer. The store then refuses because of what is there, or no longer is.
-  const isPerhapsDone = name === 'NoSuchUpload' || (name === 'PreconditionFailed' && $metadata?.attempts !== 1)
-  if (isPerhapsDone) return await lookUp(call, input, stored)
+  const isPerhapsDone = name === 'NoSuchUpload' || (name === 'PreconditionFailed' && attempts !== 1)
+  // A store that is overloaded has stored nothing, one that fails may have.
+  if (isPerhapsDone || httpStatusCode >= 500) return await lookUp(call, input, stored)
   return isRefused(error, call) ? 'not stored' : 'unknown'
 }
 
@@ -38,7 +41,7 @@ export async function outcomeOf(
  * Whether the store said at the first attempt that it stores nothing, or has never seen the request. After a second attempt, the
  * first may have succeeded.
  */
-export function isRefused(error: unknown, { wasSent }: Pick<StoringCall<unknown, unknown>, 'wasSent'>): boolean {
+function isRefused(error: unknown, { wasSent }: Pick<StoringCall<unknown, unknown>, 'wasSent'>): boolean {
   const { $metadata: { attempts, httpStatusCode = 0 } = {}, code = '' } = (error ?? {}) as Failure
   if (!wasSent()) return true
   if (attempts !== 1) return false
@@ -57,19 +60,20 @@ const UNWRITABLE = [
 /** From what is stored under its key now. */
 export async function lookUp({ send }: Sender, input: Input, stored: Stored): Promise<Outcome> {
   // Beside an instruction file, the metadata of version 2 have nothing.
-  if (stored.instructionFile && stored.envelope.formatVersion !== 3) return 'unknown'
+  const { envelope } = stored
+  if (!envelope || (stored.instructionFile && envelope.formatVersion !== 3)) return 'unknown'
   const { HeadObjectCommand } = s3Sdk()
   const { Bucket, Key } = input
   try {
     const head = await send(new HeadObjectCommand({ Bucket, Key, ...ownerOf(input), ...customerKeyOf(input) }))
-    return head.ContentLength === stored.length && isOf(stored.envelope, head.Metadata ?? {}) ? head : 'not stored'
+    return head.ContentLength === stored.length && isOf(envelope, head.Metadata ?? {}) ? head : 'not stored'
   } catch (error) {
     return (error as Error).name === 'NotFound' ? 'not stored' : 'unknown'
   }
 }
 
 /** Nobody else has the same. */
-function isOf(envelope: S3Envelope, metadata: S3Metadata): boolean {
+function isOf(envelope: S3Envelope | S3Commitment, metadata: S3Metadata): boolean {
   const unique = (of: S3Envelope | S3Commitment) => ('messageId' in of ? of.messageId : of.iv)
   try {
     const stored = parseS3Metadata(metadata)

@@ -98,18 +98,20 @@ export async function completeMultipartUpload(call: Complete): Promise<CompleteM
         `"MpuObjectSize" is ${MpuObjectSize}, but the parts have ${upload.storedLength - TAG_LENGTH} bytes`,
       )
     }
+    // Before the file: an upload that is aborted meanwhile must still put it back.
+    const Parts = upload.list<CompletedPart>(given) as CompletedPart[]
+    const stored = upload.object
+    const size = MpuObjectSize === undefined ? {} : { MpuObjectSize: stored.length }
     if (instructionFile && !upload.hasInstructionFile) {
       call.checkAborted()
       const request = { ...upload.start.storage, ...upload.request, ...input }
       upload.putBack = await replaceInstructionFile(call, request, instructionFile)
       upload.hasInstructionFile = true
     }
-    const Parts = upload.list<CompletedPart>(given) as CompletedPart[]
-    const size = MpuObjectSize === undefined ? {} : { MpuObjectSize: upload.storedLength }
     try {
       return await call.next({ ...input, ...size, MultipartUpload: { Parts } })
     } catch (error) {
-      const outcome = await outcomeOf(error, call, input, upload.object)
+      const outcome = await outcomeOf(error, call, input, stored)
       if (typeof outcome === 'object') return toCompleted(input, outcome)
       if (outcome === 'not stored') await putBackFile(upload)
       throw error

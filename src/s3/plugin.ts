@@ -14,7 +14,7 @@ import {
 } from './multipart'
 import { OpenUploads } from './open-uploads'
 import { putObject } from './put'
-import { type ServerSidePlugin, serverSideEncryption, sourceEncryption } from './server-side'
+import { encryptionOfCommand, type ServerSidePlugin, serverSideEncryption } from './server-side'
 import { checkSettings, type S3EncryptionSettings } from './settings'
 
 /** Sends the requests for instruction files: the client that the plugin is for, or another. */
@@ -122,9 +122,11 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         next: passOn,
         checkAborted,
         wasSent: () => state.wasSent === true,
-        sendToSource: sendAs(sourceMode(args.input, context) ?? serverSide),
+        send: sendAs(encryptionOfCommand(context, 'target')),
+        sendToSource: sendAs(sourceMode(args.input, context)),
       }
       if (isReading && signal) {
+        const { send } = call
         call.send = ((command: never) => send(command, { abortSignal: signal })) as S3Client['send']
       }
       const running = operation(call)
@@ -169,7 +171,7 @@ interface State {
 /** How requests for the source of a copy are to say that it is stored: not at all where their own fields do. */
 function sourceMode(input: object, context: Context): ServerSidePlugin | undefined {
   const { CopySourceSSECustomerKey: own } = input as { CopySourceSSECustomerKey?: unknown }
-  return own === undefined ? sourceEncryption(context) : serverSideEncryption({ mode: 's3' })
+  return own === undefined ? encryptionOfCommand(context, 'source') : serverSideEncryption({ mode: 's3' })
 }
 
 /** The signals of the commands that the client sends, by their inputs. What stands in for a `send`, as in tests, goes on doing so. */

@@ -61,17 +61,17 @@ export function serverSideEncryption(serverSide: ServerSideEncryption, options?:
   return pluginFor(target, copySource === undefined ? target : checkServerSide(copySource, 'copySource'))
 }
 
-/** For requests that read the source of a copy, where such a plugin says how that is stored. `context` is that of the copy. */
-export function sourceEncryption(context: object): ServerSidePlugin | undefined {
-  const source = sources.get(context)
-  return source && pluginFor(source, source)
+/** What such a plugin says of one command, for the requests that go along with it: those for its object, or for the source of a copy. */
+export function encryptionOfCommand(context: object, of: 'target' | 'source'): ServerSidePlugin | undefined {
+  const mode = modes.get(context)?.[of]
+  return mode && pluginFor(mode, mode)
 }
 
-const sources = new WeakMap<object, ServerSideEncryption>()
+const modes = new WeakMap<object, Readonly<Record<'target' | 'source', ServerSideEncryption>>>()
 
 function pluginFor(target: ServerSideEncryption, source: ServerSideEncryption): ServerSidePlugin {
   const noting = (next: Next, context: object) => (args: Args) => {
-    sources.set(context, source)
+    modes.set(context, { target, source })
     return next(args)
   }
   const middleware = (next: Next, { commandName = '' }: { commandName?: string }) => {

@@ -411,6 +411,8 @@ async function main(): Promise<void> {
     const legacy = clientOf({ ...LEGACY, onPlaintextObject: 'passthrough' })
     assert.is((await get(legacy, 'object', { Range: 'bytes=2-4' })).toString(), '234')
     await rejects(get(client, 'plain', { Range: 'bytes=2-4' }), 'ERR_LEGACY_REFUSED')
+    const nothing = await rejectionOf(get(reader, 'nothing', { Range: 'bytes=2-4' }))
+    assert.instance(nothing, NoSuchKey)
   })
 
   test('long objects are sealed and opened in turns, which others have in between', async () => {

@@ -1,6 +1,7 @@
 import {
   CopyObjectCommand,
   type CopyObjectCommandInput,
+  DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   PutObjectCommand,
@@ -87,6 +88,29 @@ async function main(): Promise<void> {
     })
   }
 
+  test('a source is what S3 makes of it, however much of it is encoded', async () => {
+    const writer = clientOf({ ...ALL, putInstructionFiles: true })
+    const Key = 'a b/\u00fc?versionId=1'
+    for (const encoded of [`${Bucket}/${Key}`, `/${Bucket}/${Key}`].map(encodeURIComponent)) {
+      await writer.send(new PutObjectCommand({ Bucket, Key, Body: 'apart' }))
+      await client.send(new CopyObjectCommand({ Bucket, Key: 'moved', CopySource: encoded }))
+      assert.is(await text('moved'), 'apart')
+      await client.send(new PutObjectCommand({ Bucket, Key, Body: 'whole' }))
+      const replace = { CopySource: encoded, MetadataDirective: 'REPLACE', Metadata: { a: 'b' } } as const
+      await client.send(new CopyObjectCommand({ Bucket, Key, ...replace }))
+      assert.is(await text(Key), 'whole')
+      assert.is((await metadataOf(Key)).a, 'b')
+      await s3.client.send(new DeleteObjectCommand({ Bucket, Key: `${Key}.instruction` }))
+    }
+  })
+
+  test('what breaks the rules of an envelope is copied as it is', async () => {
+    const Metadata = { 'x-amz-iv': 'no IV' }
+    await s3.client.send(new PutObjectCommand({ Bucket, Key: 'stray', Body: 'x', Metadata }))
+    await copy('strayed', 'stray')
+    assert.equal(await metadataOf('strayed'), Metadata)
+  })
+
   test('a copy with metadata of the caller that have an envelope is stored as it is', async () => {
     const { metadata, body } = await sealObject(Buffer.from('moved'), keyring)
     await s3.client.send(new PutObjectCommand({ Bucket, Key: 'bare', Body: body }))
@@ -139,6 +163,8 @@ async function main(): Promise<void> {
     await writer.send(new PutObjectCommand({ Bucket, Key: 'apart', Body: 'one' }))
     await rejects(copy('torn', 'apart', {}, changing), 'ERR_OBJECT_CHANGED')
     assert.is(asked.at(-1), (await s3.client.send(new HeadObjectCommand({ Bucket, Key: 'apart' }))).ETag)
+    const known = copy('torn', 'changing', { MetadataDirective: 'REPLACE', CopySourceIfNoneMatch: ETag }, changing)
+    assert.is(((await rejectionOf(known)) as Error).name, 'PreconditionFailed')
     // What is at the destination is the caller's business.
     const taken = copy('torn', 'changing', { MetadataDirective: 'REPLACE', IfNoneMatch: '*' }, changing)
     assert.is(((await rejectionOf(taken)) as Error).name, 'PreconditionFailed')
@@ -149,10 +175,12 @@ async function main(): Promise<void> {
     const refuser = clientOf()
     const refuse = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
       return async (args: { input: { IfUnmodifiedSince?: Date } }) => {
-        assert.is(commandName, 'HeadObjectCommand')
+        assert.is.not(commandName, 'CopyObjectCommand')
         asked.push(args.input.IfUnmodifiedSince)
         if (args.input.IfUnmodifiedSince === undefined) return await next(args)
-        throw Object.assign(new Error('UnknownError'), { name: '412', $metadata: { httpStatusCode: 412 } })
+        // Only answers to GetObject say what is wrong.
+        const name = commandName === 'GetObjectCommand' ? 'PreconditionFailed' : '412'
+        throw Object.assign(new Error('UnknownError'), { name, $metadata: { httpStatusCode: 412 } })
       }
     }
     refuser.middlewareStack.add(refuse as never, { step: 'build', name: 'refuse' })
@@ -161,7 +189,7 @@ async function main(): Promise<void> {
       const refused = copy('torn', 'changing', { MetadataDirective, CopySourceIfUnmodifiedSince }, refuser)
       assert.is(((await rejectionOf(refused)) as Error).name, 'PreconditionFailed')
     }
-    assert.equal(asked, [CopySourceIfUnmodifiedSince, CopySourceIfUnmodifiedSince])
+    assert.equal(asked, Array(4).fill(CopySourceIfUnmodifiedSince))
   })
 
   test('a copy that is refused leaves the object that was there, and its instruction file', async () => {
@@ -179,7 +207,7 @@ async function main(): Promise<void> {
       const error = await rejectionOf(client.send(new CopyObjectCommand({ Bucket, Key: 'x', CopySource })))
       assert.instance(error, Error, CopySource)
     }
-    assert.is(((await rejectionOf(copy('x', 'missing'))) as Error).name, 'NotFound')
+    assert.is(((await rejectionOf(copy('x', 'missing'))) as Error).name, 'NoSuchKey')
   })
 
   test('the servers end', async () => {

@@ -291,7 +291,7 @@ for (const [name, get] of Object.entries(targets)) {
     await rejects(get({}, clientOf({ keyring: other })), 'ERR_AUTHENTICATION_FAILED')
     assert.ok(store.requests.every(({ method }) => method === 'HEAD'))
     store.objects.clear()
-    assert.is(((await rejectionOf(get())) as Error).name, 'NotFound')
+    assert.is(((await rejectionOf(get())) as Error).name, 'NoSuchKey')
     await nothingLeft()
   })
 }

@@ -623,8 +623,13 @@ async function main(): Promise<void> {
     await broken.abort()
     assert.is(await text(), 'new')
 
-    const lost = await beginWith('newest')
+    const done = await beginWith('newer')
     isDone = true
+    await done.complete()
+    assert.is(await text(), 'newer')
+
+    const lost = await beginWith('newest')
+    failure = { name: 'TimeoutError', code: 'ECONNRESET', $metadata: { attempts: 3 } }
     await rejects(lost.complete(), Error, /failed/)
     assert.is(((await rejectionOf(lost.abort())) as Error).name, 'NoSuchUpload')
     assert.is(await text(), 'newest')

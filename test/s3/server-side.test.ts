@@ -327,19 +327,32 @@ test('a bucket that refuses customers\u2019 keys is told of, where an upload was
   assert.is(another.message, 'Access Denied')
 })
 
-test('the encryption client stores instruction files the same way', async () => {
-  const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32, 5) })
-  const settings = { keyring, putInstructionFiles: true, serverSide: { mode: 'customer', key: KEY } } as const
-  const client = new S3EncryptionClient(clientOf(), settings)
-  const before = sent.length
-  await client.send(new PutObjectCommand({ Bucket, Key, Body: 'secret' }))
-  const requests = sent.slice(before)
-  assert.equal(
-    requests.map(({ name }) => name),
-    ['GET /bucket/key.instruction', 'PUT /bucket/key.instruction', 'PUT /bucket/key'],
-  )
-  for (const { headers } of requests) assert.is(headers[`${TARGET}-customer-key-md5`], md5(KEY))
-})
+for (const [whose, key] of [
+  ['of the client', KEY],
+  ['of a single command', OTHER_KEY],
+] as const) {
+  test(`the encryption client sends what goes along with a command the same way: the key ${whose}`, async () => {
+    const keyring = new S3RawAesKeyring({ wrappingKey: bytes(32, 5) })
+    const settings = { keyring, putInstructionFiles: true, serverSide: { mode: 'customer', key: KEY } } as const
+    const client = new S3EncryptionClient(clientOf(), settings)
+    const send = async (command: PutObjectCommand) => {
+      if (key !== KEY) command.middlewareStack.use(serverSideEncryption({ mode: 'customer', key }))
+      const before = sent.length
+      await client.send(command)
+      const requests = sent.slice(before)
+      for (const { headers } of requests) assert.is(headers[`${TARGET}-customer-key-md5`], md5(key))
+      return requests.map(({ name }) => name.replace(/\?.*/, ''))
+    }
+    const whole = await send(new PutObjectCommand({ Bucket, Key, Body: 'secret' }))
+    assert.equal(whole, ['GET /bucket/key.instruction', 'PUT /bucket/key.instruction', 'PUT /bucket/key'])
+    await send(new CreateMultipartUploadCommand({ Bucket, Key }) as never)
+    await send(new UploadPartCommand({ ...part, UploadId: '', Body: 'secret' }) as never)
+    const MultipartUpload = { Parts: [{ PartNumber: 1, ETag: '"1"' }] }
+    const end = await send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId: '', MultipartUpload }) as never)
+    assert.equal(end.slice(0, -1), ['PUT /bucket/key', 'GET /bucket/key.instruction', 'PUT /bucket/key.instruction'])
+    client.destroy()
+  })
+}
 
 test('neither a client nor its log shows the key', async () => {
   const lines: unknown[] = []
