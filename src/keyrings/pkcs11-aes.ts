@@ -15,7 +15,7 @@ import { checkBoolean, checkOptions, checkString } from '../options'
 import { mayTryAnother } from './attempts'
 import { ContextAad } from './context-aad'
 import { toWrap } from './data-key'
-import { ofOneCiphertext } from './pkcs11-errors'
+import { ofOneCiphertext, type TokenError } from './pkcs11-errors'
 import { TOKEN_AES_OPTIONS, type TokenAesInput, TokenGcm } from './pkcs11-gcm'
 import { IV_LENGTH, ivOf, serializeInfo, TAG_LENGTH } from './raw-aes'
 
@@ -108,11 +108,12 @@ export class Pkcs11AesKeyring extends KeyringNode {
     wrapped: Uint8Array,
     aad: ContextAad,
     { suite }: NodeDecryptionMaterial,
-  ): Promise<Uint8Array | undefined> {
+  ): Promise<Uint8Array | TokenError | undefined> {
     if (wrapped.length !== suite.keyLengthBytes + TAG_LENGTH) return undefined
     const sealed = Buffer.concat([iv, wrapped])
-    const dataKey = await this.#gcm.unwrap(sealed, aad.first)
-    return dataKey ?? (aad.second && (await this.#gcm.unwrap(sealed, aad.second)))
+    const opened = await this.#gcm.unwrap(sealed, aad.first).catch(ofOneCiphertext)
+    if (types.isUint8Array(opened) || !aad.second) return opened
+    return (await this.#gcm.unwrap(sealed, aad.second)) ?? opened
   }
 }
 Object.freeze(Pkcs11AesKeyring)

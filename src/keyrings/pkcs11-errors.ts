@@ -21,7 +21,7 @@ export class TokenError extends SealwaxError {
 
   /** Whether what was asked for may have been done all the same. */
   get unanswered(): boolean {
-    return this.ckr === HOST_ENDED || this.ckr === NO_ANSWER
+    return this.ckr === HOST_ENDED || this.ckr === NO_ANSWER || (this.call === 'C_Login' && this.lost)
   }
 
   /** Whether the PIN is not the right one, or is of no more use: no other try without being told. */

@@ -49,7 +49,7 @@ socket.on('end', end)
 
 async function answer(id: number, head: Request, body: Uint8Array): Promise<void> {
   try {
-    const result = await run(head, body)
+    const result = await run(id, head, body)
     if (result === LATE) {
       writer.send(id, { failure: { late: true } })
     } else if (types.isUint8Array(result)) {
@@ -61,11 +61,13 @@ async function answer(id: number, head: Request, body: Uint8Array): Promise<void
   } catch (error) {
     writer.send(id, { failure: failureOf(error) } satisfies AnswerHead)
   } finally {
+    // What a login has come to must not wait behind a call that hangs.
+    if (head.op === 'open') writer.flush()
     wipe(body)
   }
 }
 
-async function run(head: Request, body: Uint8Array): Promise<unknown> {
+async function run(id: number, head: Request, body: Uint8Array): Promise<unknown> {
   const until = performance.now() + PATIENCE * (head.within ?? Number.POSITIVE_INFINITY)
   const isLate = () => performance.now() > until
   if (head.op === 'load') {
@@ -87,7 +89,11 @@ async function run(head: Request, body: Uint8Array): Promise<unknown> {
     case 'open': {
       const session = await module.open(head.slot, head.sessions)
       if (isLate()) return LATE
-      if (head.login) module.logIn(session, body)
+      if (head.login) {
+        writer.send(id, { begun: true })
+        writer.flush()
+        module.logIn(session, body)
+      }
       return null
     }
     case 'generate':

@@ -149,7 +149,7 @@ export class TokenModule {
       )
       return this.#describe(session, pair.privateKey, 'rsa-private')
     } finally {
-      this.#lib.C_CloseSession(session)
+      attempt(() => this.#lib.C_CloseSession(session))
     }
   }
 

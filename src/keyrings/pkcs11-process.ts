@@ -89,20 +89,30 @@ export class ModuleHost {
    * answered, the host is stuck, which cannot be helped but by ending it; the other calls then fail as lost. Where others
    * were answered, the call alone may be: that shows when there still is no answer.
    */
-  async call(head: RequestHead, body: readonly Uint8Array[], { timeout, deadline, again }: Limit): Promise<Answer> {
+  async call(
+    head: RequestHead,
+    body: readonly Uint8Array[],
+    { timeout, deadline, again }: Limit,
+    begun?: () => void,
+  ): Promise<Answer> {
     const answers = this.#answers
     const within = Math.max(1, Math.ceil(deadline - performance.now()))
     let timer: NodeJS.Timeout | undefined
     try {
-      return await this.#send({ ...head, within }, body, (id, reject) => {
-        const late = () => {
-          this.#calls.delete(id)
-          reject(noAnswer(timeout))
-          if (this.#answers === answers && !again) this.#kill()
-          else this.#late.set(id, setTimeout(() => this.#kill(), timeout).unref())
-        }
-        timer = setTimeout(late, within)
-      })
+      return await this.#send(
+        { ...head, within },
+        body,
+        (id, reject) => {
+          const late = () => {
+            this.#calls.delete(id)
+            reject(noAnswer(timeout))
+            if (this.#answers === answers && !again) this.#kill()
+            else this.#late.set(id, setTimeout(() => this.#kill(), timeout).unref())
+          }
+          timer = setTimeout(late, within)
+        },
+        begun,
+      )
     } finally {
       clearTimeout(timer)
     }
@@ -113,6 +123,11 @@ export class ModuleHost {
     this.#retired = true
     if (hosts.get(this.#key) === this) hosts.delete(this.#key)
     if (this.#calls.size === 0) this.#end()
+  }
+
+  /** The next ask for this module starts another host; who uses this one may go on. */
+  replace(): void {
+    if (hosts.get(this.#key) === this) hosts.delete(this.#key)
   }
 
   get retired(): boolean {
@@ -136,11 +151,12 @@ export class ModuleHost {
     head: RequestHead & Patience,
     body: readonly Uint8Array[],
     start?: (id: number, reject: (error: TokenError) => void) => void,
+    begun?: () => void,
   ): Promise<Answer> {
     if (this.#whyEnded) throw this.#whyEnded
     return await new Promise((resolve, reject) => {
       const id = ++this.#lastId
-      this.#calls.set(id, { resolve, reject })
+      this.#calls.set(id, { resolve, reject, begun })
       start?.(id, reject)
       this.#writer?.send(id, head, ...body)
     })
@@ -148,6 +164,10 @@ export class ModuleHost {
 
   #settle(id: number, head: AnswerHead, body: Uint8Array): void {
     const call = this.#calls.get(id)
+    if ('begun' in head) {
+      call?.begun?.()
+      return
+    }
     this.#calls.delete(id)
     this.#answers++
     clearTimeout(this.#late.get(id))
@@ -181,6 +201,7 @@ export class ModuleHost {
 interface Call {
   resolve(answer: Answer): void
   reject(error: TokenError): void
+  begun?: (() => void) | undefined
 }
 
 export interface Limit {

@@ -238,7 +238,8 @@ export class Pkcs11Token {
         return await action(opened, limit)
       } catch (error) {
         if (!(error instanceof TokenError && error.lost)) throw error
-        opened.host.retire()
+        opened.host.replace()
+        if (this.#opened === opened) this.#opened = undefined
         void this.#release(opened.host)
         if (tries > 1 || (begun && !mayRepeat(error))) throw error
       }
@@ -247,6 +248,7 @@ export class Pkcs11Token {
 
   #open(): OpenedToken {
     if (this.#opened && !this.#opened.host.retired) return this.#opened
+    if (this.#opened) void this.#release(this.#opened.host)
     const host = ModuleHost.of(this.#input, this.#sessions.cap)
     host.retain(this)
     this.#hosts.add(host)
@@ -294,7 +296,9 @@ export class Pkcs11Token {
       // A call of its own: what goes wrong here is none of the PIN's doing.
       await open(limit)
       login.insist = false
-      await host.call({ ...head, login: true }, [pin], limit).catch((error) => noteFailure(login, error))
+      let begun = false
+      const call = host.call({ ...head, login: true }, [pin], limit, () => (begun = true))
+      await call.catch((error) => noteFailure(login, error, begun))
       login.unanswered = 0
     } finally {
       wipe(pin)
@@ -371,10 +375,10 @@ function loginOf(module: string, token: TokenDescription): Login {
   return login
 }
 
-function noteFailure(login: Login, error: unknown): never {
+function noteFailure(login: Login, error: unknown, begun: boolean): never {
   if (!(error instanceof TokenError)) throw error
   if (error.pinRefused) login.refused = error
-  else if (error.unanswered && ++login.unanswered === MAX_UNANSWERED) {
+  else if (begun && error.unanswered && ++login.unanswered === MAX_UNANSWERED) {
     const problem = `the PKCS#11 token ${JSON.stringify(login.token.label)} answered none of ${MAX_UNANSWERED}`
     login.refused = new TokenError('ERR_WRAPPING_KEY', `no login until tryPinAgain(): ${problem}; the PIN may be wrong`)
   }

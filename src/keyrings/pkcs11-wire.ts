@@ -108,7 +108,8 @@ export interface Patience {
 /** What went wrong in the host: a return value of the module, a problem told in words, or no session in time. */
 export type HostFailure = { ckr: string; value: number; call: string } | { problem: string } | { late: true }
 
-export type AnswerHead = { result: unknown } | { failure: HostFailure }
+/** `begun`: from here on the token may have seen the PIN; the answer follows. */
+export type AnswerHead = { result: unknown } | { failure: HostFailure } | { begun: true }
 
 /** Collects what is said in one turn of the event loop, and writes it at once; but so that the other side can begin. */
 export class WireWriter {
@@ -138,6 +139,11 @@ export class WireWriter {
     }
     this.#length = at
     if (this.#count % BATCH === 0) this.#write()
+  }
+
+  /** Hands over what has been said, before a call that may hang: a pipe takes it at once. */
+  flush(): void {
+    if (this.#length > 0) this.#write()
   }
 
   #room(length: number): Buffer {

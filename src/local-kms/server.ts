@@ -143,13 +143,17 @@ class LocalKmsServer implements LocalKms {
     if (before && this.#waiting === MAX_WAITING) return this.#cutOff(socket, 'too many requests sent ahead')
     const turn = before ? this.#respondAfter(before, request, response) : this.#respond(request, response)
     this.#turns.set(socket, turn)
-    await turn
-    if (this.#turns.get(socket) === turn) this.#turns.delete(socket)
+    try {
+      await turn
+    } finally {
+      if (this.#turns.get(socket) === turn) this.#turns.delete(socket)
+    }
   }
 
   async #respondAfter(before: Promise<void>, request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#waiting++
-    await before
+    // An error there, of the caller's log, is told there.
+    await before.catch(() => {})
     await nextTurn()
     this.#waiting--
     // Else the client has gone, or was told that the connection ends.

@@ -294,6 +294,24 @@ test('cuts off clients that send slowly', async () => {
   assert.ok(waiting.every((answer) => answer === '' || answer.startsWith('HTTP/1.1 408 ')))
 })
 
+test('a log function that throws does not keep the next requests of the connection from being answered', async () => {
+  const thrown: unknown[] = []
+  const note = (error: unknown) => thrown.push(error)
+  process.on('unhandledRejection', note)
+  let fails = false
+  const log = () => {
+    if (fails) throw new Error('no room')
+  }
+  const other = await startLocalKms({ log })
+  fails = true
+  const answers = await send(raw('ListKeys', '{}').repeat(2) + raw('ListKeys', '{}', 'connection: close'), other)
+  fails = false
+  assert.is(answers.match(/HTTP\/1.1 200 /g)?.length, 3)
+  await other.close()
+  process.off('unhandledRejection', note)
+  assert.equal(new Set(thrown.map(String)), new Set(['Error: no room']))
+})
+
 test('logs requests in lines of JSON, without secrets', async () => {
   const lines: string[] = []
   const secret = 'needle-in-plaintext'

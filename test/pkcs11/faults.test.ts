@@ -5,7 +5,7 @@ import { EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from
 import { Pkcs11AesKeyring, Pkcs11RsaKeyring, Pkcs11Token } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { checkError, rejects } from '../support/expect'
-import { addToken, faultySoftHsm, openToken } from '../support/pkcs11'
+import { addToken, faultySoftHsm, hostPids, openToken, PIN } from '../support/pkcs11'
 import type { Shim } from '../support/pkcs11-shim'
 
 const SUITE = getSuite(0x0478)
@@ -139,6 +139,71 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
       const material = await aes(token).onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [...edks, ...edks])
       assert.equal([material.hasValidKey(), material.failures.length], times === 1 ? [true, 1] : [false, 2])
     }
+    await token.close()
+  })
+
+  test('what a token says to the first order of an encryption context does not keep the second from being tried', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    const context = { a: '1', B: '2' }
+    const names = { token, key: 'aes', keyNamespace: 'tests', keyName: 'aes' }
+    const writer = new Pkcs11AesKeyring({ ...names, utf8Sorting: true })
+    const { encryptedDataKeys } = await writer.onEncrypt(new NodeEncryptionMaterial(SUITE, context))
+    for (const [code, value] of Object.entries(ERRORS)) {
+      shim.set({ call: 'Decrypt', what: 'answer', value })
+      const material = await aes(token).onDecrypt(new NodeDecryptionMaterial(SUITE, context), encryptedDataKeys)
+      assert.ok(material.hasValidKey(), code)
+      shim.set({ call: 'Decrypt', what: 'answer', value, many: 0 })
+      const failing = await aes(token).onDecrypt(new NodeDecryptionMaterial(SUITE, context), encryptedDataKeys)
+      checkError(failing.failures[0], 'ERR_KEY_SERVICE', new RegExp(`C_Decrypt with CKR_${code}`))
+    }
+    await token.close()
+  })
+
+  test('a token that is lost again and again takes nothing from another of the module', async () => {
+    shim.reset()
+    addToken('broken')
+    let asked = 0
+    const pin = () => {
+      asked++
+      return PIN
+    }
+    const [healthy, broken] = [openToken(faulty, { pin }), openToken(faulty, { token: 'broken' })]
+    await wrap(healthy)
+    shim.set({ call: 'GenerateRandom', what: 'answer', value: LOST.DEVICE_REMOVED, many: 0 })
+    for (let i = 0; i < 5; i++) {
+      const failing = rejects(broken.randomBytes(16), 'ERR_KEY_SERVICE', /CKR_DEVICE_REMOVED/)
+      await Promise.all([failing, ...Array.from({ length: 10 }, () => wrap(healthy))])
+    }
+    assert.is(asked, 1)
+    await Promise.all([healthy.close(), broken.close()])
+    assert.is(shim.sessions, 0)
+    assert.equal(hostPids(), [])
+  })
+
+  test('a login whose outcome the token does not tell is tried once more, and then not until told', async () => {
+    for (const value of [LOST.DEVICE_ERROR, LOST.DEVICE_REMOVED]) {
+      shim.reset()
+      const token = openToken(faulty)
+      shim.set({ call: 'Login', what: 'answer', value, many: 0 })
+      await rejects(wrap(token), 'ERR_KEY_SERVICE', /C_Login with CKR_DEVICE_/)
+      for (let i = 0; i < 3; i++) await rejects(wrap(token), 'ERR_WRAPPING_KEY', /no login until tryPinAgain/)
+      assert.is(shim.calls('Login'), 2)
+      shim.clear()
+      token.tryPinAgain()
+      await wrap(token)
+      await token.close()
+    }
+  })
+
+  test('a key that was made is told of, though its session does not end as it should', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    await token.info()
+    shim.set({ call: 'CloseSession', what: 'answer', value: 5 })
+    const { label } = await token.generateKey({ type: 'aes', label: 'made all the same' })
+    assert.is(label, 'made all the same')
+    assert.not.ok(shim.pending)
     await token.close()
   })
 

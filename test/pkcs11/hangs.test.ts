@@ -9,7 +9,7 @@ import { type EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial }
 import { Pkcs11AesKeyring, type Pkcs11Token } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects } from '../support/expect'
-import { faultySoftHsm, hostPids, openToken, PIN } from '../support/pkcs11'
+import { addToken, faultySoftHsm, hostPids, openToken, PIN } from '../support/pkcs11'
 import type { Shim } from '../support/pkcs11-shim'
 
 const SUITE = getSuite(0x0478)
@@ -94,6 +94,27 @@ function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     await hanging.info()
     await Promise.all([hanging.close(), other.close()])
     assert.equal(hostPids(), [])
+  })
+
+  test('a login that waits behind the hanging call of another token is no try of its PIN', async () => {
+    addToken('hanging')
+    for (const delay of [1, 2, 3, 4]) {
+      shim.reset()
+      const broken = openToken(faulty, { token: 'hanging', timeout: 300 })
+      shim.set({ call: 'GenerateRandom', what: 'wait', value: FOR_EVER, many: 0 })
+      const late = () => new Promise<string>((resolve) => setTimeout(resolve, delay, PIN))
+      const healthy = openToken(faulty, { pin: late })
+      let isOver = false
+      const hanging = (async () => {
+        while (!isOver) await rejectionOf(broken.randomBytes(16))
+      })()
+      for (let i = 0; i < 4; i++) await rejectionOf(healthy.info())
+      isOver = true
+      await hanging
+      shim.clear()
+      await healthy.info()
+      await Promise.all([broken.close(), healthy.close()])
+    }
   })
 
   test('what was under way in other sessions is done again elsewhere', async () => {
