@@ -153,8 +153,8 @@ function keep<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
   put: () => void,
 ): Fetched<M> {
   // Materials that break the contract are for the caller to refuse.
-  const cacheable = material instanceof kind && material.suite.cacheSafe && material.hasValidKey()
-  if (!cacheable) return { value: material, kept: false }
+  const complete = material instanceof kind && material.hasValidKey() && !lacksEncryptedDataKeys(material)
+  if (!complete || !material.suite.cacheSafe) return { value: material, kept: false }
   let value: M | undefined
   try {
     value = clone(material)
@@ -166,6 +166,11 @@ function keep<M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(
     value?.zeroUnencryptedDataKey()
     throw error
   }
+}
+
+/** One bad answer would be given again until it is too old. */
+function lacksEncryptedDataKeys(material: NodeEncryptionMaterial | NodeDecryptionMaterial): boolean {
+  return material instanceof NodeEncryptionMaterial && material.encryptedDataKeys.length === 0
 }
 
 function cloneEncryptionMaterial(source: NodeEncryptionMaterial): NodeEncryptionMaterial {

@@ -72,7 +72,9 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
     const context = suite.signatureCurve ? copyContext(encryptionContext) : encryptionContext
     const signatureKey = suite.signatureCurve && (await SignatureKey.generate(suite.signatureCurve))
     const material = toEncrypt(suite, context, signatureKey, request.requiredEncryptionContextKeys)
-    return await fill(material, request.signal, () => this.#keyring.onEncrypt(material))
+    const filled = await fill(material, request.signal, () => this.#keyring.onEncrypt(material))
+    // Here already: a manager around this one may keep them. What is no such material is for the client to refuse.
+    return filled instanceof NodeEncryptionMaterial ? checkComplete(filled) : filled
   }
 
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
@@ -117,9 +119,7 @@ export async function requestEncryptionMaterials(
   if (!(material instanceof NodeEncryptionMaterial)) throw invalid('Unsupported type of material.')
   try {
     CommitmentPolicySuites.isEncryptEnabled(request.commitmentPolicy, material.suite)
-    if (!material.hasValidKey()) throw invalid(`unencryptedDataKey has not been set${wiped(material) || NONE_MADE}`)
-    const count = material.encryptedDataKeys.length
-    if (count === 0) throw invalid('No EncryptedDataKeys: the ciphertext can never be decrypted.')
+    const count = checkComplete(material).encryptedDataKeys.length
     if (maxEncryptedDataKeys !== undefined && count > maxEncryptedDataKeys) {
       throw new SealwaxError('ERR_LIMIT_EXCEEDED', `maxEncryptedDataKeys exceeded. ${count} > ${maxEncryptedDataKeys}`)
     }
@@ -128,6 +128,14 @@ export async function requestEncryptionMaterials(
     material.zeroUnencryptedDataKey()
     throw error
   }
+}
+
+/** Throws, and wipes the materials, where they lack a data key or an encrypted data key. */
+function checkComplete(material: NodeEncryptionMaterial): NodeEncryptionMaterial {
+  if (!material.hasValidKey()) throw invalid(`unencryptedDataKey has not been set${wiped(material) || NONE_MADE}`)
+  if (material.encryptedDataKeys.length > 0) return material
+  material.zeroUnencryptedDataKey()
+  throw invalid('No EncryptedDataKeys: the ciphertext can never be decrypted.')
 }
 
 /** Decryption materials from any CMM, checked: the right kind, for the suite asked, with a data key. */

@@ -380,6 +380,21 @@ test('materials without a data key are not cached', async () => {
   assert.is(backing.decryptRequests.length, 0)
 })
 
+test('materials without an encrypted data key are not cached', async () => {
+  const { cmm, backing } = caching()
+  const { getEncryptionMaterials } = backing
+  let calls = 0
+  backing.getEncryptionMaterials = async (request) => {
+    if (calls++ > 0) return await getEncryptionMaterials.call(backing, request)
+    const material = new NodeEncryptionMaterial(UNSIGNED, {})
+    return material.setUnencryptedDataKey(bytes(32), { keyNamespace: 'n', keyName: 'k', flags: 1 })
+  }
+  const encrypt = async () => await buildClient().encrypt(cmm, 'x', { suiteId: UNSIGNED.id })
+  await rejects(encrypt(), 'ERR_INVALID_MATERIALS', /No EncryptedDataKeys/)
+  for (let i = 0; i < 3; i++) await encrypt()
+  assert.is(calls, 2)
+})
+
 test('a cache of the caller is used through its methods alone, its entries aging by the wall clock', async () => {
   const entries = new Map<string, { response: NodeEncryptionMaterial; now: number; b: number; m: number }>()
   const unused = () => {
@@ -430,13 +445,14 @@ test('a cache that throws fails the message, and leaves no key behind', async ()
 test('materials of a signed suite without their signature key are refused, and leave no data key behind', async () => {
   const held: Uint8Array[] = []
   const dataKey = bytes(32)
+  const edk = new EncryptedDataKey({ providerId: 'n', providerInfo: 'k', encryptedDataKey: bytes(3) })
   const keyed = <M extends NodeEncryptionMaterial | NodeDecryptionMaterial>(material: M, flags: number): M => {
     material.setUnencryptedDataKey(dataKey, { keyNamespace: 'n', keyName: 'k', flags })
     held.push(dataKeyOf(material))
     return material
   }
   const backingMaterials: NodeMaterialsManager = {
-    getEncryptionMaterials: async () => keyed(new NodeEncryptionMaterial(SIGNED, {}), 1),
+    getEncryptionMaterials: async () => keyed(new NodeEncryptionMaterial(SIGNED, {}), 1).addEncryptedDataKey(edk, 2),
     decryptMaterials: async () => keyed(new NodeDecryptionMaterial(SIGNED, {}), 4),
   }
   const { cmm } = caching({ backingMaterials })

@@ -95,6 +95,35 @@ test('the default manager keeps policy and reserved key itself', async () => {
   }
 })
 
+test('the default manager refuses what a keyring left incomplete, and wipes it', async () => {
+  const request = { encryptionContext: {}, commitmentPolicy: REQUIRE_ENCRYPT_REQUIRE_DECRYPT, suite: getSuite(0x0478) }
+  const seen: NodeEncryptionMaterial[] = []
+  class Incomplete extends KeyringNode {
+    readonly #key: boolean
+    constructor(key: boolean) {
+      super()
+      this.#key = key
+    }
+    async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
+      seen.push(material)
+      if (!this.#key) return material
+      return material.setUnencryptedDataKey(bytes(32), { keyNamespace: 'n', keyName: 'k', flags: 1 })
+    }
+    _onDecrypt = async (material: NodeDecryptionMaterial) => material
+  }
+  for (const [key, message] of [
+    [false, /^unencryptedDataKey has not been set/],
+    [true, /^No EncryptedDataKeys: the ciphertext can never be decrypted\.$/],
+  ] as const) {
+    const cmm = new NodeDefaultCryptographicMaterialsManager(new Incomplete(key))
+    await rejects(cmm.getEncryptionMaterials(request), 'ERR_INVALID_MATERIALS', message)
+  }
+  assert.equal(
+    seen.map(({ hasUnencryptedDataKey }) => hasUnencryptedDataKey),
+    [false, false],
+  )
+})
+
 const KEYRING_RETURNS: [string, (material: never) => unknown][] = [
   ['nothing', () => undefined],
   ['other materials', () => encryptionMaterial()],
