@@ -1,6 +1,6 @@
 import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, toNamespacedPath } from 'node:path'
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads'
 import { allocateSecret, ByteWriter, wipe } from '../bytes'
 import { TAG_LENGTH } from '../format/frame'
@@ -49,11 +49,11 @@ export type LoadedNative =
  * Loads the first of `files` that works: this platform's prebuilt addon, or the one built here. Where none does, warns
  * once a process, and says why.
  */
-export function loadNative(files: readonly string[] = addonFiles()): LoadedNative {
+export function loadNative(files: readonly string[] = addonFiles(), load = loadAddon): LoadedNative {
   const problems: string[] = []
   for (const file of files.filter((name) => existsSync(name))) {
     try {
-      const engine = new NativeEngine(require(file) as Binding)
+      const engine = new NativeEngine(load(file))
       const problem = selfTest(engine)
       if (problem === undefined) return { engine }
       problems.push(`the addon failed its self-test: ${problem}`)
@@ -64,6 +64,13 @@ export function loadNative(files: readonly string[] = addonFiles()): LoadedNativ
   const fallback = problems.join('; ') || `there is no addon for ${process.platform}-${process.arch}`
   warnOnce(`sealwax runs on node:crypto, many times slower: ${fallback}`)
   return { fallback }
+}
+
+/** As `require` loads addons. Bundlers would warn of a `require` that they cannot follow. */
+function loadAddon(file: string): Binding {
+  const addon = { exports: {} }
+  process.dlopen(addon, toNamespacedPath(file))
+  return addon.exports as Binding
 }
 
 /** Workers that are started afterwards know of it. */

@@ -65,7 +65,7 @@ if (process.argv[2] === 'child') {
       const seal = (key, iv, aad, plaintext, out) => (addon.seal(key, iv, aad, plaintext, out), out.fill(1), 0)
       module.exports = { ...addon, seal }`,
     )
-    const { engine, fallback } = loadNative([file])
+    const { engine, fallback } = loadNative([file], require)
     assert.is(engine, undefined)
     assert.match(fallback!, /failed its self-test: AES-GCM seals wrongly/)
   })

@@ -105,6 +105,11 @@ test('esbuild, all in one file: without its addon it falls back, and says so', (
   assert.match(stderr, 'SEALWAX_FALLBACK')
 })
 
+test('esbuild, all in one file: no call of require that it cannot follow', () => {
+  const options = ['--format=cjs', '--external:pkcs11js', '--external:@aws-sdk/*', '--external:commander']
+  bundle('followed.cjs', ...options, '--log-level=warning', '--log-override:unsupported-require-call=error')
+})
+
 test('without the addon, one warning is for the process, whatever its workers load', () => {
   const worker = `require(${JSON.stringify(join(project, 'one.cjs'))})`
   const program = `
