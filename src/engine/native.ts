@@ -89,6 +89,8 @@ const FALLBACK = 'SEALWAX_FALLBACK'
 
 /** The one built here, if there is one; then prebuildify's names. Only the addon of the right C library loads on Linux. */
 function addonFiles(): string[] {
+  // Of a bundle that is an ES module nobody knows where it lies, unless it defines that.
+  if (typeof __dirname === 'undefined') return []
   const root = join(__dirname, '../..')
   const prebuilt = process.platform === 'linux' ? ['sealwax.glibc.node', 'sealwax.musl.node'] : ['sealwax.node']
   const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`)

@@ -140,6 +140,14 @@ test('esbuild, all in one ES module: with the banner of the page', () => {
   assert.is(run(process.execPath, ['one.mjs'], project).stdout, 'loaded\n')
 })
 
+test('esbuild, all in one ES module that defines require alone: it falls back, and says so', () => {
+  const banner = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)"
+  bundle('alone.mjs', '--format=esm', '--external:pkcs11js', `--banner:js=${banner}`)
+  const { stdout, stderr } = run(process.execPath, ['alone.mjs'], project)
+  assert.is(stdout, 'loaded\n', stderr)
+  assert.match(stderr, 'SEALWAX_FALLBACK')
+})
+
 test('esbuild, all in one file: no warning, and what PKCS#11 lacks there is told', () => {
   const program = `
     import { Pkcs11Token } from 'sealwax/pkcs11'
