@@ -1,4 +1,5 @@
 /** The public list of `sealwax/engine`: AES-GCM, HKDF and random bytes at the speed of the machine. */
+/// <reference types="node" preserve="true" />
 
 export { forbidCoreDumps } from './engine/core-dumps'
 export type {

@@ -1,3 +1,5 @@
+// What is declared here speaks of Buffer and of streams: programs get Node's types along, as with client-node.
+/// <reference types="node" preserve="true" />
 export {
   frozenClass,
   immutableBaseClass,

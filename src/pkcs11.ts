@@ -1,4 +1,5 @@
 /** The public list of `sealwax/pkcs11`: keys that stay in PKCS#11 tokens. */
+/// <reference types="node" preserve="true" />
 
 export { SealwaxError, type SealwaxErrorCode } from './errors'
 export { Pkcs11AesKeyring, type Pkcs11AesKeyringInput } from './keyrings/pkcs11-aes'

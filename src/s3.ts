@@ -1,4 +1,5 @@
 /** The public list of `sealwax/s3`: objects of the Amazon S3 Encryption Client. */
+/// <reference types="node" preserve="true" />
 
 export type { EncryptionContext } from './encryption-context'
 export { SealwaxError, type SealwaxErrorCode } from './errors'

@@ -104,9 +104,17 @@ test('everything that it imports is Node.js, its own or declared', () => {
 })
 
 test('every dependency is used', () => {
-  const code = files.filter((name) => name.endsWith('.js')).map((name) => readFileSync(join(unpacked, name), 'utf8'))
-  for (const name of Object.keys(manifest.dependencies))
-    assert.ok(code.join().includes(`'${name}`) || code.join().includes(`"${name}`), name)
+  const textOf = (ending: string) =>
+    files
+      .filter((name) => name.endsWith(ending))
+      .map((name) => readFileSync(join(unpacked, name), 'utf8'))
+      .join()
+  const [code, declarations] = [textOf('.js'), textOf('.d.ts')]
+  for (const name of Object.keys(manifest.dependencies)) {
+    const [, types] = /^@types\/(.*)/.exec(name) ?? []
+    if (types) assert.ok(declarations.includes(`<reference types="${types}"`), name)
+    else assert.ok(code.includes(`'${name}`) || code.includes(`"${name}`), name)
+  }
 })
 
 function hasModule(file: string, target: string): boolean {

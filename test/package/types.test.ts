@@ -43,6 +43,24 @@ test('moduleResolution bundler', () => {
   compiles(project, options, ['peer-types.ts', 'subpaths.ts'])
 })
 
+test("Node's types come along where a program names none", () => {
+  const program = `
+    import { buildClient, KmsKeyringNode } from '@aws-crypto/client-node'
+    const { encrypt, decrypt } = buildClient()
+    const keyring = new KmsKeyringNode({ generatorKeyId: process.env.KEY ?? '' })
+    export const seal = async (text: string): Promise<string> => (await encrypt(keyring, text)).result.toString('base64')
+    export const open = async (text: string): Promise<Buffer> =>
+      (await decrypt(keyring, Buffer.from(text, 'base64'))).plaintext`
+  const alone = (name: string) => `import * as m from '${name}'\nexport const bytes = (b: Buffer) => [b.toString(), m]`
+  const none = { ...STRICTEST, module: 'nodenext', types: [], typeRoots: undefined }
+  writeFiles(project, { 'untyped.ts': program })
+  compiles(project, none, ['untyped.ts'])
+  for (const name of SUBPATHS) {
+    writeFiles(project, { 'alone.ts': alone(name) })
+    compiles(project, none, ['alone.ts'])
+  }
+})
+
 test('TypeScript 5.9, moduleResolution node10', () => {
   const folder = scratchFolder()
   try {
