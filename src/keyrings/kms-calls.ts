@@ -37,8 +37,8 @@ export async function callKms<O extends Operation>(
  * fires, the call is aborted, not waited for any longer, and an answer that still comes is wiped. The plaintext of an
  * answer in time is the caller's to wipe.
  *
- * Throws `ERR_KEY_SERVICE`, its message beginning with `what`, its cause holding the name, message, status and request ID
- * of the client's error, and nothing else of it.
+ * Throws `ERR_KEY_SERVICE`, its message beginning with `what`, its cause holding the name, message, status, request ID and
+ * the codes of cancellation reasons of the client's error, and nothing else of it.
  */
 export async function callService<T extends object>(
   what: string,
@@ -142,7 +142,7 @@ function withoutSecrets(error: unknown): Error {
 }
 
 function cleaned(error: unknown): Error {
-  const { name, message, $metadata } = (error ?? {}) as Partial<SdkError>
+  const { name, message, $metadata, CancellationReasons: reasons } = (error ?? {}) as Partial<SdkError>
   const { httpStatusCode, requestId } = $metadata ?? {}
   const clean = new Error(
     name === 'SyntaxError' || httpStatusCode === 200
@@ -150,13 +150,27 @@ function cleaned(error: unknown): Error {
       : redact(String(message ?? ''), httpStatusCode === undefined),
   )
   clean.name = typeof name === 'string' ? redact(name, true) : 'Error'
-  return Object.assign(clean, $metadata && { $metadata: { httpStatusCode, requestId } })
+  return Object.assign(
+    clean,
+    $metadata && { $metadata: { httpStatusCode, requestId } },
+    Array.isArray(reasons) && { CancellationReasons: reasons.slice(0, MAX_REASONS).map(codeAlone) },
+  )
 }
+
+/** The reason of one item. Its message, and the item itself, can quote the record. */
+function codeAlone(reason: { Code?: unknown } | undefined): { Code?: string } {
+  return typeof reason?.Code === 'string' ? { Code: redact(reason.Code, true) } : {}
+}
+
+/** As many items as a transaction of DynamoDB can have. */
+const MAX_REASONS = 100
 
 interface SdkError {
   name: string
   message: string
   $metadata: { httpStatusCode?: number; requestId?: string }
+  /** Why DynamoDB wrote nothing of a transaction, item by item. */
+  CancellationReasons: ({ Code?: unknown } | undefined)[]
 }
 
 /** The first line of an error's text. `local`: it was not KMS who wrote it, so that it may quote any secret of this process. */

@@ -163,7 +163,9 @@ test('never overwrites: a second key of the same ID, and a version on top of an 
   const input = { branchKeyIdentifier: 'twice', encryptionContext: { a: 'b' } }
   await store.createKey(input)
   const before = await records('twice')
-  await rejects(store.createKey(input), 'ERR_KEY_SERVICE', /TransactionCanceledException/)
+  const { cause } = await rejects(store.createKey(input), 'ERR_KEY_SERVICE', /TransactionCanceledException/)
+  const { CancellationReasons: reasons } = cause as { CancellationReasons?: { Code?: string }[] }
+  assert.equal(reasons, [{ Code: 'None' }, { Code: 'ConditionalCheckFailed' }, { Code: 'None' }])
   assert.equal(await records('twice'), before)
   const outcomes = await Promise.allSettled(
     Array.from({ length: 4 }, () => store.versionKey({ branchKeyIdentifier: 'twice' })),

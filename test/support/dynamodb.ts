@@ -88,7 +88,8 @@ export class LocalDynamoDB {
       const answer = await this.#forward('PutItem', Put)
       if (answer.status !== 200) {
         for (const step of undo.reverse()) await step()
-        const reasons = TransactItems.map((_, j) => ({ Code: i === j ? 'ConditionalCheckFailed' : 'None' }))
+        const failed = { Code: 'ConditionalCheckFailed', Message: 'The conditional request failed', Item: Put.Item }
+        const reasons = TransactItems.map((_, j) => (i === j ? failed : { Code: 'None' }))
         const message = `Transaction cancelled, please refer cancellation reasons for specific reasons [${reasons.map(({ Code }) => Code).join(', ')}]`
         const __type = 'com.amazonaws.dynamodb.v20120810#TransactionCanceledException'
         return { status: 400, body: { __type, message, CancellationReasons: reasons } }
