@@ -55,7 +55,7 @@ const ROWS: ReadonlyMap<number, Row> = new Map([
 export class NodeAlgorithmSuite {
   readonly type = 'node'
   readonly id: AlgorithmSuiteIdentifier
-  readonly name: string
+  readonly name: keyof typeof AlgorithmSuiteIdentifier
   readonly messageFormat: MessageFormat
   readonly encryption: 'aes-128-gcm' | 'aes-192-gcm' | 'aes-256-gcm'
   /** Bits of the AES key and of the plaintext data key. */
@@ -85,7 +85,7 @@ export class NodeAlgorithmSuite {
     if (!row) throw unsupportedSuite(id)
     const { keyLength, kdfHash, signatureCurve, signatureHash, commits } = row
     this.id = id
-    this.name = AlgorithmSuiteIdentifier[id]
+    this.name = AlgorithmSuiteIdentifier[id] as keyof typeof AlgorithmSuiteIdentifier
     this.messageFormat = commits ? 2 : 1
     this.encryption = `aes-${keyLength}-gcm`
     this.keyLength = keyLength

@@ -266,6 +266,11 @@ export function parts(
   return id === 0x0578 && signature !== undefined && helper.getVerify?.().awsCryptoVerify(signature) === true
 }
 
+export function byName({ name }: NodeAlgorithmSuite): AlgorithmSuiteIdentifier {
+  const same: keyof typeof AlgorithmSuiteIdentifier = name
+  return AlgorithmSuiteIdentifier[same]
+}
+
 export const format: MessageFormat.V1 = MessageFormat.V1
 
 export function made<T>(type: Newable<T>, name: string): T {
