@@ -1,10 +1,11 @@
 /** What the AWS Encryption CLI writes about each operation: a line of JSON, members sorted. */
-import { closeSync, fstatSync, open, statSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, open, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { AlgorithmSuiteIdentifier, EncryptedDataKey, EncryptionContext, MessageHeader } from '../index'
-import { named, naming, type Path, quote } from './errors'
+import { naming, type Path, quote } from './errors'
 import { refuseSecretFile } from './secret-files'
+import { writer } from './sink'
 
 export interface Operation {
   readonly mode: string
@@ -19,6 +20,7 @@ export interface Operation {
 export class MetadataWriter {
   readonly #fd: number | undefined
   readonly #name: string
+  #last: Promise<void> = Promise.resolve()
 
   private constructor(fd?: number, name = '') {
     this.#fd = fd
@@ -37,7 +39,8 @@ export class MetadataWriter {
     })
   }
 
-  write({ mode, input, output, header, message, missing }: Operation): void {
+  /** All of a line, after those before it; whoever reads a pipe may take long. */
+  async write({ mode, input, output, header, message, missing }: Operation): Promise<void> {
     if (this.#fd === undefined) return
     const line = {
       header: headerOf(header),
@@ -51,14 +54,14 @@ export class MetadataWriter {
       output: output === '-' ? '<stdout>' : resolve(output.toString()),
       ...(missing && { reason: 'Missing encryption context key or value', skipped: true }),
     }
-    try {
-      writeSync(this.#fd, `${JSON.stringify(line)}\n`)
-    } catch (error) {
-      throw named(error, this.#name, 'write')
-    }
+    const write = writer(this.#fd, this.#name)
+    const written = this.#last.then(() => write(Buffer.from(`${JSON.stringify(line)}\n`)))
+    this.#last = written.catch(() => {})
+    await written
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    await this.#last
     if (this.#fd !== undefined && this.#fd > 2) closeSync(this.#fd)
   }
 }

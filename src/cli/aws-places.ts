@@ -1,10 +1,17 @@
 /** Where inputs, outputs and metadata of the AWS Encryption CLI's arguments lie, and whether they are in each other's way. */
-import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, fstatSync, lstatSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { quote, UsageError } from './errors'
 
 export function isFolder(path: string): boolean {
   return path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
+/** Also by another name. Of what is neither file nor pipe, as a terminal, there may be several. */
+export function isStandardOutput(path: string): boolean {
+  if (path === '-') return true
+  const [stats, own] = [statSync(path, { throwIfNoEntry: false }), fstatSync(1)]
+  return (own.isFile() || own.isFIFO()) && stats?.dev === own.dev && stats.ino === own.ino
 }
 
 /** Metadata must not go where data are read from or written to, by whatever name. */
@@ -35,6 +42,16 @@ export function checkOutputNames(inputs: readonly string[], recursive: boolean):
   }
 }
 
+/** No file that goes to the folder `output` may take the place of another input, which is perhaps still to be read. */
+export function checkOutputsNoInputs(inputs: readonly string[], output: string, suffix: string): void {
+  const files = inputs.filter((input) => !isFolder(input))
+  for (const input of files) {
+    const path = join(output, basename(input) + suffix)
+    const other = files.find((each) => each !== input && sameFile(each, path))
+    if (other) throw new UsageError(`the output of ${quote(input)} would replace the input ${quote(other)}`)
+  }
+}
+
 /** The files that tree.ts finds, by their paths from `folder`. What cannot be read is told when its turn comes. */
 function filesBelow(folder: Buffer): Buffer[] {
   return entriesOf(folder).flatMap((entry) => {
@@ -54,8 +71,11 @@ function entriesOf(folder: Buffer) {
 }
 
 /** Where a path leads, though there need not be a file yet. */
-function realPlace(path: string): string {
+function realPlace(path: string, links = 40): string {
   const whole = resolve(path)
+  // A link that leads nowhere yet.
+  if (!existsSync(whole) && links > 0 && lstatSync(whole, { throwIfNoEntry: false })?.isSymbolicLink())
+    return realPlace(resolve(dirname(whole), readlinkSync(whole)), links - 1)
   const folder = existsSync(whole) ? whole : dirname(whole)
   const rest = folder === whole ? [] : [basename(whole)]
   return existsSync(folder) ? join(realpathSync(folder), ...rest) : whole

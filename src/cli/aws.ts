@@ -14,7 +14,7 @@ import {
 } from '../index'
 import { type KeyGroup, parseKeyGroup, toGroupsKeyring } from './aws-keys'
 import { ALGORITHMS, MetadataWriter } from './aws-metadata'
-import { checkMetadataPlace, checkOutputNames, isFolder } from './aws-places'
+import { checkMetadataPlace, checkOutputNames, checkOutputsNoInputs, isFolder, isStandardOutput } from './aws-places'
 import { Base64Decoder, Base64Encoder } from './base64'
 import { HeldPlaintext } from './decrypt'
 import { fileError, orInterrupted, quote, UsageError } from './errors'
@@ -24,7 +24,7 @@ import { clientOf, POLICIES, parseCount } from './options'
 import { Questions } from './questions'
 import { noteSecretFile } from './secret-files'
 import { writeHelp } from './sink'
-import { usage } from './token'
+import { isTokenKey, notePinSource, usage } from './token'
 import { type TreeWork, transformTree } from './tree'
 
 interface AwsOptions {
@@ -113,7 +113,7 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
     throw new UsageError('either --encrypt or --decrypt')
   if (metadataOutput === undefined && !options.suppressMetadata)
     throw new UsageError('say where metadata go: --metadata-output, or --suppress-metadata')
-  if (metadataOutput === '-' && output === '-')
+  if (metadataOutput !== undefined && isStandardOutput(metadataOutput) && isStandardOutput(output))
     throw new UsageError('output and metadata cannot both go to standard output')
   if (interactive && !overwrite) throw new UsageError('--interactive and --no-overwrite exclude each other')
   if (interactive && input === '-')
@@ -121,12 +121,17 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
   const inputs = input === '-' ? [input] : expandPattern(input)
   if (inputs.length === 0) throw new UsageError(`nothing matches ${quote(input)}`)
   if (inputs.length > 1 && !isFolder(output)) throw new UsageError('several inputs go to a folder that is there')
-  if (inputs.length > 1) checkOutputNames(inputs, recursive === true)
+  if (inputs.length > 1) {
+    checkOutputNames(inputs, recursive === true)
+    if (overwrite) checkOutputsNoInputs(inputs, output, addedTo(options))
+  }
   if (metadataOutput !== undefined && metadataOutput !== '-') {
     for (const each of inputs) checkMetadataPlace(metadataOutput, each, output)
   }
   // Before anything is written, and long before they are read.
-  for (const group of options.wrappingKeys ?? []) for (const key of group.get('key') ?? []) noteSecretFile(key)
+  for (const group of options.wrappingKeys ?? []) {
+    for (const key of group.get('key') ?? []) isTokenKey(key) ? notePinSource(key) : noteSecretFile(key)
+  }
   const metadata = await MetadataWriter.open(metadataOutput, overwriteMetadata === true)
   try {
     const work = await workOf(options, metadata, signal)
@@ -138,7 +143,7 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
     const { unanswered } = questions
     if (unanswered.length > 0) throw fileError(`nobody said whether to replace ${unanswered.map(quote).join(', ')}`)
   } finally {
-    metadata.close()
+    await metadata.close()
   }
 }
 
@@ -152,6 +157,7 @@ async function transformOne(input: string, options: AwsOptions, { work, question
   const { output, recursive, interactive, overwrite } = options
   if (input !== '-' && isFolder(input)) {
     if (!recursive) throw new UsageError(`${quote(input)} is a folder: --recursive takes all of it`)
+    if (output === '-') throw new UsageError('--recursive goes from a folder to a folder')
     if (interactive) throw new UsageError('--interactive is for one file')
     const existing = overwrite ? 'replace' : 'skip'
     return await transformTree(input, { folder: output, existing }, work, signal)
@@ -169,9 +175,14 @@ function note(text: string): void {
   process.stderr.write(`sealwax: ${text}\n`)
 }
 
+/** What names in a folder get. */
+function addedTo({ encrypt, suffix }: AwsOptions): string {
+  return suffix === true ? '' : (suffix ?? (encrypt ? '.encrypted' : '.decrypted'))
+}
+
 async function workOf(options: AwsOptions, metadata: MetadataWriter, signal: AbortSignal): Promise<TreeWork> {
-  const { encrypt, decryptUnsigned, suffix } = options
-  const added = suffix === true ? '' : (suffix ?? (encrypt ? '.encrypted' : '.decrypted'))
+  const { encrypt, decryptUnsigned } = options
+  const added = addedTo(options)
   const context = contextOf(options)
   const materials = await materialsOf(options)
   const client = clientOf(options)
@@ -188,34 +199,61 @@ async function workOf(options: AwsOptions, metadata: MetadataWriter, signal: Abo
       ...(frameLength && { frameLength }),
       ...(plaintextLength !== undefined && { plaintextLength }),
     })
+    const noting = new Noting()
     stream.once('MessageHeader', (header: MessageHeader) =>
-      metadata.write({ mode, input: source.path, output, header }),
+      noting.begin(metadata.write({ mode, input: source.path, output, header })),
     )
-    await transfer(source, stagesOf(options, [stream]), sink.write, io)
+    await transfer(source, stagesOf(options, [stream]), noting.before(sink.write), io)
+    await noting.done
   }
 
   const decryptFile: TreeWork['run'] = async (source, sink, io, output) => {
     const known = context.pairs.filter(([key]) => secret.includes(key))
     const encryptionContext = Object.fromEntries(known)
-    const stream = decryptStream(materials, { encryptionContext, signal, ...(maxLength && { maxBodySize: maxLength }) })
+    const open = () =>
+      decryptStream(materials, { encryptionContext, signal, ...(maxLength && { maxBodySize: maxLength }) })
+    const stream = open()
     const start = new Start()
+    const noting = new Noting()
+    const refuse = (of: typeof stream) =>
+      of.destroy(new SealwaxError('ERR_ENCRYPTION_CONTEXT', 'the message lacks a required key or pair'))
     const held = new HeldPlaintext(source.name)
     let holds = sink.immediate && options.buffer === true
+    const twice = source.fd !== undefined
     // Comes before any plaintext does.
     stream.once('MessageHeader', (header: MessageHeader) => {
       holds ||= sink.immediate && new AlgorithmSuite(header.suiteId).signatureCurve !== undefined
+      if (holds && twice) io.progress.phase('verifying', source.length)
       const missing = missingIn(header.encryptionContext, context, secret)
-      metadata.write({ mode, input: source.path, output, header, message: start.bytes(), ...(missing && { missing }) })
-      if (missing)
-        stream.destroy(new SealwaxError('ERR_ENCRYPTION_CONTEXT', 'the message lacks a required key or pair'))
+      noting.begin(
+        metadata.write({
+          mode,
+          input: source.path,
+          output,
+          header,
+          message: start.bytes(),
+          ...(missing && { missing }),
+        }),
+      )
+      if (missing) refuse(stream)
     })
     try {
-      const consume = (piece: Uint8Array) => (holds ? held.add(piece) : sink.write(piece))
-      await transfer(source, stagesOf(options, [start, stream]), consume, io)
+      const consume = (piece: Uint8Array) => (!holds ? sink.write(piece) : twice ? undefined : held.add(piece))
+      await transfer(source, stagesOf(options, [start, stream]), noting.before(consume), io)
+      await noting.done
       for (const piece of held.pieces) await sink.write(piece)
     } finally {
       held.wipe()
     }
+    if (!holds || !twice) return
+    // What is verified is now written: from the start once more.
+    source.checkUnchanged()
+    io.progress.phase('decrypting', source.length)
+    const again = open()
+    again.once('MessageHeader', (header: MessageHeader) => {
+      if (missingIn(header.encryptionContext, context, secret)) refuse(again)
+    })
+    await transfer(source, stagesOf(options, [again]), sink.write, io)
   }
 
   return {
@@ -269,7 +307,7 @@ interface Context {
   readonly keys: readonly string[]
 }
 
-function contextOf({ encryptionContext = [], encrypt }: AwsOptions): Context {
+function contextOf({ encryptionContext = [], encrypt, requiredEncryptionContextKeys = [] }: AwsOptions): Context {
   const pairs: [string, string][] = []
   const keys: string[] = []
   for (const text of encryptionContext) {
@@ -278,11 +316,16 @@ function contextOf({ encryptionContext = [], encrypt }: AwsOptions): Context {
     if (key === '' || (at < 0 && encrypt)) throw new UsageError('--encryption-context takes key=value')
     if (key === 'aws-crypto-public-key' && encrypt)
       throw new UsageError('signed messages set aws-crypto-public-key themselves')
+    if (key.startsWith('aws-crypto-') && encrypt)
+      throw new UsageError('keys that begin with aws-crypto- are those of the format itself')
     if (keys.includes(key) || pairs.some(([other]) => other === key))
       throw new UsageError('--encryption-context has a key twice')
     if (at < 0) keys.push(key)
     else pairs.push([key, text.slice(at + 1)])
   }
+  const lacking = requiredEncryptionContextKeys.find((key) => !pairs.some(([other]) => other === key))
+  if (encrypt && lacking !== undefined)
+    throw new UsageError(`--encryption-context lacks the required key ${quote(lacking)}`)
   return { pairs, keys }
 }
 
@@ -294,6 +337,24 @@ function missingIn(found: Readonly<EncryptionContext>, wanted: Context, secret: 
 
 function stagesOf({ decode, encode }: AwsOptions, stages: readonly Duplex[]): Duplex[] {
   return [...(decode ? [new Base64Decoder()] : []), ...stages, ...(encode ? [new Base64Encoder()] : [])]
+}
+
+/** A line of metadata under way: nothing of the output is written before it is. */
+class Noting {
+  done: Promise<void> = Promise.resolve()
+
+  begin(written: Promise<void>): void {
+    this.done = written
+    // Whoever writes next, or waits in the end, hears of it.
+    written.catch(() => {})
+  }
+
+  before(consume: (piece: Uint8Array) => void | Promise<void>): (piece: Uint8Array) => Promise<void> {
+    return async (piece) => {
+      await this.done
+      await consume(piece)
+    }
+  }
 }
 
 /** Keeps the start of what passes, for as long as its header has not been seen. */

@@ -39,7 +39,7 @@ function toRegExp(pattern: string): RegExp {
     return `[${not ? '^' : ''}${characters.replace(/[\\\]^[]/g, '\\$&')}]`
   })
   try {
-    return new RegExp(`^${source}$`, 's')
+    return new RegExp(`^${source}$`, 'su')
   } catch {
     // A range that ends before it begins has no characters.
     return NOTHING

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import { getEngine } from '../engine'
 import { orInterrupted, quote, UsageError } from './errors'
-import { serializeKeyFile } from './keys'
+import { MAX_KEY_FILE_LENGTH, serializeKeyFile } from './keys'
 import { print, writeOutput } from './sink'
 
 interface KeygenOptions {
@@ -31,6 +31,7 @@ async function keygen(path: string, options: KeygenOptions, signal: AbortSignal)
   const key = getEngine().randomBytes(Number(bits) / 8)
   const text = serializeKeyFile(namespace, name, key)
   try {
+    if (text.length > MAX_KEY_FILE_LENGTH) throw new UsageError('--namespace and --name are too long')
     const target = { path, force: false, secret: true, fileOnly: true, advice: 'a key is never replaced' }
     await writeOutput(target, text, signal)
   } finally {

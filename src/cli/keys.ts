@@ -62,7 +62,7 @@ export async function toKeyring(options: KeyOptions, use: 'encrypt' | 'decrypt')
 const KEY_FILE_VERSION = 1
 const KEY_FILE_FIELDS = ['version', 'namespace', 'name', 'key']
 /** Longer is no key, whatever else it may be. */
-const MAX_LENGTH = 64 * 1024
+export const MAX_KEY_FILE_LENGTH = 64 * 1024
 const WRAPPING_SUITES: Readonly<Record<number, number>> = { 16: 0x14, 24: 0x46, 32: 0x78 }
 
 async function readKeyFile(path: string): Promise<RawAesKeyring> {
@@ -229,7 +229,7 @@ async function readKey(
       if (!stats.isFile()) throw fileError(`the key file ${quote(path)} is not a file`)
       noteSecretFile(stats)
       check(stats)
-      if (stats.size > MAX_LENGTH) throw fileError(`the key file ${quote(path)} is too large to be one`)
+      if (stats.size > MAX_KEY_FILE_LENGTH) throw fileError(`the key file ${quote(path)} is too large to be one`)
       const bytes = Buffer.allocUnsafeSlow(stats.size)
       return bytes.subarray(0, readSync(fd, bytes))
     } finally {

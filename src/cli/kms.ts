@@ -31,11 +31,11 @@ export function addKms(program: Command, signal: AbortSignal): void {
         const why = 'it does not start where NODE_ENV is production'
         throw new SealwaxError('ERR_KEY_SERVICE', `the local KMS is for development and tests only: ${why}`)
       }
-      // Whoever reads the log may go away.
-      process.stderr.on('error', () => {})
       const kms = await startLocalKms(await toLocalKmsOptions(options))
       try {
         process.stderr.write(`sealwax: ${WARNING}\n`)
+        // Stopped while it started, it has nothing to say.
+        if (signal.aborted) return
         await print(kms.endpoint, signal)
         if (!signal.aborted) await once(signal, 'abort')
       } finally {

@@ -28,6 +28,8 @@ async function main(argv: readonly string[]): Promise<void> {
     })
   }
   process.on('exit', removeTemporaries)
+  // Whoever reads what is said may be gone: that is no failure of the work.
+  process.stderr.on('error', () => {})
 
   let code = 0
   try {

@@ -35,6 +35,8 @@ export interface Target {
   readonly secret: boolean
   /** Whether it must be a file, and no descriptor, pipe or device, where others may read along. Default: `false`. */
   readonly fileOnly?: boolean
+  /** Whether a symbolic link at the path counts as what it leads to. Default: `true`. */
+  readonly followLinks?: boolean
   /** What to do about a file that is there already. Default: `--force replaces it`. */
   readonly advice?: string
 }
@@ -80,19 +82,19 @@ export function writeHelp(text: string): void {
 
 /** Throws `ERR_FILE` where the target is `source` itself, a folder, or an existing file that is to be kept. */
 export async function openSink(target: Target, source?: Stats): Promise<Sink> {
-  const { path, force, advice, fileOnly = false } = target
+  const { path, force, advice, fileOnly = false, followLinks = true } = target
   const name = path === '-' ? 'standard output' : nameOf(path)
   return await naming(name, 'write', async () => {
-    const descriptor = path === '-' ? 1 : descriptorOf(path)
+    const descriptor = path === '-' ? 1 : followLinks ? descriptorOf(path) : undefined
     if (descriptor !== undefined) {
       if (fileOnly) throw noFile(name)
       refuseInUse(fstatSync(descriptor), name, source)
       return { immediate: true, write: writer(descriptor, name), commit: async () => {}, discard: () => {} }
     }
-    const existing = statSync(path, { throwIfNoEntry: false })
+    const existing = (followLinks ? statSync : lstatSync)(path, { throwIfNoEntry: false })
     if (existing?.isDirectory()) throw fileError(`cannot write ${name}: it is a directory`)
     if (existing) refuseInUse(existing, name, source)
-    if (existing && !existing.isFile()) {
+    if (existing && !existing.isFile() && !existing.isSymbolicLink()) {
       if (fileOnly) throw noFile(name)
       return await openDevice(path, name)
     }
@@ -182,7 +184,8 @@ async function syncFolder(folder: Path): Promise<void> {
   } catch {}
 }
 
-function writer(fd: number, name: string): Sink['write'] {
+/** Writes all of it, however little is taken at a time. */
+export function writer(fd: number, name: string): Sink['write'] {
   return (bytes) =>
     naming(name, 'write', async () => {
       for (let offset = 0; offset < bytes.length; ) offset += await writeSome(fd, bytes.subarray(offset))

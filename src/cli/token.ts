@@ -56,10 +56,21 @@ export function pinOf(
     return { pin }
   }
   const parsed = uri === undefined ? {} : usage(() => parsePkcs11Uri(uri))
-  if (parsed['pin-source'] !== undefined) return {}
+  if (parsed['pin-source'] !== undefined) {
+    notePinSource(uri!)
+    return {}
+  }
   if (environmentPin !== undefined) return { pin: () => environmentPin }
   const name = parsed.token === undefined ? 'the PKCS#11 token' : JSON.stringify(parsed.token)
   return { pin: () => promptSecret(`PIN of ${name}: `, 'give --pin-file or --pin-fd'), timeout: PROMPT_TIMEOUT }
+}
+
+/** Notes the file that a URI takes its PIN from. */
+export function notePinSource(uri: string): void {
+  const source = usage(() => parsePkcs11Uri(uri))['pin-source']
+  // As the library reads it; of anything else it complains itself.
+  const [, file] = /^file:(?:\/\/(?:localhost)?)?(\/[^/].*)$/s.exec(source ?? '') ?? []
+  if (file !== undefined) noteSecretFile(file)
 }
 
 export function isTokenKey(wrappingKey: string): boolean {

@@ -62,7 +62,10 @@ export async function transformTree(
       await report.attempt(from, async () => {
         if (existing === 'skip' && lstatSync(to, { throwIfNoEntry: false })?.isFile()) return
         const source = await openRegularFile(from)
-        await transformSource(source, { path: to, force: existing === 'replace' }, work, { signal, progress })
+        await transformSource(source, { path: to, force: existing === 'replace', ...IN_TREE }, work, {
+          signal,
+          progress,
+        })
       })
     }
   }
@@ -73,6 +76,9 @@ export async function transformTree(
   }
   report.conclude()
 }
+
+/** Files only: a link below the output folder could lead anywhere, and a pipe keep everything waiting. */
+const IN_TREE = { fileOnly: true, followLinks: false }
 
 /** Enough to keep disk and key service busy; each holds some batches of 1 MiB and three frames. */
 const CONCURRENCY = 4

@@ -1,6 +1,17 @@
 /** The arguments of the AWS Encryption CLI. */
 import type { ChildProcess } from 'node:child_process'
-import { linkSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
 import * as peer from '@aws-crypto/client-node'
 import { CreateKeyCommand, KMSClient, ReplicateKeyCommand } from '@aws-sdk/client-kms'
@@ -229,7 +240,7 @@ test('folders, suffixes, and files into folders', async () => {
 
 test('a pattern stands for the files that it matches', async () => {
   for (const name of ['many', 'many/sub', 'many-out']) mkdirSync(path(name))
-  for (const name of ['a.txt', 'b.txt', 'c.md', '.d.txt', 'x[1].txt', 'sub/e.txt', 'n1', 'n2', 'nn']) {
+  for (const name of ['\u{1F600}dat', 'a.txt', 'b.txt', 'c.md', '.d.txt', 'x[1].txt', 'sub/e.txt', 'n1', 'n2', 'nn']) {
     writeFileSync(path(`many/${name}`), name)
   }
   const encrypt = async (pattern: string) => {
@@ -239,6 +250,9 @@ test('a pattern stands for the files that it matches', async () => {
   }
   assert.equal(await encrypt('many/*.txt'), ['a.txt.encrypted', 'b.txt.encrypted', 'x[1].txt.encrypted'])
   assert.equal(await encrypt('m?ny/[!a].*'), ['b.txt.encrypted', 'c.md.encrypted'])
+  for (const any of ['?', '[\u{1F600}]']) {
+    assert.equal(await encrypt(`many/${any}dat`), ['\u{1F600}dat.encrypted'])
+  }
   assert.equal(await encrypt('many/n[0-9]'), ['n1.encrypted', 'n2.encrypted'])
   assert.equal(await encrypt('many/.*'), ['.d.txt.encrypted'])
   assert.equal(await encrypt('many/x[1].txt'), ['x[1].txt.encrypted'])
@@ -312,6 +326,101 @@ test('inputs of one run do not replace each other', async () => {
   rmSync(path('same2/in/b'))
   await good('-e', '-i', 'same[12]/in', '-r', ...to)
   assert.equal(readdirSync(path('same-out')), ['b.encrypted', 'c.encrypted'])
+})
+
+test('an input that is still to be read is not replaced by the output of another', async () => {
+  mkdirSync(path('place'))
+  for (const name of ['a', 'a.encrypted']) writeFileSync(path(`place/${name}`), name)
+  const inPlace = ['-e', '-i', 'place/*', '-o', 'place', ...KEYS, ...QUIET]
+  const { code, stderr } = await sealwax(...inPlace)
+  assert.is(code, 2)
+  assert.match(stderr, /the output of "place\/a" would replace the input "place\/a.encrypted"/)
+  await good(...inPlace, '--no-overwrite')
+  assert.is(read('place/a.encrypted').toString(), 'a.encrypted')
+})
+
+test('what makes no sense is the caller\u2019s mistake, not that of a message', async () => {
+  for (const args of [
+    ['-e', '-i', 'plain', '-o', 'x', '-c', 'aws-crypto-a=1'],
+    ['-e', '-i', 'plain', '-o', 'x', '--required-encryption-context-keys', 'a'],
+    ['-e', '-r', '-i', '.', '-o', '-'],
+  ]) {
+    const { code, stderr } = await sealwax(...args, ...KEYS, ...QUIET)
+    assert.is(code, 2, stderr)
+  }
+})
+
+test('metadata and output do not mix, by whatever name; a link to the output is the output', async () => {
+  const both = await shell(`"$@" -e -i plain -o - ${KEYS.join(' ')} --metadata-output /dev/stdout | cat`)
+  assert.is(both.stdout.length, 0)
+  assert.match(both.stderr, /cannot both go to standard output/)
+  symlinkSync(path('linked-output'), path('linked-log'))
+  const { code, stderr } = await sealwax(
+    '-e',
+    '-i',
+    'plain',
+    '-o',
+    'linked-output',
+    ...KEYS,
+    '--metadata-output',
+    'linked-log',
+  )
+  assert.is(code, 2, stderr)
+})
+
+test('an output without its whole line of metadata is none', async () => {
+  writeFileSync(path('short.json'), '\n'.repeat(700))
+  const limited = await shell(
+    `ulimit -f 1; "$@" -e -i plain -o unlogged ${KEYS.join(' ')} -a AES_256_GCM_HKDF_SHA512_COMMIT_KEY --metadata-output short.json`,
+  )
+  assert.is(limited.code, 1)
+  assert.match(limited.stderr, /cannot write "short.json"/)
+  assert.not.ok(readdirSync(folder).includes('unlogged'))
+})
+
+test('whoever is slow to read metadata does not keep the command from being stopped', async () => {
+  mkdirSync(path('slow'))
+  mkdirSync(path('slow-out'))
+  for (let i = 0; i < 200; i++) writeFileSync(path(`slow/${i}`), 'x')
+  await shell('mkfifo unread')
+  const pipe = openSync(path('unread'), 'r+')
+  const args = ['-e', '-r', '-i', 'slow', '-o', 'slow-out', ...KEYS, '--metadata-output', '-']
+  const { child, done } = start(args, { stdio: ['ignore', pipe, 'pipe'] })
+  const written = () => readdirSync(path('slow-out')).filter((name) => name.endsWith('.encrypted')).length
+  for (let before = -1; before < 10 || before < written(); ) {
+    before = written()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+  }
+  assert.ok(written() < 200)
+  child.kill('SIGINT')
+  assert.is((await done).code, 130)
+  closeSync(pipe)
+  assert.equal(
+    readdirSync(path('slow-out')).filter((name) => name.endsWith('.tmp')),
+    [],
+  )
+})
+
+test('a standard error that cannot be written keeps no file from being done', async () => {
+  for (const name of ['deaf', 'deaf-out']) mkdirSync(path(name))
+  for (const name of ['deaf/1', 'deaf/2', 'deaf-out/1.encrypted']) writeFileSync(path(name), name)
+  const args = `-e -i 'deaf/*' -o deaf-out --no-overwrite ${[...KEYS, ...QUIET].join(' ')}`
+  assert.is((await shell(`"$@" ${args} 2> /dev/full`)).code, 0)
+  assert.equal(readdirSync(path('deaf-out')), ['1.encrypted', '2.encrypted'])
+})
+
+test('a long signed file goes to standard output too, verified first', async () => {
+  writeFileSync(path('long'), '')
+  truncateSync(path('long'), 66 * 1024 * 1024)
+  await good('-e', '-i', 'long', '-o', 'long.encrypted', ...KEYS, ...QUIET)
+  const count = await shell(`"$@" -d -i long.encrypted -o - ${[...KEYS, ...QUIET].join(' ')} | wc -c`)
+  assert.is(Number(count.stdout), 66 * 1024 * 1024, count.stderr)
+  const sealed = openSync(path('long.encrypted'), 'r+')
+  writeSync(sealed, 'x', 1000)
+  closeSync(sealed)
+  const changed = await shell(`"$@" -d -i long.encrypted -o - ${[...KEYS, ...QUIET].join(' ')}`)
+  assert.is(changed.code, 3, changed.stderr)
+  assert.is(changed.stdout.length, 0)
 })
 
 test('metadata that cannot be written are told by their own name', async () => {

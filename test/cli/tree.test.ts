@@ -85,6 +85,22 @@ test('existing outputs: refused, replaced, or left alone', async () => {
   assert.is.not(contents(path('sealed'))['none.sealed'], before['none.sealed'])
 })
 
+test('links below the output folder lead nowhere: they are in the way, or replaced', async () => {
+  await shell('mkdir way && echo one > way/a && echo two > way/b && echo old > elsewhere')
+  await sealwax('encrypt', '-r', 'way', '-o', 'way.sealed', ...KEY)
+  mkdirSync(path('through'))
+  symlinkSync('/dev/stdout', path('through/a'))
+  symlinkSync('../elsewhere', path('through/b'))
+  const kept = await sealwax('decrypt', '-r', 'way.sealed', '-o', 'through', ...KEY)
+  assert.is(kept.code, 1)
+  assert.match(kept.stderr, /"through\/a" exists already/)
+  const replaced = await sealwax('decrypt', '-r', 'way.sealed', '-o', 'through', '--force', ...KEY)
+  assert.is(replaced.code, 0, replaced.stderr)
+  assert.is(kept.stdout.length + replaced.stdout.length, 0)
+  assert.is(readFileSync(path('elsewhere'), 'utf8'), 'old\n')
+  for (const name of ['a', 'b']) assert.ok(lstatSync(path(`through/${name}`)).isFile())
+})
+
 test('symbolic links and pipes are not followed, and told of', async () => {
   await shell(
     'mkdir -p linked/sub secret && echo secret > secret/file && echo text > linked/file && mkfifo linked/fifo',

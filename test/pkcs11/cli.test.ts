@@ -32,6 +32,20 @@ function testCommands(kind: NonNullable<typeof token>): void {
   const withPin = ['--pin-file', 'pin']
   const wrapping = (object: string) => ['--wrapping-key', uri(object)]
 
+  test('the file that a URI takes its PIN from is not replaced', async () => {
+    const key = uri('aes', `&pin-source=file:${path('pin')}`)
+    const aws = ['-e', '-i', 'plain', '-w', 'provider=sealwax', `key=${key}`]
+    for (const args of [
+      ['encrypt', 'plain', '-f', '-o', 'pin', '--wrapping-key', key],
+      [...aws, '-o', 'pin', '-S'],
+      [...aws, '-o', 'x', '--metadata-output', 'pin', '--overwrite-metadata'],
+    ]) {
+      const { code, stderr } = await sealwax(...args)
+      assert.is(code, 1, stderr)
+      assert.is(read('pin').toString(), `${PIN}\n`)
+    }
+  })
+
   test('a key file of the same key opens what a token wrote, and the reverse', async () => {
     const written = await sealwax('encrypt', 'plain', '-o', 'a.sealed', ...wrapping('aes'), ...withPin)
     assert.is(written.code, 0, written.stderr)
