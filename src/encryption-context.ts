@@ -98,9 +98,10 @@ export function splitContext(
 
 /**
  * How pairs are sorted before they are serialized: by the bytes of their keys as the specification says, or by
- * `localeCompare`, as `@aws-crypto/client-node` still does for the AAD of raw AES keyrings by default.
+ * `localeCompare`, as `@aws-crypto/client-node` still does for the AAD of raw AES keyrings by default: in the language of the
+ * process, or in English, as where none is set.
  */
-export type ContextOrder = 'utf8' | 'locale'
+export type ContextOrder = 'utf8' | 'locale' | 'english'
 
 /** The pairs in serialized form. Throws `ERR_LIMIT_EXCEEDED` past 65535 bytes, `TypeError` on ill-formed text. */
 export function serializeContext(context: Readonly<EncryptionContext>, order: ContextOrder = 'utf8'): Uint8Array {
@@ -120,7 +121,8 @@ export function serializeContext(context: Readonly<EncryptionContext>, order: Co
   }
   // `localeCompare` finds some different keys equal ('é' in its two forms, 'a' and 'a\0'): without the second rule their
   // order would be that of the object, which a reader does not know.
-  pairs.sort((a, b) => (order === 'locale' && a.name.localeCompare(b.name)) || compareBytes(a.key, b.key))
+  const language = order === 'english' ? 'en' : undefined
+  pairs.sort((a, b) => (order !== 'utf8' && a.name.localeCompare(b.name, language)) || compareBytes(a.key, b.key))
   const writer = new ByteWriter(length).u16(pairs.length)
   for (const { key, value } of pairs) writer.u16(key.length).put(key).u16(value.length).put(value)
   return writer.bytes

@@ -2,38 +2,38 @@ import { equalBytes } from '../bytes'
 import { type ContextOrder, type EncryptionContext, serializeContext } from '../encryption-context'
 
 /**
- * An encryption context as additional authenticated data, in the orders that a reader tries. Each is serialized when it is first
- * wanted and then kept: a message may name thousands of keys, and to sort a long context takes milliseconds.
+ * An encryption context as additional authenticated data, in the orders that a reader tries, without those that give the
+ * same. Each is serialized when it is first wanted and then kept: a message may name thousands of keys, and to sort a long context
+ * takes milliseconds.
  */
-export class ContextAad {
+export class ContextAad implements Iterable<Uint8Array> {
   readonly #context: Readonly<EncryptionContext>
-  readonly #orders: readonly [ContextOrder, ContextOrder]
-  #first: Uint8Array | undefined
-  #second: Uint8Array | undefined
-  #isSame: boolean | undefined
+  readonly #orders: ContextOrder[]
+  readonly #known: Uint8Array[] = []
 
   constructor(context: Readonly<EncryptionContext>, orders: readonly [ContextOrder, ContextOrder]) {
     this.#context = context
-    this.#orders = orders
+    // Most processes that write have that language, whatever this one has.
+    this.#orders = [...orders, 'english']
   }
 
-  get first(): Uint8Array {
-    this.#first ??= serializeContext(this.#context, this.#orders[0])
-    return this.#first
+  *[Symbol.iterator](): Generator<Uint8Array> {
+    for (let i = 0; i < this.#known.length || this.#serializeNext(); i++) yield this.#known[i]!
   }
 
-  /** Undefined where it is the same. */
-  get second(): Uint8Array | undefined {
-    if (this.#isSame === undefined) {
-      const second = serializeContext(this.#context, this.#orders[1])
-      this.#isSame = equalBytes(second, this.first)
-      if (!this.#isSame) this.#second = second
+  /** Whether there is one more. */
+  #serializeNext(): boolean {
+    for (let order = this.#orders.shift(); order !== undefined; order = this.#orders.shift()) {
+      const bytes = serializeContext(this.#context, order)
+      if (this.#known.some((known) => equalBytes(known, bytes))) continue
+      this.#known.push(bytes)
+      return true
     }
-    return this.#second
+    return false
   }
 
   /** Bytes that a try to open an encrypted data key has to authenticate, as far as they are known. */
   get length(): number {
-    return (this.#first?.length ?? 0) + (this.#second?.length ?? 0)
+    return this.#known.reduce((sum, { length }) => sum + length, 0)
   }
 }

@@ -203,8 +203,7 @@ export class KmsHierarchicalKeyRingNode extends KeyringNode implements IKmsHiera
     const branchKey = await this.#getBranchKey(branchKeyId, material, parts.version)
     try {
       const dataKey = allocateSecret(keyLengthBytes)
-      if (unwrapDataKey(branchKey, parts, aad.first, dataKey)) return dataKey
-      if (aad.second && unwrapDataKey(branchKey, parts, aad.second, dataKey)) return dataKey
+      for (const context of aad) if (unwrapDataKey(branchKey, parts, context, dataKey)) return dataKey
       throw new SealwaxError(
         'ERR_AUTHENTICATION_FAILED',
         `branch key "${branchKeyId}" version ${parts.version} could not open its encrypted data key`,

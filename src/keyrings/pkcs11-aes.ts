@@ -111,9 +111,13 @@ export class Pkcs11AesKeyring extends KeyringNode {
   ): Promise<Uint8Array | TokenError | undefined> {
     if (wrapped.length !== suite.keyLengthBytes + TAG_LENGTH) return undefined
     const sealed = Buffer.concat([iv, wrapped])
-    const opened = await this.#gcm.unwrap(sealed, aad.first).catch(ofOneCiphertext)
-    if (types.isUint8Array(opened) || !aad.second) return opened
-    return (await this.#gcm.unwrap(sealed, aad.second)) ?? opened
+    let failure: TokenError | undefined
+    for (const context of aad) {
+      const opened = await this.#gcm.unwrap(sealed, context).catch(ofOneCiphertext)
+      if (types.isUint8Array(opened)) return opened
+      failure ??= opened
+    }
+    return failure
   }
 }
 Object.freeze(Pkcs11AesKeyring)

@@ -167,8 +167,8 @@ export class RawAesKeyringNode extends KeyringNode {
   ): Uint8Array | undefined {
     if (wrapped.length !== length + TAG_LENGTH) return undefined
     const dataKey = allocateSecret(length)
-    if (getEngine().open(key, iv, aad.first, wrapped, dataKey)) return dataKey
-    return aad.second && getEngine().open(key, iv, aad.second, wrapped, dataKey) ? dataKey : undefined
+    for (const context of aad) if (getEngine().open(key, iv, context, wrapped, dataKey)) return dataKey
+    return undefined
   }
 
   /** The key itself, for use before anything is awaited: a wiped key is a key like any other, and everybody knows it. */

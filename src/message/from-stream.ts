@@ -8,7 +8,7 @@ import { SignaturePolicy } from '../policies'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, type DecryptOutput } from './decrypt'
 import { checkEncryptOptions, type EncryptInput, type EncryptOutput } from './encrypt'
-import { bytesOfChunk, chunksOf, endSource, type MessageSource } from './source'
+import { bytesOfChunks, chunksOf, endSource, type MessageSource } from './source'
 import { decryptStream, encryptStream } from './streams'
 
 type Source = KeyringNode | NodeMaterialsManager
@@ -74,8 +74,5 @@ function passThrough(
 /** The chunks of a stream as bytes. */
 function readableOf(source: MessageSource, encoding: BufferEncoding, problem: string): Readable {
   const chunks = chunksOf(source, problem)
-  const bytes = async function* () {
-    for await (const chunk of chunks) yield bytesOfChunk(chunk, encoding, problem)
-  }
-  return Readable.from(bytes(), { objectMode: false })
+  return Readable.from(bytesOfChunks(chunks, encoding, problem), { objectMode: false })
 }

@@ -148,8 +148,10 @@ export class MessageSealer {
       frameLength: this.#frameLength,
       firstSequenceNumber: this.#sequenceNumber,
     }
-    const frames = Math.floor(plaintext.length / this.#frameLength) + (final ? 1 : 0)
-    if (this.#sequenceNumber + frames - 1 > MAX_UINT32) {
+    const full = Math.floor(plaintext.length / this.#frameLength)
+    const frames = full + (final ? 1 : 0)
+    // The last number is for a final frame only.
+    if (this.#sequenceNumber + full > MAX_UINT32) {
       throw new SealwaxError(
         'ERR_LIMIT_EXCEEDED',
         `a message has at most ${MAX_UINT32} frames: use a larger frameLength`,

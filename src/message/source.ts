@@ -63,8 +63,7 @@ async function collect(
 ): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
   let length = 0
-  for await (const chunk of source) {
-    const bytes = bytesOfChunk(chunk, encoding, problem)
+  for await (const bytes of bytesOfChunks(source, encoding, problem)) {
     length += bytes.length
     if (length > maxLength) {
       throw new SealwaxError('ERR_LIMIT_EXCEEDED', `Encrypted data exceeded plaintextLength. ${length} > ${maxLength}`)
@@ -74,9 +73,53 @@ async function collect(
   return Buffer.concat(chunks)
 }
 
-/** A copy: a source may use its chunk's memory again. Throws `TypeError` for what is neither bytes nor text. */
-export function bytesOfChunk(chunk: unknown, encoding: BufferEncoding, problem: string): Uint8Array {
-  if (typeof chunk === 'string') return bytesOfText(chunk, encoding)
+/**
+ * Copies: a source may use its chunk's memory again. Text is cut anywhere, so that what ends inside a character, or a group of
+ * base64 or hexadecimal digits, waits for the next chunk. Throws `TypeError` for what is neither bytes nor text.
+ */
+export async function* bytesOfChunks(
+  source: AsyncIterable<unknown>,
+  encoding: BufferEncoding,
+  problem: string,
+): AsyncGenerator<Uint8Array> {
+  let rest = ''
+  for await (const chunk of source) {
+    if (typeof chunk === 'string') {
+      const text = rest + chunk
+      const end = wholeLength(text, encoding)
+      rest = text.slice(end)
+      yield bytesOfText(text.slice(0, end), encoding)
+    } else {
+      if (rest !== '') yield bytesOfText(rest, encoding)
+      rest = ''
+      yield bytesOfChunk(chunk, problem)
+    }
+  }
+  if (rest !== '') yield bytesOfText(rest, encoding)
+}
+
+/** How much of a text can be made bytes whatever follows it. */
+function wholeLength(text: string, encoding: BufferEncoding): number {
+  let end = text.length
+  switch (encoding.toLowerCase()) {
+    case 'utf8':
+    case 'utf-8':
+      return /[\ud800-\udbff]$/.test(text) ? end - 1 : end
+    case 'hex':
+      return end - (end % 2)
+    case 'base64':
+    case 'base64url': {
+      if (/=\s*$/.test(text)) return end
+      let more = text.replace(/[^\w+/-]/g, '').length % 4
+      while (more > 0) if (/[\w+/-]/.test(text[--end]!)) more--
+      return end
+    }
+    default:
+      return end
+  }
+}
+
+function bytesOfChunk(chunk: unknown, problem: string): Uint8Array {
   const bytes = viewOf(chunk)
   if (bytes) return Uint8Array.from(bytes)
   throw new TypeError(`${problem} A stream must give bytes or strings, it gave ${kindOf(chunk)}`)

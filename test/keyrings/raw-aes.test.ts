@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { createCipheriv, createDecipheriv } from 'node:crypto'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -165,6 +167,29 @@ test('however many encrypted data keys it tries, the encryption context is sorte
   assert.ok(one.compared > 0)
   assert.is(many.compared, one.compared)
   assert.ok(many.turns > 5, `${many.turns} turns`)
+})
+
+test('what was written in English opens in a process of any language', () => {
+  // Each sorts these keys in its own way.
+  const program = `
+    const { buildClient } = require('./src/index')
+    const { aesKeyring } = require('./test/support/keys')
+    const { encrypt, decrypt } = buildClient()
+    const encryptionContext = { table: '1', zone: '2', aad: '3', b: '4', B: '5' }
+    const [message] = process.argv.slice(1)
+    const work = message
+      ? decrypt(aesKeyring(), Buffer.from(message, 'base64')).then(({ plaintext }) => plaintext.toString())
+      : encrypt(aesKeyring(), 'plaintext', { encryptionContext, suiteId: 0x0478 }).then(({ result }) => result.toString('base64'))
+    work.then((text) => process.stdout.write(text))`
+  const run = (language: string, ...args: string[]) =>
+    execFileSync(process.execPath, ['--import', 'tsx', '-e', program, ...args], {
+      cwd: join(__dirname, '../..'),
+      env: { ...process.env, LC_ALL: language },
+      encoding: 'utf8',
+    })
+  for (const message of [run('C'), run('en_US.UTF-8')]) {
+    for (const language of ['et_EE.UTF-8', 'da_DK.UTF-8', 'C']) assert.is(run(language, message), 'plaintext')
+  }
 })
 
 function fields({ providerId, providerInfo, rawInfo, encryptedDataKey }: EncryptedDataKey) {

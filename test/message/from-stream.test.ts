@@ -182,4 +182,43 @@ function fail(): never {
   throw new Error('cannot be destroyed')
 }
 
+const TEXTS: readonly [encoding: BufferEncoding, text: string][] = [
+  ['base64', Buffer.from(bytes(3001)).toString('base64').replace(/.{76}/g, '$&\n')],
+  ['base64', `${Buffer.from(bytes(100)).toString('base64url')}=\r\n`],
+  ['base64url', Buffer.from(bytes(1000)).toString('base64url')],
+  ['hex', Buffer.from(bytes(500)).toString('hex')],
+  ['utf8', '\u{1F600}a\u00e9\u{1F601}'.repeat(100)],
+  ['utf16le', '\u{1F600}a\u00e9'.repeat(100)],
+  ['latin1', 'a\u00e9\u00ff'.repeat(100)],
+]
+for (const [encoding, text] of TEXTS) {
+  test(`text in ${encoding} is the same bytes, wherever a stream of it is cut`, async () => {
+    const expected = Buffer.from(text, encoding)
+    for (const pieceLength of [1, 2, 3, 5, 64, 1000]) {
+      const pieces = () =>
+        Readable.from(
+          Array.from({ length: Math.ceil(text.length / pieceLength) }, (_, i) =>
+            text.slice(i * pieceLength, (i + 1) * pieceLength),
+          ),
+        )
+      const { result } = await encrypt(aesKeyring(), pieces(), { ...UNSIGNED, encoding })
+      assert.ok((await decrypt(aesKeyring(), result)).plaintext.equals(expected))
+      const out = Buffer.alloc(expected.length + 2000)
+      const into = await encryptInto(aesKeyring(), pieces(), out, { ...UNSIGNED, encoding })
+      assert.ok((await decrypt(aesKeyring(), into.result)).plaintext.equals(expected))
+    }
+  })
+}
+
+test('a message comes as text too, in lines of base64', async () => {
+  const plaintext = Buffer.from(bytes(10_000))
+  const { result } = await encrypt(aesKeyring(), plaintext, UNSIGNED)
+  const lines = result.toString('base64').replace(/.{76}/g, '$&\n')
+  for (const pieceLength of [1, 77, 1000]) {
+    const pieces = lines.match(new RegExp(`.{1,${pieceLength}}`, 'gs'))!
+    const opened = await decrypt(aesKeyring(), Readable.from(pieces), { encoding: 'base64' })
+    assert.ok(opened.plaintext.equals(plaintext))
+  }
+})
+
 test.run()

@@ -4,9 +4,13 @@ import { type Duplex, Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine, useEngine } from '../../src/engine/engine'
 import { framesLength } from '../../src/format/frame'
 import { parseHeader } from '../../src/format/message-header'
-import { rejects } from '../support/expect'
+import { CommitmentPolicy, NodeDefaultCryptographicMaterialsManager } from '../../src/index'
+import { MessageSealer } from '../../src/message/sealer'
+import { getSuite } from '../../src/suites'
+import { rejects, throws } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
 import { drive } from './drive'
 import { checkCode, client, nextTurn, suiteOf } from './subject'
@@ -48,6 +52,35 @@ test('plaintextLength: one byte more fails at once, and less is well', async () 
 test('plaintextLength: it is given to the materials manager, and no option is written to', async () => {
   const op = Object.freeze({ plaintextLength: 500 })
   for (let i = 0; i < 2; i++) await drive(client.encryptStream(aesKeyring(), op), [plaintext])
+})
+
+test('a message has 2^32 - 1 frames, the last of which is the final one', async () => {
+  const engine = getEngine()
+  // What is checked is the count: of memory that nobody touches.
+  useEngine(Object.assign(Object.create(engine), { sealFrames: () => {} }))
+  const none = () => new Uint8Array(0)
+  const half = Buffer.allocUnsafeSlow(2 ** 31)
+  const cmm = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
+  const sealer = async () => {
+    const commitmentPolicy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
+    const material = await cmm.getEncryptionMaterials({
+      suite: getSuite(0x0478),
+      encryptionContext: {},
+      commitmentPolicy,
+    })
+    const made = new MessageSealer(material, { frameLength: 1 })
+    made.update(half, none)
+    return made
+  }
+  try {
+    const full = await sealer()
+    full.update(half.subarray(2), none)
+    full.final(none(), none)
+    const over = await sealer()
+    throws(() => over.update(half.subarray(1), none), 'ERR_LIMIT_EXCEEDED', /at most 4294967295 frames/)
+  } finally {
+    useEngine(engine)
+  }
 })
 
 test('a long chunk is worked on in batches, and no further than the reader takes them', async () => {
