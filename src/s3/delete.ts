@@ -27,8 +27,13 @@ export async function deleteObjects(
 ): Promise<DeleteObjectsCommandOutput> {
   const output = await call.next(call.input)
   const { Bucket, Delete, ExpectedBucketOwner, RequestPayer, MFA } = call.input
-  const failed = new Set(output.Errors?.map(({ Key }) => Key))
-  const files = (Delete?.Objects ?? [])
+  const objects = Delete?.Objects ?? []
+  // What was said of a version that was named is not said of the object.
+  const ofVersion = (Key?: string, VersionId?: string) =>
+    VersionId !== undefined && objects.some((named) => named.Key === Key && named.VersionId === VersionId)
+  const errors = (output.Errors ?? []).filter(({ Key, VersionId }) => !ofVersion(Key, VersionId))
+  const failed = new Set(errors.map(({ Key }) => Key))
+  const files = objects
     .filter(({ Key, VersionId }) => VersionId === undefined && !failed.has(Key))
     .flatMap(({ Key }) => instructionFileKey(Key) ?? [])
     .map((Key) => ({ Key }))

@@ -66,8 +66,9 @@ const DEFAULT_PART_SIZE = 8 * 1024 * 1024
  * range under way, whatever the length of object and ranges. Gives what HeadObject answers, with the length of the plaintext.
  *
  * A file is written beside its place, readable by its owner only, and put there when it is complete and on the disk; one that
- * has the path already is replaced. For a Writable, which is ended, the ciphertext is kept in a temporary file without a name
- * until it is verified. Whatever fails leaves no file and no connection; a Writable is destroyed with the error.
+ * has the path already is replaced, and passes its rights on. For a Writable, which is ended, the ciphertext is kept in a
+ * temporary file without a name until it is verified. Whatever fails leaves no file and no connection; a Writable is destroyed
+ * with the error.
  *
  * All ranges are of one object: `ERR_OBJECT_CHANGED` where it is replaced meanwhile. A range whose connection breaks is asked for
  * again, from where it broke off, three times at most. Objects that are not in AES-GCM come in one piece, as GetObject gives them.

@@ -33,7 +33,7 @@ export async function openJournal(path: string, work: object): Promise<Journal> 
   return await naming(path, async () => {
     const file = await open(path, 'a+', 0o600)
     try {
-      const header = JSON.stringify({ journal: 'sealwax rewrap', version: 1, ...work })
+      const header = toLine({ journal: 'sealwax rewrap', version: 1, ...work })
       const { last, failed, endsInLine } = await readEntries(file, path, header)
       if (endsInLine === undefined) {
         await file.appendFile(`${header}\n`)
@@ -41,7 +41,7 @@ export async function openJournal(path: string, work: object): Promise<Journal> 
         await syncFolder(dirname(path))
       } else if (!endsInLine) await file.appendFile('\n')
       const add = async (entry: JournalEntry) => {
-        await file.appendFile(`${JSON.stringify(entry)}\n`)
+        await file.appendFile(`${toLine(entry)}\n`)
         await file.datasync()
       }
       return { last, failed, add: (entry) => naming(path, () => add(entry)), close: () => file.close() }
@@ -75,6 +75,11 @@ async function readEntries(
   if (size === 0) return { last, failed, endsInLine: undefined }
   const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1)
   return { last, failed, endsInLine: buffer[0] === 0x0a }
+}
+
+/** Newer releases of Node.js take U+2028 and U+2029 for ends of lines too; JSON leaves them as they are. */
+function toLine(entry: object): string {
+  return JSON.stringify(entry).replace(/[\u2028\u2029]/g, (end) => (end === '\u2028' ? '\\u2028' : '\\u2029'))
 }
 
 function parseEntry(line: string): { Key?: unknown; status?: unknown } {

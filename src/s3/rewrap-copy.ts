@@ -29,15 +29,20 @@ export async function copyOntoItself(
   const { partSize, sourcePath } = session
   const { ETag, ContentLength = 0, TagCount = 0 } = head
   const condition = { CopySource: sourcePath, CopySourceIfMatch: ETag, ...session.sourceOwner }
-  const tags = TagCount > 0 ? await tagsOf(session) : []
+  const isLong = ContentLength > partSize
+  // Nothing copies the tags of a long object, and not every HEAD tells of them: older SDKs, and callers who may not read them.
+  const tags = isLong || TagCount > 0 ? await tagsOf(session, TagCount === 0) : []
   const kept = { ...session.target, ...keptFields(head), Metadata: { ...metadata } }
-  if (ContentLength > partSize) {
-    await copyInParts(session, head, { ...kept, ...(TagCount > 0 && { Tagging: toText(tags) }) }, condition)
+  const tagging = tags.length > 0 && { Tagging: toText(tags) }
+  if (isLong) {
+    await copyInParts(session, head, { ...kept, ...tagging }, condition)
     return tags
   }
   const { CopyObjectCommand } = s3Sdk()
   const input = { ...kept, ...condition, ...ifMatch(ETag), MetadataDirective: 'REPLACE' } as const
-  await session.copy(new CopyObjectCommand(input))
+  // Stated with the copy: some stores forget them, and who is interrupted would not put them back.
+  const stated = tagging && ({ ...tagging, TaggingDirective: 'REPLACE' } as const)
+  await session.copy(new CopyObjectCommand({ ...input, ...stated }))
   return tags
 }
 
@@ -135,10 +140,16 @@ export async function restoreTags(session: RewrapSession, TagSet: Tag[]): Promis
   await session.readBack(new PutObjectTaggingCommand({ ...session.target, Tagging: { TagSet } }))
 }
 
-async function tagsOf(session: RewrapSession): Promise<Tag[]> {
+/** `mayLack`: a store that knows no tags has none. */
+async function tagsOf(session: RewrapSession, mayLack: boolean): Promise<Tag[]> {
   const { GetObjectTaggingCommand } = s3Sdk()
-  const { TagSet = [] } = await session.read(new GetObjectTaggingCommand(session.target))
-  return TagSet
+  try {
+    const { TagSet = [] } = await session.read(new GetObjectTaggingCommand(session.target))
+    return TagSet
+  } catch (error) {
+    if (mayLack && (error as Error).name === 'NotImplemented') return []
+    throw error
+  }
 }
 
 function toText(tags: readonly Tag[]): string {

@@ -120,13 +120,15 @@ function checkInput(client: S3Sender, input: RewrapObjectsInput) {
     // The same work with another key is other work.
     work: { Bucket, Prefix, to: nameOf(to) },
   }
-  const one = async (Key: string): Promise<RewrapProgress> => {
+  const one = async (Key: string, isAgain = false): Promise<RewrapProgress> => {
     try {
       const result = await rewrapStored(sessionOf(Key), keys, dryRun)
       return { Key, status: result?.status ?? 'skipped' }
     } catch (error) {
       // Deleted since it was listed, or since it failed.
       if ((error as Error).name === 'NotFound') return { Key, status: 'skipped' }
+      // Deleted between two requests for it: HeadObject tells.
+      if ((error as Error).name === 'NoSuchKey' && !isAgain) return await one(Key, true)
       return { Key, status: 'failed', error: error as Error }
     }
   }
@@ -139,13 +141,13 @@ function nameOf(keyring: object): unknown {
   return keyId ?? materialDescription
 }
 
-/** First what has failed before, then what comes after the last that is noted. */
+/** What comes after the last that is noted, then what has failed before: if it fails for ever, it is in nobody's way. */
 async function* keysOf(
   journal: Journal | undefined,
   list: (after: string | undefined) => AsyncGenerator<string>,
 ): AsyncGenerator<string> {
-  yield* journal?.failed ?? []
   yield* list(journal?.last)
+  yield* journal?.failed ?? []
 }
 
 async function* listKeys(

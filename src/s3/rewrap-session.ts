@@ -100,6 +100,7 @@ export class RewrapSession {
   ): S3Client['send'] {
     return (async (command: Parameters<S3Client['send']>[0]) => {
       Object.assign(command.input, { [OWN]: true, [KEPT_MODE]: true })
+      sayConditions(command)
       const mode = modeOf()
       if (mode) command.middlewareStack.use(serverSideEncryption(mode, { copySource: sourceOf() }))
       const signal = isAbortable ? this.#signal : undefined
@@ -111,6 +112,21 @@ export class RewrapSession {
       }
     }) as S3Client['send']
   }
+}
+
+/** Releases of the SDK before 2025 drop these fields without a word, and would write over what another has written. */
+function sayConditions(command: Parameters<S3Client['send']>[0]): void {
+  const { IfMatch, IfNoneMatch } = command.input as { IfMatch?: string; IfNoneMatch?: string }
+  const headers = { ...(IfMatch && { 'if-match': IfMatch }), ...(IfNoneMatch && { 'if-none-match': IfNoneMatch }) }
+  const stating = (next: (args: Args) => Promise<never>) => (args: Args) => {
+    Object.assign(args.request.headers, headers)
+    return next(args)
+  }
+  command.middlewareStack.add(stating as never, { step: 'build', name: 'sealwaxConditions', override: true })
+}
+
+interface Args {
+  request: { headers: Record<string, string> }
 }
 
 function isChanged(error: unknown): boolean {

@@ -1,4 +1,5 @@
 import type { GetObjectCommandOutput, HeadObjectCommandOutput } from '@aws-sdk/client-s3'
+import { equalBytes } from '../bytes'
 import { SealwaxError } from '../errors'
 import {
   INSTRUCTION_FILE_METADATA,
@@ -84,10 +85,11 @@ export async function rewrapStored(
     return await rewrapFile(session, keys, head, stored, { ...files, dryRun })
   }
   const envelope = await rewrapEnvelope(stored, keys)
-  if (!envelope || dryRun) return resultOf(envelope, 'metadata', head)
+  if (!envelope) return resultOf(envelope, 'metadata', head)
   const own = Object.entries(head.Metadata ?? {}).filter(([name]) => !isReplaced(name))
   const metadata = { ...Object.fromEntries(own), ...serializeS3Metadata(envelope) }
   checkMetadataLength(metadata)
+  if (dryRun) return resultOf(envelope, 'metadata', head)
   const tags = await copyOntoItself(session, head, metadata)
   const after = await headObject(session, session.readBack)
   checkWritten(after, head, envelope)
@@ -147,16 +149,23 @@ async function rewrapFile(
   if (!envelope || dryRun) return resultOf(envelope, 'instruction file', head)
   const { PutObjectCommand } = s3Sdk()
   const { ServerSideEncryption, SSEKMSKeyId, BucketKeyEnabled, ContentType, StorageClass } = file.answer
-  await session.copy(
+  const { instructionFile } = serializeWithInstructionFile(envelope)
+  const Key = `${session.target.Key}${newSuffix}`
+  const stored = session.copy(
     new PutObjectCommand({
       ...session.target,
-      Key: `${session.target.Key}${newSuffix}`,
-      Body: serializeWithInstructionFile(envelope).instructionFile,
+      Key,
+      Body: instructionFile,
       Metadata: { ...INSTRUCTION_FILE_METADATA },
       ...{ ServerSideEncryption, SSEKMSKeyId, BucketKeyEnabled, ContentType, StorageClass },
       ...(newSuffix === suffix ? ifMatch(file.answer.ETag) : { IfNoneMatch: '*' }),
     }),
   )
+  await stored.catch(async (error) => {
+    // The SDK asks again where an answer is lost, and the store then refuses because of what is there: this file.
+    const isChanged = error instanceof SealwaxError && error.code === 'ERR_OBJECT_CHANGED'
+    if (!isChanged || !(await hasContent(session, Key, instructionFile))) throw error
+  })
   return resultOf(envelope, 'instruction file', head)
 }
 
@@ -178,6 +187,16 @@ async function readFile(
     const isOther = answer && !commitment && !isMarked(answer) && isUnreadable(error)
     if (isOther || (error as Error).name === 'NoSuchKey') return undefined
     throw error
+  }
+}
+
+async function hasContent(session: RewrapSession, Key: string, content: Uint8Array): Promise<boolean> {
+  const { GetObjectCommand } = s3Sdk()
+  try {
+    const { Body } = await session.readBack(new GetObjectCommand({ ...session.target, Key }))
+    return equalBytes(await readBody(Body, MAX_INSTRUCTION_FILE_LENGTH), content)
+  } catch {
+    return false
   }
 }
 

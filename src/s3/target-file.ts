@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs'
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { getEngine } from '../engine/engine'
@@ -25,8 +26,9 @@ export async function openTargetFile(path: string): Promise<TargetFile> {
   }
   const random = Buffer.from(getEngine().randomBytes(8)).toString('hex')
   const temporary = join(dirname(path), `.sealwax-${random}.tmp`)
-  const file = await naming(async () => {
-    if (await isReplaceable(path)) return await open(temporary, 'wx')
+  const [file, replaced] = await naming(async () => {
+    const there = await statOf(path)
+    if (!there || there.isFile()) return [await open(temporary, 'wx'), there] as const
     throw new Error(`${JSON.stringify(path)} is not a regular file`)
   })
   let isThere = true
@@ -35,8 +37,8 @@ export async function openTargetFile(path: string): Promise<TargetFile> {
     if (isThere) await rm(temporary, { force: true })
   }
   const mode = await naming(async () => {
-    // What the umask makes of it is for the complete file.
-    const { mode } = await file.stat()
+    // What the umask makes of it is for the complete file, unless it takes the place of one: who may read that stays so.
+    const { mode } = replaced ?? (await file.stat())
     await file.chmod(0o600)
     return mode & 0o777
   }).catch(async (error) => {
@@ -57,11 +59,11 @@ export async function openTargetFile(path: string): Promise<TargetFile> {
   }
 }
 
-async function isReplaceable(path: string): Promise<boolean> {
+async function statOf(path: string): Promise<Stats | undefined> {
   try {
-    return (await stat(path)).isFile()
+    return await stat(path)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
 }

@@ -5,6 +5,7 @@ import {
   CopyObjectCommand,
   DeleteObjectCommand,
   DeleteObjectsCommand,
+  type DeleteObjectsCommandInput,
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -224,6 +225,27 @@ async function main(): Promise<void> {
       (await keys())?.filter((key) => key?.startsWith('dir/')),
       ['dir/a-custom'],
     )
+  })
+
+  test('a version that is not deleted keeps no instruction file of an object that is', async () => {
+    await put('versioned', 'x')
+    await store('versioned.instruction', Buffer.from('{}'), {})
+    const failing = clientOf()
+    failing.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const result = await next(args)
+          const { Bucket: _, Delete } = args.input as DeleteObjectsCommandInput
+          if (commandName !== 'DeleteObjectsCommand' || !Delete?.Objects?.[0]?.VersionId) return result
+          const Errors = [{ ...Delete.Objects[0], Code: 'AccessDenied' }]
+          return { ...result, output: { ...result.output, Errors } }
+        },
+      { step: 'build' },
+    )
+    const Objects = [{ Key: 'versioned', VersionId: 'v1' }, { Key: 'versioned' }]
+    await failing.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects } }))
+    const left = await client.send(new ListObjectsV2Command({ Bucket, Prefix: 'versioned' }))
+    assert.equal(left.Contents ?? [], [])
   })
 
   test('long objects are refused before they are read, or given unverified where the caller says so', async () => {

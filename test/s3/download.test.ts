@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import {
+  chmodSync,
   createWriteStream,
   mkdirSync,
   mkdtempSync,
@@ -315,6 +316,14 @@ test('a file takes its place when it is complete, with the usual rights', async 
   assert.match([...names][0]!, /^\.sealwax-[0-9a-f]{16}\.tmp$/)
   assert.equal(readdirSync(folder), ['downloaded'])
   assert.ok(plaintext.equals(readFileSync(path)))
+  assert.is(statSync(path).mode & 0o777, 0o666 & ~process.umask())
+  for (const mode of [0o600, 0o640]) {
+    chmodSync(path, mode)
+    await downloadObject(client, { Bucket, Key }, path)
+    assert.is(statSync(path).mode & 0o777, mode, 'who could read what was there')
+  }
+  rmSync(path)
+  await downloadObject(client, { Bucket, Key }, path)
   assert.is(statSync(path).mode & 0o777, 0o666 & ~process.umask())
   rmSync(path)
 })

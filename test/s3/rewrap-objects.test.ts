@@ -111,6 +111,36 @@ async function main(): Promise<void> {
     assert.equal(await rewrap({ Prefix: 'deleted/', journal }), none)
   })
 
+  test('names with ends of lines in them are in the journal, and tried again after what is new', async () => {
+    const names = ['lines/1\u2028', 'lines/2\u2029', 'lines/3\n']
+    for (const name of names) await put(name, other)
+    const journal = newJournal()
+    const none = { rewrapped: 0, current: 0, skipped: 0, failed: 0, complete: true }
+    assert.equal(await rewrap({ Prefix: 'lines/', journal }), { ...none, failed: 3 })
+    assert.not.match(readFileSync(journal, 'utf8'), /[\u2028\u2029]/)
+    for (const name of [...names, 'lines/4']) await put(name)
+    const seen: string[] = []
+    const onProgress = ({ Key }: RewrapProgress) => void seen.push(Key)
+    assert.equal(await rewrap({ Prefix: 'lines/', journal, onProgress }), { ...none, rewrapped: 4 })
+    assert.equal(seen, ['lines/4', ...names])
+  })
+
+  test('what is deleted while it is worked on is skipped', async () => {
+    await put('vanishing/it')
+    const client = new S3Client(s3.config)
+    client.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          if (commandName === 'CopyObjectCommand') await send(new DeleteObjectCommand({ Bucket, Key: 'vanishing/it' }))
+          return await next(args)
+        },
+      { step: 'build' },
+    )
+    const { skipped, failed } = await rewrapObjects(client, { Bucket, Prefix: 'vanishing/', from, to })
+    assert.equal([skipped, failed], [1, 0])
+    client.destroy()
+  })
+
   test('what only has the name of an instruction file is none', async () => {
     for (const [name, Body] of Object.entries({ a: 'how to build it', b: '{}', c: bytes(70_000) })) {
       await send(new PutObjectCommand({ Bucket, Key: `beside/${name}`, Body: 'plain' }))

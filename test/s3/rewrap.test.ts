@@ -128,14 +128,23 @@ async function main(): Promise<void> {
         assert.is(headers['x-amz-copy-source'], 'objects/folder/an%20object.txt')
         assert.is(headers['x-amz-copy-source-if-match'], '"tag"')
       }
-      if (!isLong) continue
       assert.is(creating.headers['x-amz-tagging'], 'a+b=c%26d')
+      assert.is(creating.headers['x-amz-tagging-directive'], isLong ? undefined : 'REPLACE')
+      if (!isLong) continue
       assert.equal(
         copies.map(({ headers }) => headers['x-amz-copy-source-range']),
         ['bytes=0-5242879', 'bytes=5242880-10485759', 'bytes=10485760-12582911'],
       )
       assert.is(store.requests.find(({ query }) => query.uploadId && !query.partNumber)?.headers['if-match'], 'tag')
     }
+  })
+
+  test('the tags of a copy in parts are kept, whatever is said of their number', async () => {
+    const { 'x-amz-tagging-count': _, ...head } = await fakeHead()
+    const store = new FakeStore({ ...head, 'content-length': String(12 * MiB) })
+    await rewrap({ partSize: 5 * MiB }, store.client)
+    const creating = store.requests.find(({ query }) => 'uploads' in query)!
+    assert.is(creating.headers['x-amz-tagging'], 'a+b=c%26d')
   })
 
   test('a retention that is past is not stated again', async () => {
@@ -243,6 +252,63 @@ async function main(): Promise<void> {
     assert.is((await rewrap({ dryRun: true })).status, 'rewrapped')
     await rejects(rewrap({ dryRun: true, from: newAes, to: old.RSA! }), 'ERR_AUTHENTICATION_FAILED')
     assert.equal((await stored()).metadata, { title: 't', ...metadata })
+    const used = Object.entries(metadata).reduce((sum, [name, value]) => sum + name.length + value.length, 0)
+    const Metadata = { ...metadata, full: 'x'.repeat(2048 - used - 20) }
+    await send(new PutObjectCommand({ Bucket, Key, Body: (await stored()).body, Metadata }))
+    for (const dryRun of [true, false]) await rejects(rewrap({ to: old.RSA!, dryRun }), 'ERR_LIMIT_EXCEEDED')
+  })
+
+  test('an instruction file whose answer was lost is known again', async () => {
+    for (const newSuffix of ['.instruction', '.partner'] as const) {
+      await store(aes, { instructionFile: true })
+      const client = new S3Client(s3.config)
+      client.middlewareStack.add(
+        (next, { commandName }) =>
+          async (args) => {
+            const result = await next(args)
+            if (commandName !== 'PutObjectCommand') return result
+            const $metadata = { attempts: 2, httpStatusCode: 412 }
+            throw Object.assign(new Error('no'), { name: 'PreconditionFailed', $metadata })
+          },
+        { step: 'build' },
+      )
+      const { status } = await rewrapInstructionFile(client, { Bucket, Key, from: aes, to: newAes, newSuffix })
+      assert.is(status, 'rewrapped')
+      assert.equal(await open(newAes, {}, await file(newSuffix)), PLAINTEXT)
+      client.destroy()
+    }
+  })
+
+  test('conditions are stated to releases of the SDK that do not know them', async () => {
+    const client = new S3Client(s3.config)
+    const none = { 'if-match': undefined, 'if-none-match': undefined }
+    const seen: Record<string, string | undefined>[] = []
+    client.middlewareStack.add(
+      (next) => async (args) => {
+        const { headers } = args.request as { headers: Record<string, string> }
+        for (const name of Object.keys(none)) delete headers[name]
+        return await next(args)
+      },
+      { step: 'build', priority: 'high' },
+    )
+    client.middlewareStack.add(
+      (next, { commandName = '' }) =>
+        async (args) => {
+          const { headers } = args.request as { headers: Record<string, string> }
+          if (/Copy|Put/.test(commandName)) seen.push({ ...none, ...headers })
+          return await next(args)
+        },
+      { step: 'finalizeRequest', priority: 'low' },
+    )
+    await store(aes)
+    await rewrap({}, client)
+    assert.ok(seen.pop()?.['if-match'])
+    await store(aes, { instructionFile: true })
+    await rewrap({}, client)
+    assert.ok(seen.pop()?.['if-match'])
+    await rewrapInstructionFile(client, { Bucket, Key, from: newAes, to: aes, newSuffix: '.old-sdk' })
+    assert.is(seen.pop()?.['if-none-match'], '*')
+    client.destroy()
   })
 
   test('keyrings that make data keys of their own, or open others, are refused', async () => {
