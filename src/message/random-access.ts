@@ -147,6 +147,7 @@ export class OpenedMessage {
       const plaintext = await this.#openFrames(first, frames)
       const from = position - first * frameLength
       const to = Math.min(end - first * frameLength, plaintext.length)
+      wipe(plaintext.subarray(0, from), plaintext.subarray(to))
       yield plaintext.subarray(from, to)
       position += to - from
     }

@@ -62,7 +62,12 @@ async function readEntries(
   let last: string | undefined
   let isFirst = true
   for await (const line of file.readLines({ autoClose: false, start: 0 })) {
-    if (isFirst && line !== header) throw ofOtherWork(path)
+    if (isFirst && line !== header) {
+      // One that was cut while it was made has noted nothing.
+      if (!header.startsWith(line) || (await file.stat()).size > Buffer.byteLength(line)) throw ofOtherWork(path)
+      await file.truncate()
+      break
+    }
     isFirst = false
     const { Key, status } = parseEntry(line)
     if (typeof Key !== 'string') continue

@@ -12,7 +12,7 @@ import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { type S3Metadata, serializeS3Metadata } from '../format/s3-metadata'
-import { checkOptions, checkString } from '../options'
+import { checkOptions, checkString, isRecord } from '../options'
 import { encryptionOf } from './call'
 import { openContentKey } from './content-key'
 import { MultipartUpload, type PartState, type StoredPart } from './multipart-upload'
@@ -81,7 +81,7 @@ export async function resumeUpload(client: object, token: string, options?: Resu
   const bytes = Buffer.from(checkString(token, 'token'), 'base64url')
   const reader = new ByteReader(bytes, 'the token')
   if (reader.u8() !== VERSION) throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'this is no resume token')
-  const envelope = parseEnvelope(parseJson<S3Metadata>(reader.take(reader.u16())), undefined)
+  const envelope = parseEnvelope(parseMetadata(reader.take(reader.u16())), undefined)
   const salt = reader.take(SALT_LENGTH)
   const header = bytes.subarray(0, reader.offset)
   const sealed = reader.take(reader.remaining)
@@ -102,6 +102,14 @@ export async function resumeUpload(client: object, token: string, options?: Resu
     wipe(content.key)
     throw error
   }
+}
+
+/** Nobody has authenticated it yet. */
+function parseMetadata(bytes: Uint8Array): S3Metadata {
+  const metadata = parseJson<unknown>(bytes)
+  if (isRecord(metadata) && Object.values(metadata).every((value) => typeof value === 'string'))
+    return metadata as S3Metadata
+  throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'this is no resume token')
 }
 
 type WrittenPart = Pick<PartState, 'number' | 'length' | 'stored' | 'isTagged'> & {

@@ -723,6 +723,11 @@ async function main(): Promise<void> {
       await rejects(resumeUpload(client, Buffer.from(bad).toString('base64url')), 'ERR_AUTHENTICATION_FAILED')
     }
     await rejects(resumeUpload(client, 'none'), 'ERR_MESSAGE_MALFORMED')
+    for (const json of ['null', '1', '"text"', '[]', '{"x-amz-w":1}', '{']) {
+      const [start, rest] = [changed.subarray(0, 1), Buffer.alloc(1000)]
+      const other = Buffer.concat([start, Buffer.from([0, json.length]), Buffer.from(json), rest])
+      await rejects(resumeUpload(client, other.toString('base64url')), 'ERR_MESSAGE_MALFORMED')
+    }
     await rejects(resumeUpload(client, token, { EncryptionContext: { a: 'b' } }), 'ERR_ENCRYPTION_CONTEXT')
     await rejects(resumeUpload(new S3Client(s3.config), token), TypeError, /"client"/)
     await rejects(resumeToken(client, 'x'), 'ERR_MULTIPART_UPLOAD')

@@ -211,7 +211,7 @@ async function main(): Promise<void> {
     await journal.close()
     const text = readFileSync(path)
     const header = text.indexOf('\n') + 1
-    for (let end = header; end <= text.length; end++) {
+    for (let end = 0; end <= text.length; end++) {
       writeFileSync(path, text.subarray(0, end))
       const again = await openJournal(path, work)
       const whole = text.subarray(header, end).toString().split('\n').filter(isJson)
