@@ -147,7 +147,7 @@ async function tagsOf(session: RewrapSession, mayLack: boolean): Promise<Tag[]> 
     const { TagSet = [] } = await session.read(new GetObjectTaggingCommand(session.target))
     return TagSet
   } catch (error) {
-    if (mayLack && (error as Error).name === 'NotImplemented') return []
+    if (mayLack && ['NotImplemented', 'MethodNotAllowed'].includes((error as Error).name)) return []
     throw error
   }
 }

@@ -36,7 +36,7 @@ async function main(): Promise<void> {
   test('a rewrap that is interrupted leaves no upload open', async () => {
     proxy.setRules([{ fault: 'stall', match: { method: 'PUT', query: 'partNumber=' } }])
     const { child, done } = start(['rewrap', url('long'), ...REWRAP, '--part-size', '5MiB', ...at])
-    while (proxy.stats().injected < 3) await setTimeout(1)
+    while (proxy.stats().injected < 3 && child.exitCode === null) await setTimeout(1)
     child.kill('SIGINT')
     const { code, stderr } = await done
     assert.equal([code, stderr], [130, 'sealwax: interrupted\n'])

@@ -64,6 +64,7 @@ export async function startSmallS3(): Promise<SmallS3> {
     const upload = () => uploads.get(uploadId!) ?? refuse(404, 'NoSuchUpload')
     const xml = (text: string) => response.writeHead(200, { 'content-type': 'application/xml' }).end(text)
 
+    if (query.has('tagging')) throw new Refusal(501, 'NotImplemented')
     if (method === 'POST' && query.has('uploads')) {
       const id = `upload-${++begun}`
       uploads.set(id, { key, metadata: metadataOf(request), encryption, parts: new Map() })
