@@ -45,10 +45,12 @@ export function checkOutputNames(inputs: readonly string[], recursive: boolean):
 /** No file that goes to the folder `output` may take the place of another input, which is perhaps still to be read. */
 export function checkOutputsNoInputs(inputs: readonly string[], output: string, suffix: string): void {
   const files = inputs.filter((input) => !isFolder(input))
+  const known = new Map(files.map((input) => [fileOf(input), input]))
   for (const input of files) {
-    const path = join(output, basename(input) + suffix)
-    const other = files.find((each) => each !== input && sameFile(each, path))
-    if (other) throw new UsageError(`the output of ${quote(input)} would replace the input ${quote(other)}`)
+    const file = fileOf(join(output, basename(input) + suffix))
+    const other = file === undefined ? undefined : known.get(file)
+    if (other !== undefined && other !== input)
+      throw new UsageError(`the output of ${quote(input)} would replace the input ${quote(other)}`)
   }
 }
 
@@ -82,6 +84,12 @@ function realPlace(path: string, links = 40): string {
 }
 
 function sameFile(a: string, b: string): boolean {
-  const [first, second] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }))
-  return first !== undefined && second !== undefined && first.dev === second.dev && first.ino === second.ino
+  const file = fileOf(a)
+  return file !== undefined && file === fileOf(b)
+}
+
+/** What a file is called by whatever path; `undefined` where there is none. */
+function fileOf(path: string): string | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  return stats && `${stats.dev}:${stats.ino}`
 }

@@ -129,8 +129,9 @@ async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {
     for (const each of inputs) checkMetadataPlace(metadataOutput, each, output)
   }
   // Before anything is written, and long before they are read.
-  for (const group of options.wrappingKeys ?? []) {
-    for (const key of group.get('key') ?? []) isTokenKey(key) ? notePinSource(key) : noteSecretFile(key)
+  for (const key of (options.wrappingKeys ?? []).flatMap((group) => group.get('key') ?? [])) {
+    if (isTokenKey(key)) notePinSource(key)
+    else noteSecretFile(key)
   }
   const metadata = await MetadataWriter.open(metadataOutput, overwriteMetadata === true)
   try {

@@ -87,7 +87,8 @@ export async function* bytesOfChunks(
     if (typeof chunk === 'string') {
       const text = rest + chunk
       const end = wholeLength(text, encoding)
-      rest = text.slice(end)
+      // Without what does not count: or blank lines could make it ever longer.
+      rest = /^base64/i.test(encoding) ? digitsOf(text.slice(end)) : text.slice(end)
       yield bytesOfText(text.slice(0, end), encoding)
     } else {
       if (rest !== '') yield bytesOfText(rest, encoding)
@@ -109,14 +110,18 @@ function wholeLength(text: string, encoding: BufferEncoding): number {
       return end - (end % 2)
     case 'base64':
     case 'base64url': {
-      if (/=\s*$/.test(text)) return end
-      let more = text.replace(/[^\w+/-]/g, '').length % 4
-      while (more > 0) if (/[\w+/-]/.test(text[--end]!)) more--
+      // What ends in '=' is whole.
+      let more = digitsOf(text.slice(text.lastIndexOf('=') + 1)).length % 4
+      while (more > 0) more -= digitsOf(text[--end]!).length
       return end
     }
     default:
       return end
   }
+}
+
+function digitsOf(base64: string): string {
+  return base64.replace(/[^\w+/-]/g, '')
 }
 
 function bytesOfChunk(chunk: unknown, problem: string): Uint8Array {

@@ -210,6 +210,17 @@ for (const [encoding, text] of TEXTS) {
   })
 }
 
+test('blank lines inside a group of base64 digits are not kept', async () => {
+  const blank = '\n'.repeat(64)
+  const pieces = function* () {
+    yield 'QU'
+    for (let i = 0; i < 2 ** 16; i++) yield blank
+    yield 'JD'
+  }
+  const { result } = await encrypt(aesKeyring(), Readable.from(pieces()), { ...UNSIGNED, encoding: 'base64' })
+  assert.is((await decrypt(aesKeyring(), result)).plaintext.toString(), 'ABC')
+})
+
 test('a message comes as text too, in lines of base64', async () => {
   const plaintext = Buffer.from(bytes(10_000))
   const { result } = await encrypt(aesKeyring(), plaintext, UNSIGNED)
