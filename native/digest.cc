@@ -11,8 +11,9 @@
 namespace sealwax {
 namespace {
 
-// How many bytes wait at most: beyond that, who brings them waits too.
-constexpr size_t kMaxQueued = 512 << 10;
+// How many bytes wait at most: beyond that, who brings them waits too. So many that a pause of the thread that brings
+// them, as for a garbage collection, leaves enough to hash.
+constexpr size_t kMaxQueued = 1 << 20;
 // To wake a thread takes as long as to hash this much.
 constexpr size_t kMinQueued = 16 << 10;
 // A thread that is free has begun by then. Who takes its work away sooner hashes all by himself.

@@ -26,7 +26,8 @@ class Hmac {
     } else if (key.length != 0) {
       std::memcpy(block.data(), key.data, key.length);
     }
-    for (size_t i = 0; i < blockLength_; i++) {
+    // All of the room, however long a block is: loops of a fixed length become a few wide instructions.
+    for (size_t i = 0; i < kMaxBlockLength; i++) {
       inner_.data()[i] = block.data()[i] ^ 0x36;
       outer_.data()[i] = block.data()[i] ^ 0x5c;
     }
