@@ -1,9 +1,10 @@
 import type { EncryptedDataKey } from '../encrypted-data-key'
 import { SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
-import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
+import { doneSignal, type NodeDecryptionMaterial, type NodeEncryptionMaterial } from '../materials/materials'
 import { checkOptions, describe, fixFields } from '../options'
 import { checkKeyId, inRegion, isMultiRegion, isSameKey } from './kms-arn'
+import { callService } from './kms-calls'
 import { checkKmsClient, type KmsClient } from './kms-clients'
 import { generateDataKey, notOpened, unwrapDataKey, wrapDataKey } from './kms-data-key'
 import {
@@ -143,7 +144,7 @@ export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
   ): Promise<NodeDecryptionMaterial> {
     const { client, discoveryFilter } = this
     const request = beginRequest(this, material)
-    const region = await regionOfClient(client)
+    const region = await regionOfClient(client, this.timeout, doneSignal(material))
     const errors = await unwrapDataKey(
       encryptedDataKeys,
       (arn, keyArn) => {
@@ -172,9 +173,18 @@ function configuredRegion(client: KmsClient): unknown {
   return (client as { config?: { region?: unknown } }).config?.region
 }
 
-async function regionOfClient(client: KmsClient): Promise<string> {
+/** A function may ask a file or another host: that is a call like those to KMS. */
+async function regionOfClient(client: KmsClient, timeout?: number, signal?: AbortSignal): Promise<string> {
   const configured = configuredRegion(client)
-  const region = typeof configured === 'function' ? await configured() : configured
+  const { region } =
+    typeof configured === 'function'
+      ? await callService(
+          "Finding the KMS client's Region",
+          async () => ({ region: await configured() }),
+          timeout,
+          signal,
+        )
+      : { region: configured }
   if (typeof region === 'string') return region
   throw new SealwaxError('ERR_KEY_SERVICE', 'clientRegion MUST be a string. The KMS client has no Region')
 }

@@ -247,6 +247,17 @@ test('discovery asks the client for its Region when it needs it', async () => {
   )
 })
 
+test('discovery does not wait for a Region longer than its timeout', async () => {
+  const client = { ...new FakeKms().clientProvider(EU), config: { region: () => new Promise(() => {}) } }
+  const keyring = new AwsKmsMrkAwareSymmetricDiscoveryKeyring({ client: client as never, timeout: 5 })
+  const message = await seal(strict(new FakeKms(), at(US)))
+  await rejects(
+    open(keyring, message),
+    'ERR_KEY_SERVICE',
+    /^Finding the KMS client's Region gave no answer within 5 ms/,
+  )
+})
+
 test('clientRegion is the Region or a promise of it, as in client-node, and harms nobody where there is none', async () => {
   const of = (region: unknown) => ({ client: { ...client, config: { region } } }) as never
   for (const { AwsKmsMrkAwareSymmetricDiscoveryKeyringNode: Keyring } of [sealwax, peer]) {
