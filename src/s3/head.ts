@@ -12,7 +12,7 @@ export async function headObject(
 ): Promise<HeadObjectCommandOutput> {
   const { GetObjectCommand, HeadObjectCommand } = s3Sdk()
   try {
-    return await send(new HeadObjectCommand(input))
+    return await send(new HeadObjectCommand({ ...input }))
   } catch (error) {
     const { $metadata: { httpStatusCode = 0 } = {} } = (error ?? {}) as Partial<S3ServiceException>
     const isNameless = httpStatusCode >= 300 && httpStatusCode < 500

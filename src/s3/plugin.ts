@@ -1,7 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import { describe } from '../options'
 import { discardBody } from './body'
-import { OWN, rememberEncryption, type StoringCall } from './call'
+import { type ObjectInput, OWN, rememberEncryption, type StoringCall } from './call'
 import { copyObject } from './copy'
 import { deleteObject, deleteObjects } from './delete'
 import { getObject, headObject } from './get'
@@ -58,9 +58,9 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
   const checked = checkSettings(settings)
   const { serverSide } = checked
   const uploads = new OpenUploads()
-  const sendAs = (mode: ServerSidePlugin | undefined) => {
+  const sendAs = (mode: ServerSidePlugin | undefined, nameOf: NameOf = () => ({})) => {
     return ((command: Parameters<S3Client['send']>[0], options?: HttpHandlerOptions) => {
-      Object.assign(command.input, { [OWN]: true })
+      Object.assign(command.input, nameOf(command.input as ObjectInput), { [OWN]: true })
       if (mode) command.middlewareStack.use(mode)
       return client.send(command, options ?? {})
     }) as S3Client['send']
@@ -122,7 +122,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         next: passOn,
         checkAborted,
         wasSent: () => state.wasSent === true,
-        send: sendAs(encryptionOfCommand(context, 'target')),
+        send: sendAs(encryptionOfCommand(context, 'target'), asCalled(state.input, args.input)),
         sendToSource: sendAs(sourceMode(args.input, context)),
       }
       if (isReading && signal) {
@@ -166,6 +166,19 @@ interface State {
   readonly signal: AbortSignal | undefined
   /** Whether a request of it was on its way to the store. */
   wasSent: boolean
+}
+
+type NameOf = (input: ObjectInput) => ObjectInput
+
+/**
+ * Middleware of the caller's may have given the object another name, as by a prefix. It comes to the requests that go along too: they
+ * begin with the name that the caller gave.
+ */
+function asCalled(called: ObjectInput = {}, { Bucket, Key }: ObjectInput): NameOf {
+  return (input) =>
+    Key !== undefined && input.Bucket === Bucket && input.Key?.startsWith(Key)
+      ? { Bucket: called.Bucket, Key: `${called.Key}${input.Key.slice(Key.length)}` }
+      : {}
 }
 
 /** How requests for the source of a copy are to say that it is stored: not at all where their own fields do. */

@@ -1,7 +1,9 @@
 /** What the SDK, and S3, do around a request: clients of every setting, other Regions, long keys, archives, who may read. */
 import { Readable } from 'node:stream'
 import {
+  CompleteMultipartUploadCommand,
   CopyObjectCommand,
+  CreateMultipartUploadCommand,
   DeleteObjectCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
@@ -10,6 +12,7 @@ import {
   type PutObjectCommandInput,
   S3Client,
   type S3ClientConfig,
+  UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -30,6 +33,9 @@ interface Request {
   readonly method: string
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
+}
+interface Named {
+  readonly input: { readonly Key?: string }
 }
 interface Answer {
   readonly status: number
@@ -225,6 +231,30 @@ async function main(): Promise<void> {
     seen.length = 0
     await rejects(put(client, { Key: undefined }), TypeError, /"Key"/)
     assert.equal(seen, [])
+  })
+
+  test('middleware that gives objects other names gives them to what goes along too, once', async () => {
+    const client = clientOf({}, { putInstructionFiles: true })
+    const prefixing = (next: (args: Named) => Promise<never>) => (args: Named) =>
+      next({ ...args, input: { ...args.input, Key: `tenant/${args.input.Key}` } })
+    client.middlewareStack.add(prefixing as never, { step: 'initialize' })
+    await put(client)
+    assert.is(await text(clientOf(), `tenant/${Key}`), 'text')
+    assert.is(await text(client), 'text')
+    const parts: string[] = []
+    intercept(client, ({ method, path }) => void (method === 'PUT' && parts.push(path)))
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }))
+    const part = { Bucket, Key, UploadId, PartNumber: 1 }
+    const { ETag } = await client.send(new UploadPartCommand({ ...part, Body: 'text' }))
+    const MultipartUpload = { Parts: [{ ETag, PartNumber: 1 }] }
+    await client.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload }))
+    const path = `/${Bucket}/tenant/${Key}`
+    assert.equal(parts, [path, path, `${path}.instruction`])
+    await client.send(new DeleteObjectCommand({ Bucket, Key }))
+    assert.equal(
+      [...s3.objects.keys()].filter((name) => name.startsWith('tenant/')),
+      [],
+    )
   })
 
   test('an instruction file in an archive does not hide what HeadObject tells of its object', async () => {
