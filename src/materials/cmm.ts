@@ -50,6 +50,8 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
 
   constructor(keyring: KeyringNode) {
     if (!isKeyring(keyring)) throw new TypeError(`Unsupported type. A keyring is needed, got ${describe(keyring)}`)
+    const unheard = HOOKS.find((name) => name in this)
+    if (unheard) throw new TypeError(`"${unheard}" is not called: override getEncryptionMaterials or decryptMaterials`)
     this.#keyring = keyring
   }
 
@@ -85,6 +87,8 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
     return material
   }
 }
+/** What `@aws-crypto/client-node` calls of a subclass: a pair that one adds there must not be left out in silence. */
+const HOOKS = ['_initializeEncryptionMaterial', '_initializeDecryptionMaterial'] as const
 Object.freeze(NodeDefaultCryptographicMaterialsManager)
 Object.freeze(NodeDefaultCryptographicMaterialsManager.prototype)
 

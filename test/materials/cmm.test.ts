@@ -231,6 +231,16 @@ test('decrypting a signed message needs the verification key of the materials', 
   await rejects(strict.decrypt(cmm, result), 'ERR_INVALID_MATERIALS', /verification key/)
 })
 
+test('a subclass whose methods would not be called is refused', () => {
+  class Adding extends NodeDefaultCryptographicMaterialsManager {
+    _initializeEncryptionMaterial() {}
+  }
+  class Checking extends NodeDefaultCryptographicMaterialsManager {
+    _initializeDecryptionMaterial() {}
+  }
+  for (const Own of [Adding, Checking]) throws(() => new Own(keyring), TypeError, /is not called: override/)
+})
+
 test('a manager is asked with what the message is about', async () => {
   const asked: unknown[] = []
   const cmm = manager({
