@@ -12,7 +12,7 @@ import {
 } from '../format/s3-metadata'
 import { checkS3Keyring, type S3Keyring } from '../materials/s3-keyring'
 import { checkBytes, checkOptions, checkView } from '../options'
-import { discardBody, holdErrors, isIterable } from './body'
+import { checkBody, discardBody, isIterable } from './body'
 import { openContent } from './content'
 import { type ContentKey, openContentKey } from './content-key'
 import { openStream } from './open-stream'
@@ -89,7 +89,7 @@ export async function openObject(
   const { metadata, body, instructionFile } = checkOptions(object, ['metadata', 'body', 'instructionFile'], 'an object')
   const isStream = isIterable(body)
   const bytes = isStream ? undefined : checkView(body, 'body')
-  if (isStream) holdErrors(body)
+  if (isStream) checkBody(body, 'body')
   if (instructionFile !== undefined) checkBytes(instructionFile, 'instructionFile')
   checkS3Keyring(keyring, 'keyring')
   const known = isStream ? [...DECRYPT_OPTIONS, ...BUFFER_OPTIONS] : DECRYPT_OPTIONS

@@ -47,6 +47,9 @@ async function main(): Promise<void> {
     for (const Body of await consumed()) await rejects(put(Body, { ContentLength: 0 }), TypeError, /was read before/)
     for (const body of await consumed())
       await rejects(sealObject(body as Readable, raw), TypeError, /"plaintext" .*was read before/)
+    const { metadata } = await sealObject(Buffer.from('x'), raw)
+    for (const body of await consumed())
+      await rejects(openObject({ metadata, body: body as Readable }, raw), TypeError, /"body" .*was read before/)
     const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }))
     for (const body of await consumed()) {
       const part = { Bucket, Key, UploadId, PartNumber: 1, Body: body as Readable }
