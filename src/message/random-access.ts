@@ -125,7 +125,8 @@ export class OpenedMessage {
             if (this.destroyed) wipe(value as Uint8Array | undefined)
             else this.push(done ? null : value)
           },
-          (error) => this.destroy(error),
+          // Without an error it would be a stream that has no end.
+          (error) => this.destroy(error ?? new Error('the source failed without saying why')),
         )
       },
     })
@@ -261,7 +262,8 @@ export async function toRangeReader(source: RandomAccessSource): Promise<RangeRe
         let filled = 0
         while (filled < length) {
           const { bytesRead } = await file.read(buffer, filled, length - filled, offset + filled)
-          if (bytesRead === 0) break
+          // Also for what is no such number: it would be asked for ever.
+          if (!(bytesRead > 0)) break
           filled += bytesRead
         }
         return buffer.subarray(0, filled)

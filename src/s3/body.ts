@@ -124,7 +124,10 @@ export async function* bytesOf(
 /** A body as a stream of Node.js, which can be destroyed while it waits. */
 export function toReadable(body: AsyncIterable<Uint8Array>): Readable {
   if (body instanceof Readable && !body.readableObjectMode) return body
-  if (body instanceof WebStream) return Readable.fromWeb(body as import('node:stream/web').ReadableStream)
+  if (body instanceof WebStream) {
+    const asBytes = new TransformStream({ transform: (piece, out) => out.enqueue(toBytes(piece)) })
+    return Readable.fromWeb(body.pipeThrough(asBytes) as import('node:stream/web').ReadableStream)
+  }
   return Readable.from(copiesOf(body), { objectMode: false })
 }
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -221,6 +222,22 @@ test('a reader that gives too much, fails or throws', async () => {
     },
   }
   assert.is(await rejectionOf(client.openMessage(aesKeyring(), throwing)), failure)
+  let fails = false
+  const silent = {
+    length: sealed.length,
+    read: async (offset: number, length: number) =>
+      fails ? Promise.reject() : sealed.subarray(offset, offset + length),
+  }
+  const opened = await client.openMessage(aesKeyring(), silent)
+  fails = true
+  const stream = opened.createReadStream().resume()
+  const [error] = await once(stream, 'error')
+  assert.match((error as Error).message, /without saying why/)
+})
+
+test('a file that gives nothing sensible has ended', async () => {
+  const file = { stat: async () => ({ size: 1000 }), read: async () => ({ bytesRead: -1 }) }
+  await rejects(client.openMessage(aesKeyring(), file), 'ERR_MESSAGE_TRUNCATED')
 })
 
 test('a frame that changes between reads is refused, and only that one', async () => {
