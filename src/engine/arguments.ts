@@ -1,5 +1,5 @@
 /** The checks that both backends make of a caller's arguments. Every message pays for them, so they read lengths only. */
-import { readU16 } from '../bytes'
+import { isShared, readU16 } from '../bytes'
 import {
   FINAL_FRAME_OVERHEAD,
   IV_LENGTH,
@@ -172,6 +172,11 @@ const MAX_COUNT = 16_384
 /** The error for memory that another thread can write. */
 export function sharedMemory(): TypeError {
   return new TypeError('memory of a SharedArrayBuffer is refused: another thread could change it during the call')
+}
+
+/** Throws it for what the addon would refuse. */
+export function refuseShared(...views: Uint8Array[]): void {
+  if (views.some(isShared)) throw sharedMemory()
 }
 
 /** The error for an output that shares memory with the input. */

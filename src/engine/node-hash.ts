@@ -1,5 +1,5 @@
 import { createHash, createSign, createVerify, type KeyObject } from 'node:crypto'
-import { checkLive } from './arguments'
+import { checkLive, refuseShared } from './arguments'
 import { checkEcKey } from './ec-key'
 import type { Hash, HashName, Signer, Verifier } from './engine'
 
@@ -19,13 +19,18 @@ export function nodeVerifier(name: HashName, publicKey: KeyObject): Verifier {
   const verifier = createVerify(name)
   return {
     update: feed(verifier),
-    verify: (signature) => verifier.verify({ key: publicKey, dsaEncoding: 'der' }, signature),
+    verify: (signature) => {
+      checkLive(signature, 'signature')
+      refuseShared(signature)
+      return verifier.verify({ key: publicKey, dsaEncoding: 'der' }, signature)
+    },
   }
 }
 
 function feed(hash: { update(bytes: Uint8Array): unknown }): (bytes: Uint8Array) => void {
   return (bytes) => {
     checkLive(bytes, 'bytes')
+    refuseShared(bytes)
     hash.update(bytes)
   }
 }

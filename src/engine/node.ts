@@ -32,7 +32,7 @@ import {
   checkSegments,
   checkTag,
   overlapping,
-  sharedMemory,
+  refuseShared,
 } from './arguments'
 import type {
   Engine,
@@ -308,8 +308,4 @@ function checkMemory(out: Uint8Array, ...inputs: Uint8Array[]): void {
       out.byteOffset + out.length <= input.byteOffset
     if (!apart && input.length !== 0 && out.length !== 0) throw overlapping()
   }
-}
-
-function refuseShared(...views: Uint8Array[]): void {
-  if (views.some(({ buffer }) => buffer instanceof SharedArrayBuffer)) throw sharedMemory()
 }

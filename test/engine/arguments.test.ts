@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Engine } from '../../src/engine/engine'
@@ -8,6 +9,7 @@ const native = loadNative().engine!
 const key = bytes(32)
 const iv = bytes(12)
 const aad = bytes(5)
+const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
 const run = { key, messageId: bytes(16), frameLength: 10, firstSequenceNumber: 1 }
 
 for (const [name, engine] of [
@@ -85,6 +87,11 @@ for (const [name, engine] of [
       () => engine.openFrames(run, shared(42), bytes(10)),
       () => engine.openFrames(run, bytes(42), shared(10)),
       () => engine.hkdf('sha256', shared(32), aad, aad, 16),
+      () => engine.randomFill(shared(16)),
+      () => engine.createHash('sha384').update(shared(16)),
+      () => engine.createSigner('sha384', privateKey).update(shared(16)),
+      () => engine.createVerifier('sha384', publicKey).update(shared(16)),
+      () => engine.createVerifier('sha384', publicKey).verify(shared(70)),
     ]
     for (const call of calls) {
       assert.throws(call, (error: Error) => error instanceof TypeError && /SharedArrayBuffer/.test(error.message))
