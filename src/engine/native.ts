@@ -9,6 +9,7 @@ import {
   BLOCK_LENGTH,
   checkHash,
   checkHkdf,
+  checkLive,
   checkOpen,
   checkOpenFrames,
   checkOpenMessages,
@@ -119,6 +120,7 @@ export class NativeEngine implements Engine {
   }
 
   randomFill(out: Uint8Array): void {
+    checkLive(out, 'out')
     check(this.binding.randomBytes(out))
   }
 

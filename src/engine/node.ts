@@ -21,6 +21,7 @@ import { maxMessagePlaintext, messageLength } from '../format/header-layout'
 import {
   checkHash,
   checkHkdf,
+  checkLive,
   checkOpen,
   checkOpenFrames,
   checkOpenMessages,
@@ -73,6 +74,7 @@ export class NodeEngine implements Engine {
   }
 
   randomFill(out: Uint8Array): void {
+    checkLive(out, 'out')
     refuseShared(out)
     randomFillSync(out)
   }

@@ -71,8 +71,11 @@ for (const [name, engine] of [
         () => engine.openFrames(run, fake, bytes(1)),
         () => engine.sealFrames({ ...run, key: fake }, bytes(10), false, bytes(42)),
         () => engine.hkdf('sha256', key, fake, aad, 16),
+        () => engine.randomFill(fake),
       ]
-      for (const call of calls) assert.throws(call, (error: unknown) => error instanceof TypeError)
+      for (const call of calls) {
+        assert.throws(call, (error: Error) => error instanceof TypeError && /must be a Buffer/.test(error.message))
+      }
     }
   })
 
@@ -127,6 +130,7 @@ for (const [name, engine] of [
     assert.throws(() => engine.sealFrames(run, transferred, true, bytes(40)), typeError)
     assert.throws(() => engine.openFrames(run, transferred, bytes(10)), typeError)
     assert.throws(() => engine.hkdf('sha256', key, transferred, aad, 16), typeError)
+    assert.throws(() => engine.randomFill(transferred), typeError)
   })
 
   test(`${name}: takes a resizable buffer at its length of the moment`, () => {
