@@ -2,12 +2,12 @@ import {
   constants,
   createCipheriv,
   createDecipheriv,
-  hkdfSync,
+  createHmac,
   type KeyObject,
   randomFillSync,
   timingSafeEqual,
 } from 'node:crypto'
-import { allocateSecret } from '../bytes'
+import { allocateSecret, wipe } from '../bytes'
 import {
   bodyAad,
   FINAL_FRAME_MARKER,
@@ -86,7 +86,7 @@ export class NodeEngine implements Engine {
   hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
     checkHkdf(hash, key, salt, { info, length })
     refuseShared(key, salt, info)
-    return new Uint8Array(hkdfSync(hash, key, salt, info, length))
+    return hkdf(hash, key, salt, info, length)
   }
 
   hkdfPair(
@@ -258,6 +258,22 @@ function openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array): OpenedFra
       return { count, status: 'unauthentic' }
     }
   }
+}
+
+/** By hand: node:crypto's own takes no more than 1024 bytes of `info`. */
+function hkdf(hash: HashName, key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
+  const prk = createHmac(hash, salt).update(key).digest()
+  const out = allocateSecret(length)
+  let block = Buffer.alloc(0)
+  for (let done = 0, counter = 1; done < length; counter++) {
+    const next = createHmac(hash, prk).update(block).update(info).update(Uint8Array.of(counter)).digest()
+    wipe(block)
+    block = next
+    out.set(block.subarray(0, length - done), done)
+    done += block.length
+  }
+  wipe(prk, block)
+  return out
 }
 
 /** MNN00PP0 in hexadecimal: major, minor, patch. */

@@ -1,4 +1,4 @@
-import { createHash, hkdfSync, randomBytes, randomInt } from 'node:crypto'
+import { createHash, createHmac, hkdfSync, randomBytes, randomInt } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Engine, FrameRun, HashName } from '../../src/engine/engine'
@@ -63,6 +63,11 @@ for (const [name, engine] of backends) {
         }
       }
       const [key, salt, info] = [bytes(32), bytes(32), bytes(9)]
+      // Longer than what hkdfSync takes.
+      const long = bytes(5000)
+      const prk = createHmac(hash, salt).update(key).digest()
+      const first = createHmac(hash, prk).update(long).update(Uint8Array.of(1)).digest()
+      assert.equal(engine.hkdf(hash, key, salt, long, hashLength), new Uint8Array(first))
       const pair = engine.hkdfPair(hash, key, salt, { info, length: 28 }, { info: none, length: 70 })
       assert.equal(pair, [engine.hkdf(hash, key, salt, info, 28), engine.hkdf(hash, key, salt, none, 70)])
     }
