@@ -58,9 +58,10 @@ export class NativeSigner extends NativeRunningHash implements Signer {
   }
 
   sign(): Uint8Array {
+    const digest = this.finish() // throws where it was finished before, and there is no scalar to wipe yet
     const { curve, scalar } = privateScalar(this.#key)
     const signature = new Uint8Array(MAX_SIGNATURE_LENGTH)
-    const answer = this.binding.signDigest(CURVES[curve], scalar, this.finish(), signature)
+    const answer = this.binding.signDigest(CURVES[curve], scalar, digest, signature)
     wipe(scalar)
     check(answer % 16)
     return signature.subarray(0, (answer - (answer % 16)) / 16)

@@ -34,14 +34,13 @@ export function sealMessage(
   // Version 1 carries the header's IV, zeros.
   out.fill(0, bodyLength, headerLength)
   const aad = Buffer.concat([out.subarray(0, bodyLength), run.unstored])
-  engine.seal(key, ZERO_IV, aad, EMPTY, out.subarray(headerLength - TAG_LENGTH, headerLength))
-  engine.sealFrames(
-    { key, messageId, frameLength, firstSequenceNumber: 1 },
-    plaintext,
-    true,
-    out.subarray(headerLength),
-  )
-  wipe(key)
+  const frames = { key, messageId, frameLength, firstSequenceNumber: 1 }
+  try {
+    engine.seal(key, ZERO_IV, aad, EMPTY, out.subarray(headerLength - TAG_LENGTH, headerLength))
+    engine.sealFrames(frames, plaintext, true, out.subarray(headerLength))
+  } finally {
+    wipe(key)
+  }
 }
 
 /** `out` has the room that the message may need; it is wiped where the message is refused. */

@@ -62,12 +62,15 @@ export class MessageOpener {
     this.#state = framed ? 'frames' : 'single block'
     this.#needed = framed ? MARKER_LENGTH : SINGLE_BLOCK_HEADER_LENGTH
     this.#key = deriveCommittedKey(this.#engine, suite, dataKeyOf(material), header.messageId, header.suiteData)
-    if (!this.#engine.open(this.#key, header.iv, headerAad(header.body, material), header.tag, EMPTY)) {
-      wipe(this.#key)
-      throw authenticationFailed()
+    try {
+      const aad = headerAad(header.body, material)
+      if (!this.#engine.open(this.#key, header.iv, aad, header.tag, EMPTY)) throw authenticationFailed()
+      if (verificationKey) this.#verifier = this.#engine.createVerifier(suite.signatureHash!, verificationKey.publicKey)
+      this.#verifier?.update(header.bytes)
+    } catch (error) {
+      this.dispose()
+      throw error
     }
-    if (verificationKey) this.#verifier = this.#engine.createVerifier(suite.signatureHash!, verificationKey.publicKey)
-    this.#verifier?.update(header.bytes)
   }
 
   get isSigned(): boolean {

@@ -215,6 +215,21 @@ for (const [name, engine] of backends) {
   })
 }
 
+test('native: a signer that has signed takes no scalar out of its key again', () => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+  let exports = 0
+  const der = privateKey.export.bind(privateKey) as (options: unknown) => Buffer
+  const counted = (options: unknown) => {
+    exports++
+    return der(options)
+  }
+  Object.assign(privateKey, { export: counted })
+  const signer = native.createSigner('sha384', privateKey)
+  signer.sign()
+  assert.throws(() => signer.sign(), /finished/)
+  assert.is(exports, 1, 'nobody would wipe it')
+})
+
 test("native: refuses another engine's hash, and the addon any other object", () => {
   const out = new Uint8Array(0)
   const foreign = nodeEngine.createHash('sha256')

@@ -1,8 +1,9 @@
-/** No key and no plaintext in anything that a program may print: errors, inspected objects, JSON. */
+/** No key and no plaintext in anything that a program may print: errors, inspected objects, JSON. And none left behind. */
 import { createPrivateKey } from 'node:crypto'
 import { inspect } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { type Engine, getEngine, useEngine } from '../../src/engine/engine'
 import {
   buildClient,
   MultiKeyringNode,
@@ -65,6 +66,33 @@ test('streams, while plaintext waits in them', async () => {
   clean(opening, [KEY, PLAINTEXT])
   assert.is(inspect(opening), 'DecryptStream { destroyed: false, readableLength: 64, writableLength: 0 }')
   assert.equal(opening.read(), Buffer.from(PLAINTEXT))
+})
+
+test('what fails while an opener is made leaves no derived key behind', async () => {
+  const { result } = await client.encrypt(keyring, PLAINTEXT)
+  const engine = getEngine()
+  const derived: Uint8Array[] = []
+  const failing: Partial<Engine> = {
+    hkdfPair: (...args) => {
+      const pair = engine.hkdfPair(...args)
+      derived.push(pair[0])
+      return pair
+    },
+    createVerifier: () => {
+      throw new Error('no verifier')
+    },
+  }
+  useEngine(new Proxy(engine, { get: (target, name) => Reflect.get(failing, name) ?? Reflect.get(target, name) }))
+  try {
+    const error = await rejectionOf(client.decryptInto(keyring, result, new Uint8Array(1000)))
+    assert.match((error as Error).message, /no verifier/)
+  } finally {
+    useEngine(engine)
+  }
+  assert.equal(
+    derived.map((key) => key.some(Boolean)),
+    [false],
+  )
 })
 
 test('errors of broken messages', async () => {
