@@ -7,6 +7,7 @@ import { getEngine } from '../src/engine/engine'
 import {
   buildClient,
   EncryptedDataKey,
+  type EncryptInput,
   KeyringNode,
   KeyringTraceFlag,
   type NodeDecryptionMaterial,
@@ -15,7 +16,7 @@ import {
 import { nextTurn, TURN_LENGTH, turnIsDue } from '../src/turns'
 import { rejects } from './support/expect'
 import { aesKeyring, bytes } from './support/keys'
-import { watchTurns } from './support/work'
+import { countTurns, watchTurns } from './support/work'
 
 const { decrypt, encrypt, encryptMany, encryptStream } = buildClient()
 
@@ -116,6 +117,29 @@ test('short messages, one after the other or all at once, leave turns to others'
   await Promise.all(Array.from({ length: 1200 }, () => encrypt(aesKeyring(), short, op)))
   assert.ok(turn() - between >= 4, `${turn() - between} turns`)
   stop()
+})
+
+test('short messages count as what they take: their bytes, their frames, their pairs', async () => {
+  const suiteId = 0x0478
+  const turnsOf = async (count: number, call: () => Promise<unknown>) => {
+    await nextTurn()
+    const turns = countTurns()
+    await Promise.all(Array.from({ length: count }, call))
+    return turns()
+  }
+  const pairs = Array.from({ length: 1000 }, (_, i): [string, string] => [`key ${i}`, 'value'])
+  const cases: [count: number, least: number, plaintext: Buffer, op: EncryptInput][] = [
+    [200, 3, Buffer.alloc(60_000), { suiteId }],
+    [12, 4, Buffer.alloc(1), { suiteId, encryptionContext: Object.fromEntries(pairs) }],
+  ]
+  for (const [count, least, plaintext, op] of cases) {
+    const { result } = await encrypt(aesKeyring(), plaintext, op)
+    const sealing = await turnsOf(count, () => encrypt(aesKeyring(), plaintext, op))
+    const opening = await turnsOf(count, () => decrypt(aesKeyring(), result))
+    assert.ok(sealing >= least && opening >= least, `${sealing} and ${opening} turns`)
+  }
+  const frames = await turnsOf(40, () => encrypt(aesKeyring(), Buffer.alloc(20_000), { suiteId, frameLength: 1 }))
+  assert.ok(frames >= 5, `${frames} turns`)
 })
 
 test('of frames of one byte each a turn takes no more than of others: what counts is the message', async () => {

@@ -102,7 +102,13 @@ export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   return writer.bytes
 }
 
-/** How many encrypted data keys the header says it has that `bytes` begin with, before anything of it is checked. */
+/** How many pairs of an encryption context the header says it has that `bytes` begin with, before anything of it is checked. */
+export function peekPairCount(bytes: Uint8Array): number {
+  const countAt = (bytes[0] === VERSION_1 ? 4 + 16 : 3 + 32) + 2
+  return bytes.length < countAt + 2 || readU16(bytes, countAt - 2) === 0 ? 0 : readU16(bytes, countAt)
+}
+
+/** The same for encrypted data keys. */
 export function peekKeyCount(bytes: Uint8Array): number {
   const contextAt = bytes[0] === VERSION_1 ? 4 + 16 : 3 + 32
   const keysAt = contextAt + 2 + (bytes.length < contextAt + 2 ? 0 : readU16(bytes, contextAt))

@@ -8,13 +8,12 @@ import type { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOptions, describe } from '../options'
 import { allowsDecrypt, CommitmentPolicySuites } from '../policies'
-import { CALL_LENGTH } from '../turns'
 import type { ClientOptions } from './client'
 import { checkEncoding, checkSignal, checkUnchanged } from './encrypt'
 import { hasManyKeys, readHeader } from './header-slices'
 import { MessageOpener } from './opener'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
-import { isShort, openShort } from './short'
+import { isShort, openShort, SHORT_LENGTH } from './short'
 import { checkAborted, headerCost, orAborted, slices, turnBefore } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
@@ -79,14 +78,16 @@ async function open(
   const length = bytes.length
   // A keyring makes materials for this message alone; a manager may share them with those that ask now.
   const asksFirst = cmm === source
-  const turn = asksFirst || hasManyKeys(bytes) ? undefined : turnBefore(headerCost(bytes), options.signal)
+  // A short message is opened by one call; a longer one counts slice by slice.
+  const cost = headerCost(bytes) + (memory === undefined && length <= SHORT_LENGTH ? length : 0)
+  const turn = asksFirst || hasManyKeys(bytes) ? undefined : turnBefore(cost, options.signal)
   if (turn) await turn
 
   const read = readHeader(bytes, limitsOf(client), options.signal)
   const header = read instanceof Promise ? await read : read
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
   try {
-    const turn = asksFirst ? turnBefore(CALL_LENGTH, options.signal) : undefined
+    const turn = asksFirst ? turnBefore(cost, options.signal) : undefined
     if (turn) await turn
     checkUnchanged(bytes, length, 'ciphertext')
     // The one call reads the header again, which may be another's by now.

@@ -14,7 +14,7 @@ import type { ClientOptions } from './client'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { MessageSealer } from './sealer'
 import { SHORT_LENGTH, sealShort } from './short'
-import { checkAborted, orAborted, slices, turnBefore } from './slices'
+import { checkAborted, orAborted, PAIR_COST, slices, turnBefore } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `encrypt`. */
@@ -82,7 +82,11 @@ async function seal(
   const length = bytes.length
   // A keyring makes materials for this message alone; a manager may share them with those that ask now.
   const asksFirst = cmm === source
-  const turn = asksFirst ? undefined : turnBefore(CALL_LENGTH, options.signal)
+  // A short plaintext is sealed by one call, in frames as short as it says; a longer one counts slice by slice.
+  const short = memory === undefined && length <= SHORT_LENGTH
+  const pairsCost = Object.keys(options.encryptionContext).length * PAIR_COST
+  const cost = CALL_LENGTH + pairsCost + (short ? framesLength(length, options.frameLength, true) : 0)
+  const turn = asksFirst ? undefined : turnBefore(cost, options.signal)
   if (turn) await turn
 
   const request = {
@@ -98,10 +102,9 @@ async function seal(
     ? orAborted(asked, options.signal, (late) => late.zeroUnencryptedDataKey())
     : asked)
   try {
-    const turn = asksFirst ? turnBefore(CALL_LENGTH, options.signal) : undefined
+    const turn = asksFirst ? turnBefore(cost, options.signal) : undefined
     if (turn) await turn
     checkUnchanged(bytes, length, 'plaintext')
-    const short = memory === undefined && length <= SHORT_LENGTH
     if (short) return (await sealShort(material, options.frameLength, [bytes]))[0]!
     return await sealInSlices(material, bytes, options, memory)
   } finally {

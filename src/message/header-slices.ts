@@ -2,7 +2,7 @@
 import { type HeaderLimits, HeaderParser, type ParsedHeader, parseHeader } from '../format/message-header'
 import { CALL_LENGTH, TURN_LENGTH } from '../turns'
 import { checkUnchanged } from './encrypt'
-import { headerCost, slices, turnBefore } from './slices'
+import { keysCost, slices, turnBefore } from './slices'
 
 /** How many bytes of a header are read in one turn: there may be a key in each nine of them. */
 export const HEADER_SLICE = 32 * 1024
@@ -13,7 +13,7 @@ const MANY_KEYS = 8 * CALL_LENGTH
 
 /** Whether the header that a message begins with says that it has many keys. */
 export function hasManyKeys(message: Uint8Array): boolean {
-  return headerCost(message) > MANY_KEYS
+  return keysCost(message) > MANY_KEYS
 }
 
 /** As `parseHeader`; a promise where the header has many keys. */

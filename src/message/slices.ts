@@ -1,5 +1,5 @@
 import { SealwaxError } from '../errors'
-import { peekKeyCount } from '../format/message-header'
+import { peekKeyCount, peekPairCount } from '../format/message-header'
 import { CALL_LENGTH, nextTurn, TURN_LENGTH, turnIsDue } from '../turns'
 
 /**
@@ -26,6 +26,11 @@ export function turnBefore(length: number, signal: AbortSignal | undefined): Pro
 
 /** As how many bytes a message counts whose header is read, and its materials asked for. */
 export function headerCost(message: Uint8Array): number {
+  return keysCost(message) + peekPairCount(message) * PAIR_COST
+}
+
+/** The same without its encryption context, which is read at once. */
+export function keysCost(message: Uint8Array): number {
   return CALL_LENGTH + peekKeyCount(message) * KEY_COST
 }
 
@@ -59,3 +64,5 @@ export function aborted(signal: AbortSignal): SealwaxError {
 
 /** To read an encrypted data key, and to find out whose it is, takes as long as to open so many bytes. */
 const KEY_COST = 2048
+/** To check, sort, write or read a pair of an encryption context. */
+export const PAIR_COST = 2048
