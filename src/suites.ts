@@ -112,6 +112,11 @@ export function getSuite(id: number): NodeAlgorithmSuite {
   return suite
 }
 
+/** Whether messages of the suite with this id are signed. */
+export function isSigned(id: number): boolean {
+  return SUITES.get(id)?.signatureCurve !== undefined
+}
+
 function unsupportedSuite(id: unknown): SealwaxError {
   const shown = typeof id === 'number' ? `0x${id.toString(16).padStart(4, '0')}` : typeof id
   return new SealwaxError('ERR_UNSUPPORTED_FORMAT', `Unsupported algorithm suite. ${shown}`)

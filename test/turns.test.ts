@@ -1,3 +1,4 @@
+import crypto from 'node:crypto'
 import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import timers from 'node:timers'
@@ -140,6 +141,28 @@ test('short messages count as what they take: their bytes, their frames, their p
   }
   const frames = await turnsOf(40, () => encrypt(aesKeyring(), Buffer.alloc(20_000), { suiteId, frameLength: 1 }))
   assert.ok(frames >= 5, `${frames} turns`)
+})
+
+test('keys of signatures are imported few in a turn', async () => {
+  const { result } = await encrypt(aesKeyring(), Buffer.alloc(1))
+  const { createPublicKey } = crypto
+  const { turn, stop } = watchTurns()
+  const perTurn = new Map<number, number>()
+  crypto.createPublicKey = (key: Parameters<typeof createPublicKey>[0]) => {
+    perTurn.set(turn(), (perTurn.get(turn()) ?? 0) + 1)
+    return createPublicKey(key)
+  }
+  try {
+    await Promise.all(Array.from({ length: 200 }, () => decrypt(aesKeyring(), result)))
+  } finally {
+    crypto.createPublicKey = createPublicKey
+    stop()
+  }
+  assert.is(
+    [...perTurn.values()].reduce((sum, count) => sum + count),
+    200,
+  )
+  assert.ok(Math.max(...perTurn.values()) <= 32, `${[...perTurn.values()]}`)
 })
 
 test('of frames of one byte each a turn takes no more than of others: what counts is the message', async () => {

@@ -13,7 +13,7 @@ import { ByteReader, ByteWriter, fromUtf8, lossyUtf8, readU16, utf8 } from '../b
 import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { type EncryptionContext, parseContext, serializeContext } from '../encryption-context'
 import { SealwaxError } from '../errors'
-import { type AlgorithmSuiteIdentifier, getSuite, type NodeAlgorithmSuite } from '../suites'
+import { type AlgorithmSuiteIdentifier, getSuite, isSigned, type NodeAlgorithmSuite } from '../suites'
 import { IV_LENGTH, TAG_LENGTH } from './frame'
 import { COMMITMENT_LENGTH, headerAuthLength } from './header-layout'
 
@@ -100,6 +100,12 @@ export function serializeHeaderBody(header: MessageHeader): Uint8Array {
   if (header.version === VERSION_1) writer.u32(0).u8(IV_LENGTH).u32(header.frameLength)
   else writer.u32(header.frameLength).put(header.suiteData)
   return writer.bytes
+}
+
+/** Whether the header that `bytes` begin with says that the message is signed, before anything of it is checked. */
+export function peekIsSigned(bytes: Uint8Array): boolean {
+  const suiteAt = bytes[0] === VERSION_1 ? 2 : 1
+  return bytes.length >= suiteAt + 2 && isSigned(readU16(bytes, suiteAt))
 }
 
 /** How many pairs of an encryption context the header says it has that `bytes` begin with, before anything of it is checked. */

@@ -14,7 +14,7 @@ import type { ClientOptions } from './client'
 import { checkOutputMemory, Output, type OutputMemory, outputOver } from './output'
 import { MessageSealer } from './sealer'
 import { SHORT_LENGTH, sealShort } from './short'
-import { checkAborted, orAborted, PAIR_COST, slices, turnBefore } from './slices'
+import { checkAborted, orAborted, PAIR_COST, SIGNATURE_COST, slices, turnBefore } from './slices'
 import { bytesOfSource, type MessageSource, readStream } from './source'
 
 /** Options of `encrypt`. */
@@ -85,7 +85,9 @@ async function seal(
   // A short plaintext is sealed by one call, in frames as short as it says; a longer one counts slice by slice.
   const short = memory === undefined && length <= SHORT_LENGTH
   const pairsCost = Object.keys(options.encryptionContext).length * PAIR_COST
-  const cost = CALL_LENGTH + pairsCost + (short ? framesLength(length, options.frameLength, true) : 0)
+  // The suites that managers choose where none is named are signed.
+  const signatureCost = options.suite && !options.suite.signatureCurve ? 0 : SIGNATURE_COST
+  const cost = CALL_LENGTH + pairsCost + signatureCost + (short ? framesLength(length, options.frameLength, true) : 0)
   const turn = asksFirst ? undefined : turnBefore(cost, options.signal)
   if (turn) await turn
 

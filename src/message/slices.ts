@@ -1,5 +1,5 @@
 import { SealwaxError } from '../errors'
-import { peekKeyCount, peekPairCount } from '../format/message-header'
+import { peekIsSigned, peekKeyCount, peekPairCount } from '../format/message-header'
 import { CALL_LENGTH, nextTurn, TURN_LENGTH, turnIsDue } from '../turns'
 
 /**
@@ -26,7 +26,7 @@ export function turnBefore(length: number, signal: AbortSignal | undefined): Pro
 
 /** As how many bytes a message counts whose header is read, and its materials asked for. */
 export function headerCost(message: Uint8Array): number {
-  return keysCost(message) + peekPairCount(message) * PAIR_COST
+  return keysCost(message) + peekPairCount(message) * PAIR_COST + (peekIsSigned(message) ? SIGNATURE_COST : 0)
 }
 
 /** The same without its encryption context, which is read at once. */
@@ -66,3 +66,5 @@ export function aborted(signal: AbortSignal): SealwaxError {
 const KEY_COST = 2048
 /** To check, sort, write or read a pair of an encryption context. */
 export const PAIR_COST = 2048
+/** To import the key of a signature, or export it. The signature itself is another thread's. */
+export const SIGNATURE_COST = 8 * CALL_LENGTH

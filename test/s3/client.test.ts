@@ -99,7 +99,9 @@ async function main(): Promise<void> {
       Blob: new Blob([plaintext]) as never,
       Readable: Readable.from(parts()),
       ReadableStream: Readable.toWeb(Readable.from(parts())) as never,
-      'ReadableStream of buffers': Readable.toWeb(Readable.from(parts().map((part) => Uint8Array.from(part).buffer))) as never,
+      'ReadableStream of buffers': Readable.toWeb(
+        Readable.from(parts().map((part) => Uint8Array.from(part).buffer)),
+      ) as never,
     }
     for (const [name, body] of Object.entries(bodies)) {
       await put('object', body, name === 'Readable' ? { ContentLength: plaintext.length } : {})
