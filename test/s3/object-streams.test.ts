@@ -35,6 +35,7 @@ for (const length of [0, 1, 15, 16, 17, MiB - 1, MiB, MiB + 1, 3 * MiB + 5]) {
     const sources = [
       Readable.from(pieces(plaintext, 100_000), { objectMode: false }),
       new Blob([plaintext]).stream(),
+      Readable.toWeb(Readable.from([Uint8Array.from(plaintext).buffer])),
       one(plaintext),
     ] as AsyncIterable<Uint8Array>[]
     for (const source of sources) {
