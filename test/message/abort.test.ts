@@ -1,5 +1,8 @@
+import { once } from 'node:events'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine, useEngine } from '../../src/engine/engine'
+import { parseHeader } from '../../src/format/message-header'
 import {
   buildClient,
   type KeyringNode,
@@ -122,6 +125,41 @@ test('data keys are wiped after a failure', async () => {
   }
   await rejects(buildClient({ maxEncryptedDataKeys: 1 }).encrypt(crowded, 'x'), 'ERR_LIMIT_EXCEEDED')
   assert.ok(crowded.wiped)
+})
+
+test('what is derived from data keys is wiped with them, whatever ends the message', async () => {
+  const engine = getEngine()
+  const derived: Uint8Array[] = []
+  const hkdfPair: typeof engine.hkdfPair = (...of) => {
+    const pair = engine.hkdfPair(...of)
+    derived.push(pair[0])
+    return pair
+  }
+  useEngine(Object.assign(Object.create(engine), { hkdfPair }))
+  try {
+    const { result } = await client.encrypt(aesKeyring(), Buffer.alloc(100_000), { suiteId: 0x0478 })
+    const { length } = parseHeader(result).bytes
+    // The commitment, the header's tag, the first frame, the last.
+    for (const at of [undefined, length - 17, length - 1, length + 30, result.length - 1]) {
+      const message = Buffer.from(result)
+      if (at !== undefined) message[at]! ^= 1
+      const opening = client.decryptStream(aesKeyring())
+      opening
+        .resume()
+        .on('error', () => {})
+        .end(message)
+      const ended = once(opening, 'close')
+      await Promise.allSettled([
+        client.decrypt(aesKeyring(), message),
+        client.openMessage(aesKeyring(), message).then((opened) => opened.close()),
+        ended,
+      ])
+    }
+  } finally {
+    useEngine(engine)
+  }
+  assert.is(derived.length, 1 + 5 * 3)
+  assert.ok(derived.every((key) => key.every((byte) => byte === 0)))
 })
 
 test('a keyring that wipes what it returns has given no key', async () => {
