@@ -219,6 +219,7 @@ test('a store that lies in the second pass ends the plaintext, and changes none 
     [flipped(0), 0, 'ERR_AUTHENTICATION_FAILED'],
     [flipped(2 * MiB - 1), 1, 'ERR_AUTHENTICATION_FAILED'],
     [flipped(3 * MiB + 4), 3, 'ERR_AUTHENTICATION_FAILED'],
+    [flipped(body.length - 1), 3, 'ERR_AUTHENTICATION_FAILED'],
     [Buffer.concat([body.subarray(0, MiB), other.subarray(MiB)]), 1, 'ERR_AUTHENTICATION_FAILED'],
     [
       Buffer.concat([body.subarray(0, MiB), body.subarray(0, MiB), body.subarray(2 * MiB)]),

@@ -722,6 +722,8 @@ async function main(): Promise<void> {
       const bad = changed.with(place, changed[place]! ^ 1)
       await rejects(resumeUpload(client, Buffer.from(bad).toString('base64url')), 'ERR_AUTHENTICATION_FAILED')
     }
+    const short = changed.subarray(0, 3 + changed.readUInt16BE(1) + 32 + 15)
+    await rejects(resumeUpload(client, short.toString('base64url')), 'ERR_AUTHENTICATION_FAILED')
     await rejects(resumeUpload(client, 'none'), 'ERR_MESSAGE_MALFORMED')
     for (const json of ['null', '1', '"text"', '[]', '{"x-amz-w":1}', '{']) {
       const [start, rest] = [changed.subarray(0, 1), Buffer.alloc(1000)]

@@ -324,6 +324,13 @@ async function main(): Promise<void> {
       unwrapDataKey: async () => bytes(32, 3),
     }
     await rejects(rewrap({ to: wrong }), 'ERR_INVALID_MATERIALS', /does not open what it wrapped/)
+    for (const part of [{ wrapAlgorithm: 'kms' }, { encryptedDataKey: 'x' }] as object[]) {
+      const unknown: S3Keyring = {
+        wrapDataKey: async (request) => ({ ...(await newAes.wrapDataKey(request)), ...part }),
+        unwrapDataKey: (request) => newAes.unwrapDataKey(request),
+      }
+      await rejects(rewrap({ to: unknown }), 'ERR_INVALID_MATERIALS', /known wrapping/)
+    }
     const handedBack: S3Keyring = {
       wrapDataKey: async (request) => ({ ...(await newAes.wrapDataKey(request)), dataKey: request.dataKey! }),
       unwrapDataKey: (request) => newAes.unwrapDataKey(request),

@@ -173,11 +173,13 @@ test('keyrings of others are checked for what they give', async () => {
     { wrapAlgorithm: 'kms' },
   ]
   for (const part of wrong) {
+    const dataKey = bytes(32)
     const keyring = {
-      wrapDataKey: async () => ({ ...wrapped, dataKey: bytes(32), ...part }),
+      wrapDataKey: async () => ({ ...wrapped, dataKey, ...part }),
       unwrapDataKey: async () => undefined,
     }
     await rejects(sealObject(bytes(10), keyring), 'ERR_INVALID_MATERIALS')
+    if (part.wrapAlgorithm) assert.equal(dataKey, new Uint8Array(32))
   }
   const object = await sealObject(bytes(10), aes)
   const giving = (dataKey: unknown) => ({
@@ -187,7 +189,11 @@ test('keyrings of others are checked for what they give', async () => {
   })
   await rejects(openObject(object, giving(undefined)), 'ERR_NO_DATA_KEY')
   await rejects(openObject(object, giving('x'.repeat(32))), 'ERR_INVALID_MATERIALS')
-  await rejects(openObject(object, giving(bytes(16))), 'ERR_AUTHENTICATION_FAILED')
+  for (const length of [16, 24, 31, 33]) {
+    const dataKey = bytes(length)
+    await rejects(openObject(object, giving(dataKey)), 'ERR_AUTHENTICATION_FAILED')
+    assert.equal(dataKey, new Uint8Array(length))
+  }
 })
 
 test('an instruction file is asked for exactly where it is needed', async () => {
