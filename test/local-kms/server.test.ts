@@ -176,6 +176,19 @@ test('refuses bodies that are not proper requests', async () => {
     const answer = await encrypt(json)
     assert.equal([answer.status, answer.headers['x-amzn-errortype']], [400, type], json.slice(0, 80))
   }
+  for (const [operation, type, fields] of [
+    ['GenerateDataKey', 'SerializationException', '"NumberOfBytes":1.5'],
+    ['GenerateDataKey', 'SerializationException', '"NumberOfBytes":"32"'],
+    ['GenerateDataKey', 'ValidationException', '"NumberOfBytes":1025'],
+    ['GenerateDataKey', 'ValidationException', '"NumberOfBytes":0'],
+    ['Encrypt', 'ValidationException', `"Plaintext":"YQ==","EncryptionContext":{"a":"${'b'.repeat(8192)}"}`],
+    ['UntagResource', 'SerializationException', '"TagKeys":"a"'],
+    ['UntagResource', 'SerializationException', '"TagKeys":["a",1]'],
+    ['UntagResource', 'ValidationException', `"TagKeys":${JSON.stringify(Array(51).fill('a'))}`],
+  ] as const) {
+    const answer = await post(kms, request(fields), OPERATION(operation))
+    assert.equal([answer.status, answer.headers['x-amzn-errortype']], [400, type], fields.slice(0, 80))
+  }
   const invalid = await post(kms, Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))
   assert.is(invalid.headers['x-amzn-errortype'], 'SerializationException')
 })

@@ -14,6 +14,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -142,6 +143,10 @@ test('refuses files and directories that are not safe', async () => {
     execFileSync('mkfifo', ['-m', '600', path])
     await refused(/is not a file/)
     renameSync(aside, path)
+    const before = readFileSync(path)
+    truncateSync(path, 2 ** 28 + 1)
+    await refused(/is too large/)
+    writeFileSync(path, before)
   }
   for (const mode of [0o777, 0o750, 0o701]) {
     chmodSync(directory, mode)

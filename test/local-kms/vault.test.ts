@@ -245,6 +245,21 @@ test('what callers may choose freely has a bound in all, and what is there can b
   await grant('b')
 })
 
+test('there is a bound to how many keys there are, and grants of one', async () => {
+  const { vault, run, keyId, arn } = await vaultWithKey()
+  const grant = { KeyId: keyId, GranteePrincipal: 'someone', Operations: ['Decrypt'] }
+  const fill = (name: 'keys' | 'grants', record: object, count: number) =>
+    vault.commit((draft) => {
+      for (let i = 0; i < count; i++) (draft[name] as Map<string, object>).set(`${i}`, record)
+    })
+  await fill('grants', { keyArn: arn, entry: {} }, 999)
+  await run('CreateGrant', grant)
+  await refuses(run('CreateGrant', grant).catch(asError), 'LimitExceededException', /at most 1000 grants/)
+  await fill('keys', vault.state.keys.get(arn)!, 9998)
+  await run('CreateKey', {})
+  await refuses(run('CreateKey', {}).catch(asError), 'LimitExceededException', /at most 10000 keys/)
+})
+
 test('a deletion that is due and cannot be stored is no matter of other keys', async () => {
   const { path, remove } = temporaryDirectory()
   const { vault, run, keyId } = await vaultWithKey({}, await Store.open(path))
@@ -267,6 +282,11 @@ test('a deletion that is due and cannot be stored is no matter of other keys', a
 })
 
 test.run()
+
+/** As a client has it. */
+function asError({ type, message }: KmsError): never {
+  throw Object.assign(new Error(message), { name: type })
+}
 
 type Client = ReturnType<typeof clientOf>
 
