@@ -267,6 +267,19 @@ test('branch keys are wiped when they leave the cache, and messages under way ar
   }
 })
 
+test('a cache that throws fails the message, and leaves no branch key behind', async () => {
+  const seen: NodeBranchKeyMaterial[] = []
+  const cache = Object.assign(Object.create(getLocalCryptographicMaterialsCache(1)), {
+    putBranchKeyMaterial: (_: string, material: NodeBranchKeyMaterial) => {
+      seen.push(material)
+      throw new Error('full')
+    },
+    getBranchKeyMaterial: () => false,
+  })
+  await rejects(encrypt(keyring({ cache }), 'x', UNSIGNED), Error, /full/)
+  throws(() => seen[0]!.branchKey(), 'ERR_INVALID_MATERIALS', /zeroed/)
+})
+
 test('neither a branch key that is not cached nor what is derived from it outlives its message', async () => {
   const used = new Set<Uint8Array>()
   const see = <T extends { branchKey(): Uint8Array }>(material: T): T => {
