@@ -5,11 +5,16 @@ import { getEngine, useEngine } from '../../src/engine/engine'
 import { parseHeader } from '../../src/format/message-header'
 import {
   buildClient,
+  CommitmentPolicy,
   type KeyringNode,
   type NodeDecryptionMaterial,
+  NodeDefaultCryptographicMaterialsManager,
   type NodeEncryptionMaterial,
 } from '../../src/index'
-import { rejects } from '../support/expect'
+import { MessageOpener } from '../../src/message/opener'
+import { MessageSealer } from '../../src/message/sealer'
+import { getSuite } from '../../src/suites'
+import { rejects, throws } from '../support/expect'
 import { aesKeyring } from '../support/keys'
 import { SpyKeyring } from '../support/spy-keyring'
 
@@ -160,6 +165,26 @@ test('what is derived from data keys is wiped with them, whatever ends the messa
   }
   assert.is(derived.length, 1 + 5 * 3)
   assert.ok(derived.every((key) => key.every((byte) => byte === 0)))
+})
+
+test('nothing is sealed or opened under a key that was wiped: everybody knows it', async () => {
+  const cmm = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
+  const commitmentPolicy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
+  const suite = getSuite(0x0478)
+  const allocate = (length: number) => new Uint8Array(length)
+  const material = await cmm.getEncryptionMaterials({ suite, encryptionContext: {}, commitmentPolicy })
+  const sealer = new MessageSealer(material, { frameLength: 1 })
+  sealer.dispose()
+  throws(() => sealer.update(Buffer.of(1, 2), allocate), 'ERR_INTERNAL')
+  throws(() => sealer.final(Buffer.of(1), allocate), 'ERR_INTERNAL')
+
+  const message = await sealed(Buffer.of(1))
+  const header = parseHeader(message)
+  const { encryptionContext, encryptedDataKeys } = header.messageHeader
+  const request = { suite: header.suite, encryptionContext, encryptedDataKeys }
+  const opener = new MessageOpener(header, await cmm.decryptMaterials(request))
+  opener.dispose()
+  throws(() => opener.update(message.subarray(header.bytes.length), allocate), 'ERR_INTERNAL')
 })
 
 test('a keyring that wipes what it returns has given no key', async () => {

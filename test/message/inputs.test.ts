@@ -13,6 +13,7 @@ import {
   type SealwaxError,
 } from '../../src/index'
 import { rejectionOf, rejects } from '../support/expect'
+import { givenBy } from '../support/given-by'
 import { aesKeyring, bytes, WRAPPING_SUITES } from '../support/keys'
 import { SpyKeyring } from '../support/spy-keyring'
 
@@ -244,6 +245,30 @@ for (const [name, change] of CHANGES) {
     )
   })
 }
+
+test('memory that is taken away between two slices of a long message is an error, not the end of the text', async () => {
+  const plaintext = new Uint8Array(20 * 2 ** 20)
+  const message = Uint8Array.from((await encrypt(keyring, plaintext)).result)
+  for (const [run, memory] of [
+    [encrypt, plaintext],
+    [decrypt, message],
+  ] as const) {
+    const spy = new SpyKeyring()
+    spy.after = () => void setImmediate(() => transfer(memory.buffer))
+    await rejects(run(spy, memory), TypeError, CHANGED)
+    assert.ok(spy.wiped)
+  }
+})
+
+test('no plaintext of a short message is left where its signature is wrong', async () => {
+  const { result } = await encrypt(keyring, Buffer.alloc(100, 'secret'))
+  result[result.length - 1]! ^= 1
+  const made = await givenBy([[getEngine(), 'allocate']], () =>
+    rejects(decrypt(keyring, result), 'ERR_AUTHENTICATION_FAILED'),
+  )
+  assert.ok(made.length > 0)
+  for (const memory of made) assert.ok(memory.every((byte) => byte === 0))
+})
 
 test('memory that was transferred before the call is an error, not an empty message', async () => {
   const plaintext = bytes(100)

@@ -6,11 +6,13 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { FINAL_FRAME_OVERHEAD, REGULAR_FRAME_OVERHEAD } from '../../src/format/frame'
+import { FINAL_FRAME_OVERHEAD, REGULAR_FRAME_OVERHEAD, serializeFinalFrameHeader } from '../../src/format/frame'
 import { parseHeader } from '../../src/format/message-header'
 import { buildClient, CommitmentPolicy, type RangeReader, type SealwaxErrorCode } from '../../src/index'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { givenBy } from '../support/given-by'
 import { aesKeyring, bytes } from '../support/keys'
+import { SpyKeyring } from '../support/spy-keyring'
 import { vectorKeyring, vectors } from '../support/vectors'
 import { build, rawAesEdk, u16 } from '../vectors/messages/build'
 import { AES_256 } from '../vectors/messages/cases/case'
@@ -256,6 +258,19 @@ test('a frame that changes between reads is refused, and only that one', async (
   assert.equal(await opened.read(300, 1), Buffer.from(bytes(1000).subarray(300, 301)))
 })
 
+test('what was opened before a frame that is refused is wiped, and so is what was not asked for', async () => {
+  const [spy, plaintext] = [new SpyKeyring(), Buffer.alloc(2_500_000, 'secret')]
+  const { result } = await client.encrypt(spy, plaintext, { suiteId: 0x0478 })
+  const opened = await client.openMessage(spy, result)
+  assert.ok(spy.wiped)
+  const part = (await givenBy([[Buffer, 'allocUnsafeSlow']], () => opened.read(10, 5))) as Buffer[]
+  assert.equal(part.filter((memory) => memory.includes('s')).map(String), [plaintext.toString('latin1', 10, 15)])
+  result[result.length - 100_000]! ^= 1
+  const made = await givenBy([[Buffer, 'allocUnsafeSlow']], () => rejects(opened.read(0), 'ERR_AUTHENTICATION_FAILED'))
+  assert.ok(made.length > 3)
+  for (const memory of made as Buffer[]) assert.ok(memory.equals(Buffer.alloc(memory.length)))
+})
+
 test('frames that change places are refused', async () => {
   const sealed = await seal(1000, 100)
   const start = parseHeader(sealed).bytes.length
@@ -300,6 +315,21 @@ for (const suiteId of [0x0478, 0x0578]) {
     }
   })
 }
+
+test('a final frame that was changed or forged does not open: nothing else says where the message ends', async () => {
+  for (const suiteId of [0x0478, 0x0578]) {
+    const sealed = await seal(1050, 100, suiteId)
+    const start = parseHeader(sealed).bytes.length
+    for (const at of [24, 73, 74, 89]) {
+      const changed = Buffer.from(sealed)
+      changed[start + 10 * 132 + at]! ^= 1
+      await rejects(client.openMessage(aesKeyring(), changed, UNVERIFIED), 'ERR_AUTHENTICATION_FAILED')
+    }
+    const end = sealed.subarray(start + 10 * 132 + 24 + 50 + 16)
+    const forged = [sealed.subarray(0, start + 3 * 132), serializeFinalFrameHeader(4, 0), Buffer.alloc(16), end]
+    await rejects(client.openMessage(aesKeyring(), Buffer.concat(forged), UNVERIFIED), 'ERR_AUTHENTICATION_FAILED')
+  }
+})
 
 test('signed messages are refused before a keyring is asked, unframed ones always', async () => {
   await rejects(client.openMessage(unasked, await seal(100, 10, 0x0578)), 'ERR_SIGNATURE_POLICY')

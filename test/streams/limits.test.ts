@@ -141,6 +141,16 @@ for (const signed of [false, true]) {
     assert.equal(await drive(client.decryptStream(aesKeyring(), { maxBodySize: 500 }), [message]), plaintext)
   })
 
+  test(`${name}: a frame that does not come next is refused when its number is there`, async () => {
+    const message = await seal(signed, 100)
+    const second = layout(message, 100).headerLength + 132
+    message[second + 3]! ^= 1
+    const stream = client.decryptStream(aesKeyring())
+    stream.on('error', ignore).resume()
+    assert.not(await write(stream, message.subarray(0, second + 3)))
+    checkCode(await write(stream, message.subarray(second + 3, second + 4)), 'ERR_MESSAGE_MALFORMED')
+  })
+
   test(`${name}: the first byte after the end fails`, async () => {
     const message = await seal(signed, 100)
     const stream = client.decryptStream(aesKeyring())
