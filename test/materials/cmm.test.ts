@@ -222,6 +222,31 @@ test('decrypting with a manager that answers wrongly is refused', async () => {
   }
 })
 
+test('a pair that the caller names and the message does not store counts only where the materials authenticate it', async () => {
+  const { result } = await strict.encrypt(keyring, 'x', { suiteId: 0x0478 })
+  const answering = (encryptionContext: Record<string, string>, required: string[]) => ({
+    ...manager({
+      decryptMaterials: async ({ suite, encryptedDataKeys }) => {
+        const opened = await keyring.onDecrypt(new NodeDecryptionMaterial(suite, {}), [...encryptedDataKeys])
+        const material = new NodeDecryptionMaterial(suite, encryptionContext, required)
+        return material.setUnencryptedDataKey(opened.getUnencryptedDataKey(), opened.keyringTrace[0]!)
+      },
+    }),
+    requiredEncryptionContextKeys: ['tenant'],
+  })
+  const encryptionContext = { tenant: 'acme' }
+  for (const cmm of [
+    answering({}, []),
+    answering(encryptionContext, []),
+    answering({ tenant: 'other' }, ['tenant']),
+    answering({ tenant: 'acme', a: 'b' }, ['a']),
+  ]) {
+    await rejects(strict.decrypt(cmm, result, { encryptionContext }), 'ERR_INVALID_MATERIALS', /do not authenticate/)
+  }
+  const right = answering(encryptionContext, ['tenant'])
+  await rejects(strict.decrypt(right, result, { encryptionContext }), 'ERR_AUTHENTICATION_FAILED')
+})
+
 test('decrypting a signed message needs the verification key of the materials', async () => {
   const { result } = await strict.encrypt(keyring, 'x')
   const cmm = manager({

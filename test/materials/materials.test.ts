@@ -12,6 +12,7 @@ import { abandon, adoptDataKey, dataKeyOf, doneSignal } from '../../src/material
 import { SignatureKey, VerificationKey } from '../../src/materials/signature'
 import { getSuite } from '../../src/suites'
 import { throws } from '../support/expect'
+import { givenBy } from '../support/given-by'
 import { bytes } from '../support/keys'
 
 const UNSIGNED = getSuite(0x0478)
@@ -43,9 +44,17 @@ for (const { name, make, trace } of KINDS) {
     throws(() => material.setUnencryptedDataKey(bytes(32), trace), 'ERR_INVALID_MATERIALS', /already been set/)
   })
 
-  test(`${name} materials take a KeyObject`, () => {
-    const material = make().setUnencryptedDataKey(createSecretKey(bytes(32)), trace)
+  test(`${name} materials that were wiped before they had a data key take none`, () => {
+    const material = make().zeroUnencryptedDataKey()
+    throws(() => material.setUnencryptedDataKey(bytes(32), trace), 'ERR_INVALID_MATERIALS', /already been set/)
+  })
+
+  test(`${name} materials take a KeyObject, and wipe what they made of it`, async () => {
+    const key = createSecretKey(bytes(32))
+    const material = make()
+    const exported = await givenBy([[key, 'export']], () => material.setUnencryptedDataKey(key, trace))
     assert.equal(Uint8Array.from(dataKeyOf(material)), bytes(32))
+    assert.equal(exported, [Buffer.alloc(32)])
   })
 
   test(`${name} materials refuse a data key that is not the suite's, and what is none`, () => {

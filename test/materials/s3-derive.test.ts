@@ -52,6 +52,15 @@ for (const engine of [getEngine(), nodeEngine]) {
       throws(() => derive(hex(wrong)), 'ERR_AUTHENTICATION_FAILED')
     }
   })
+
+  test(`${engine.info().backend}: the content key of a wrong commitment is wiped`, () => {
+    const { dataKey, messageId } = KNOWN[0]!
+    const [key, commitment] = [new Uint8Array(32).fill(1), new Uint8Array(28)]
+    const deriving = Object.assign(Object.create(engine), { hkdfPair: () => [key, commitment] })
+    const committed = hex(KNOWN[1]!.commitment)
+    throws(() => deriveCommittedObjectKey(deriving, dataKey, messageId, committed), 'ERR_AUTHENTICATION_FAILED')
+    assert.equal(key, new Uint8Array(32))
+  })
 }
 
 test.run()
