@@ -1,4 +1,4 @@
-import {
+import crypto, {
   constants,
   createPrivateKey,
   createPublicKey,
@@ -20,6 +20,7 @@ import {
 import { abandon, dataKeyOf } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { givenBy } from '../support/given-by'
 import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 
 const SUITE = getSuite(0x0478)
@@ -149,6 +150,17 @@ function unwrapsPkcs1(): boolean {
     return false
   }
 }
+
+test('what RSA makes of a wrapped data key is wiped, of the right length and of another', async () => {
+  const own = keyring()
+  const { encryptedDataKeys } = await own.onEncrypt(new NodeEncryptionMaterial(SUITE, {}))
+  const made = await givenBy([[crypto, 'privateDecrypt']], async () => {
+    for (const suite of [SUITE, getSuite(0x0114)]) {
+      await own.onDecrypt(new NodeDecryptionMaterial(suite, {}), encryptedDataKeys)
+    }
+  })
+  assert.equal(made, [Buffer.alloc(32), Buffer.alloc(32)])
+})
 
 test('a data key that does not open leaves the next one its chance', async () => {
   const keyring = new RawRsaKeyringNode({ keyNamespace: 'n', keyName: 'k', rsaKey: { publicKey, privateKey } })

@@ -30,6 +30,22 @@ test('a data key in a PKCS #1 v1.5 block comes in memory of its own, and so does
   )
 })
 
+test('any byte of a padding that is another refuses it', () => {
+  assert.equal(unpadOaepSha256Mgf1Sha1(oaepBlock()), KEY)
+  for (let at = 0; at < BLOCK_LENGTH - 33 - 32; at++) {
+    const block = oaepBlock((data) => (data[at]! ^= 1))
+    assert.is(unpadOaepSha256Mgf1Sha1(block), undefined, `byte ${at}`)
+  }
+  assert.is(unpadOaepSha256Mgf1Sha1(oaepBlock().fill(1, 0, 1)), undefined)
+
+  const substitute = bytes(32).reverse()
+  for (let at = 0; at < BLOCK_LENGTH - 32; at++) {
+    const block = Buffer.concat([Buffer.of(0, 2), Buffer.alloc(BLOCK_LENGTH - 35, 0xaa), Buffer.of(0), KEY])
+    block[at] = block[at] === 0 ? 1 : 0
+    assert.equal(unpadPkcs1(block, substitute), substitute, `byte ${at}`)
+  }
+})
+
 test('a data key in an OAEP message comes in memory of its own, and the message is wiped', () => {
   const message = Buffer.concat([Buffer.of(32), KEY, Buffer.from('115')])
   assert.equal(
@@ -37,6 +53,24 @@ test('a data key in an OAEP message comes in memory of its own, and the message 
     [KEY, []],
   )
   assert.equal(message, Buffer.alloc(message.length))
+})
+
+test('an OAEP message that is not a data key and its algorithm gives none, and is wiped', () => {
+  const algorithm = Buffer.from('115')
+  for (const parts of [
+    [],
+    [Buffer.of(32)],
+    [Buffer.of(31), bytes(31), algorithm],
+    [Buffer.of(33), bytes(33), algorithm],
+    [Buffer.of(32), KEY],
+    [Buffer.of(32), KEY, algorithm, Buffer.of(0)],
+    [Buffer.of(32), KEY, Buffer.from('114')],
+    [Buffer.of(24), KEY, algorithm],
+  ]) {
+    const message = Buffer.concat(parts)
+    assert.is(dataKeyInMessage(message, '115'), undefined)
+    assert.equal(message, Buffer.alloc(message.length))
+  }
 })
 
 /**
@@ -63,10 +97,11 @@ function allocatedBy(make: () => Uint8Array | undefined): [result: Uint8Array, o
 }
 
 /** As clients of S3 wrote it: SHA-256 of an empty label, MGF1 with SHA-1. */
-function oaepBlock(): Uint8Array {
+function oaepBlock(change: (data: Buffer) => void = () => {}): Uint8Array {
   const seed = Buffer.from(bytes(32))
   const padding = Buffer.alloc(BLOCK_LENGTH - 33 - 32 - 33)
   const data = Buffer.concat([createHash('sha256').digest(), padding, Buffer.of(1), KEY])
+  change(data)
   const maskedData = masked(data, seed)
   return Buffer.concat([Buffer.of(0), masked(seed, maskedData), maskedData])
 }
