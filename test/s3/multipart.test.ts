@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { getEngine } from '../../src/engine/engine'
+import { getEngine, useEngine } from '../../src/engine/engine'
 import { parseS3Metadata, type S3Envelope } from '../../src/format/s3-metadata'
 import {
   resumeToken,
@@ -758,6 +758,41 @@ async function main(): Promise<void> {
     const out = new Uint8Array(96)
     await rejects(sealPart(content, 0, { length: 80, chunks: chunks() }, out), 'ERR_INTERNAL', /wiped/)
     assert.ok(out.every((byte) => byte === 0))
+  })
+
+  test('the key of an upload is wiped where it ends, and where it does not begin', async () => {
+    const engine = getEngine()
+    const keys: Uint8Array[] = []
+    const hkdfPair: typeof engine.hkdfPair = (...of) => {
+      const pair = engine.hkdfPair(...of)
+      keys.push(pair[0])
+      return pair
+    }
+    const failing = clientOf()
+    failing.middlewareStack.add(() => () => Promise.reject(new Error('refused')), { step: 'finalizeRequest' })
+    const ends: ((by: S3Client) => Promise<unknown>)[] = [
+      async (by) => (await begin(by)).abort(),
+      async (by) => {
+        const upload = await begin(by)
+        await upload.part(1, bytes(100))
+        await upload.complete()
+      },
+      async (by) => resumeToken(by, (await begin(by)).UploadId!),
+      async (by) => {
+        await begin(by)
+        by.destroy()
+      },
+      async () => rejects(begin(failing), Error, /refused/),
+    ]
+    useEngine(Object.assign(Object.create(engine), { hkdfPair }))
+    try {
+      for (const end of ends) await end(clientOf())
+    } finally {
+      useEngine(engine)
+    }
+    assert.is(keys.length, ends.length)
+    assert.ok(keys.every((key) => key.every((byte) => byte === 0)))
+    s3.uploads.clear()
   })
 
   test('no two tokens of an upload are sealed under one key', async () => {

@@ -158,6 +158,16 @@ async function main(): Promise<void> {
     await rejects(rewrapObject(new S3Client(s3.config), input), 'ERR_MESSAGE_MALFORMED')
   })
 
+  test('an object with a commitment whose instruction file is gone has failed, and is not skipped', async () => {
+    const { metadata, body } = await sealObject(Buffer.from('x'), from, { instructionFile: true })
+    const target = { Bucket, Key: 'filed/x' }
+    await send(new PutObjectCommand({ ...target, Body: body, Metadata: metadata }))
+    await rejects(rewrapObject(s3.client, { ...target, from, to }), 'ERR_UNSUPPORTED_FORMAT')
+    const { failed, skipped } = await rewrapObjects(s3.client, { Bucket, Prefix: 'filed/', from, to })
+    assert.equal([failed, skipped], [1, 0])
+    await send(new DeleteObjectCommand(target))
+  })
+
   test('a key that leaves no room for an instruction file has none', async () => {
     const s3 = new ScriptedS3()
     const Key = 'x'.repeat(1015)
@@ -237,6 +247,22 @@ async function main(): Promise<void> {
     }
     assert.match(text.split('\n')[0]!, /"to":\{"key":"new"\}/)
     await rejects(rewrap({ journal, from: to, to: other }), 'ERR_FILE', /of other work/)
+  })
+
+  test('a list that ends in the middle, without saying where it goes on, is not taken for all', async () => {
+    await fill()
+    const client = new S3Client(s3.config)
+    client.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const result = await next(args)
+          if (commandName === 'ListObjectsV2Command') Object.assign(result.output, { IsTruncated: true })
+          return result
+        },
+      { step: 'initialize' },
+    )
+    await rejects(rewrapObjects(client, { Bucket, from, to }), 'ERR_MESSAGE_TRUNCATED', /goes on/)
+    client.destroy()
   })
 
   test('it stops where everything fails', async () => {

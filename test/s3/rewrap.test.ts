@@ -368,6 +368,12 @@ async function main(): Promise<void> {
     assert.equal(await open(to, { encryptionContext: { tenant: 'c' } }), PLAINTEXT)
     await send(new PutObjectCommand({ Bucket, Key: 'plain', Body: 'plain' }))
     await rejects(rewrap({ Key: 'plain' }), 'ERR_UNSUPPORTED_FORMAT', /not encrypted by/)
+    const filed = { Bucket, Key: 'filed', from: aes, to: newAes }
+    await rejects(rewrapInstructionFile(s3.client, { ...filed, Key: 'plain' }), 'ERR_UNSUPPORTED_FORMAT')
+    const { metadata, body } = await sealObject(PLAINTEXT, aes, { instructionFile: true })
+    await send(new PutObjectCommand({ Bucket, Key: 'filed', Body: body, Metadata: metadata }))
+    await rejects(rewrapObject(s3.client, filed), 'ERR_UNSUPPORTED_FORMAT', /not encrypted by/)
+    await rejects(rewrapInstructionFile(s3.client, filed), 'ERR_UNSUPPORTED_FORMAT', /not encrypted by/)
   })
 
   test('a second reader gets an instruction file of its own', async () => {

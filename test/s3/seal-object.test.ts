@@ -1,4 +1,4 @@
-import { createCipheriv, createPublicKey, publicEncrypt } from 'node:crypto'
+import crypto, { createCipheriv, createPrivateKey, createPublicKey, publicEncrypt } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -13,6 +13,7 @@ import {
   sealObject,
 } from '../../src/s3'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { givenBy } from '../support/given-by'
 import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 import { FakeKms } from '../support/kms'
 
@@ -97,6 +98,38 @@ test('data keys are wiped, and a failure wipes them too', async () => {
   }
   assert.is(handedOut.length, 6)
   for (const dataKey of handedOut) assert.ok(dataKey.every((byte) => byte === 0))
+})
+
+test('nor does what RSA is given of a data key stay', async () => {
+  const request = { contentAlgorithm: '115', encryptionContext: {} } as const
+  const made = await givenBy([[Buffer, 'concat']], () => rsa.wrapDataKey(request))
+  assert.equal(made, [Buffer.alloc(1 + 32 + 3)])
+})
+
+test('nor does what RSA makes of a wrapped one, or the private key that its substitute is made of', async () => {
+  const fields = { encryptionContext: {}, materialDescription: {} }
+  const v3 = await rsa.wrapDataKey({ ...fields, contentAlgorithm: '115' })
+  const v1 = await rsa.wrapDataKey({ ...fields, contentAlgorithm: 'AES/CBC/PKCS5Padding' })
+  const exporting = Object.getPrototypeOf(createPrivateKey(RSA_PRIVATE_PEM))
+  const functions = [[crypto, 'privateDecrypt'] as const, [exporting, 'export'] as const]
+  const made = await givenBy(functions, async () => {
+    await rsa.unwrapDataKey({ ...v3, contentAlgorithm: '115' })
+    await rsa.unwrapDataKey({ ...v1, contentAlgorithm: 'AES/CBC/PKCS5Padding' })
+    const wrapAlgorithm = 'RSA/ECB/OAEPWithSHA-256AndMGF1Padding'
+    await rejects(rsa.unwrapDataKey({ ...v1, contentAlgorithm: '115', wrapAlgorithm }), 'ERR_AUTHENTICATION_FAILED')
+  })
+  assert.is(made.length, 4)
+  for (const bytes of made) assert.ok(bytes.every((byte) => byte === 0))
+})
+
+test('a wrapped key is as long as the RSA key, though its first byte be zero', async () => {
+  const request = { contentAlgorithm: '115', encryptionContext: {} } as const
+  let wrapped = await rsa.wrapDataKey(request)
+  while (wrapped.encryptedDataKey[0] !== 0) wrapped = await rsa.wrapDataKey(request)
+  const { dataKey, ...rest } = wrapped
+  assert.equal(await rsa.unwrapDataKey({ ...request, ...rest }), dataKey)
+  const encryptedDataKey = wrapped.encryptedDataKey.subarray(1)
+  await rejects(rsa.unwrapDataKey({ ...request, ...rest, encryptedDataKey }), 'ERR_AUTHENTICATION_FAILED')
 })
 
 test('nothing is asked of a keyring before policy, switches and context have passed', async () => {
@@ -243,6 +276,16 @@ test('halves of an RSA key do what they can', async () => {
   assert.equal((await openObject(object, reader)).plaintext, Buffer.from(bytes(10)))
   await rejects(openObject(object, writer), 'ERR_WRAPPING_KEY')
   await rejects(sealObject(bytes(10), reader), 'ERR_WRAPPING_KEY')
+})
+
+test('raw keys bind no context, and refuse one', async () => {
+  for (const keyring of [aes, rsa]) {
+    await rejects(
+      sealObject(bytes(10), keyring, { encryptionContext: { a: 'b' } }),
+      'ERR_ENCRYPTION_CONTEXT',
+      /raw key/,
+    )
+  }
 })
 
 test('wrong options are refused', async () => {
