@@ -25,6 +25,7 @@ import { dataKeyOf } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { advance, stepWallClock } from '../support/clock'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { secretsMadeBy } from '../support/given-by'
 import { aesKeyring, bytes } from '../support/keys'
 
 const { REQUIRE_ENCRYPT_REQUIRE_DECRYPT, REQUIRE_ENCRYPT_ALLOW_DECRYPT, FORBID_ENCRYPT_ALLOW_DECRYPT } =
@@ -226,6 +227,22 @@ test('of managers that share a cache, each keeps to its own maxAge and its own p
   assert.equal(
     [patient, hasty, stranger].map(({ backing }) => backing.encryptRequests.length),
     [1, 1, 1],
+  )
+})
+
+test('managers that were given no partition share nothing, though they share a cache', async () => {
+  const cache = getLocalCryptographicMaterialsCache(10)
+  const [first, second] = [caching({ cache }), caching({ cache })]
+  for (const { cmm, backing } of [first, second]) {
+    const { encryptedDataKeys } = await cmm.getEncryptionMaterials(toEncrypt())
+    const { suite, encryptionContext } = toEncrypt({ suite: UNSIGNED })
+    await first.cmm.decryptMaterials({ suite: suite!, encryptionContext, encryptedDataKeys })
+    await second.cmm.decryptMaterials({ suite: suite!, encryptionContext, encryptedDataKeys })
+    assert.is(backing.encryptRequests.length, 1)
+  }
+  assert.equal(
+    [first, second].map(({ backing }) => backing.decryptRequests.length),
+    [2, 2],
   )
 })
 
@@ -438,8 +455,12 @@ test('a cache that throws fails the message, and leaves no key behind', async ()
     del: () => undefined,
   }
   const { cmm, backing } = caching({ cache })
-  assert.is(await rejectionOf(cmm.getEncryptionMaterials(toEncrypt())), full)
+  const made = await secretsMadeBy(async () => {
+    assert.is(await rejectionOf(cmm.getEncryptionMaterials(toEncrypt())), full)
+  })
   assert.not(backing.given[0]!.hasValidKey())
+  const copies = made.filter(({ length }) => length === 32)
+  assert.equal(copies, [new Uint8Array(32)])
 })
 
 test('materials of a signed suite without their signature key are refused, and leave no data key behind', async () => {
@@ -569,9 +590,13 @@ test('cache ids that are remembered are those of the very question', () => {
       rawInfo: Buffer.from(rawInfo),
       encryptedDataKey: Buffer.from(key),
     })
-  const lists = [[edk('a', 'b')], [edk('a', 'b 1:c')], [edk('a 1:b', 'c')], [edk('a', 'b'), edk('a', 'c')]]
-  const pairs = [{}, { a: 'b' }, { a: 'b', c: 'd' }, { a: 'b 1:c 1:d' }, { b: 'a' }, ...contexts]
-  const keys = [[], ['c', 'd'], ['c 1:d'], ['d', 'c']]
+  const lists = [
+    [edk('a', 'b')],
+    ...[' ', ' 1:'].flatMap((joint) => [[edk('a', `b${joint}c`)], [edk(`a${joint}b`, 'c')]]),
+    [edk('a', 'b'), edk('a', 'c')],
+  ]
+  const pairs = [{}, { a: 'b' }, { a: 'b', c: 'd' }, { a: 'b 1:c 1:d' }, { a: 'b c d' }, { b: 'a' }, ...contexts]
+  const keys = [[], ['c', 'd'], ['c 1:d'], ['c d'], ['d', 'c']]
   for (let round = 0; round < 3; round++) {
     for (const encryptionContext of pairs) {
       for (const requiredEncryptionContextKeys of keys) {
@@ -582,7 +607,7 @@ test('cache ids that are remembered are those of the very question', () => {
         }
       }
       for (const encryptedDataKeys of lists) {
-        for (const reproducedEncryptionContext of pairs.slice(0, 5)) {
+        for (const reproducedEncryptionContext of pairs.slice(0, 6)) {
           const request = { suite: getSuite(0x0478), encryptionContext, encryptedDataKeys, reproducedEncryptionContext }
           assert.is(ids.ofDecryption(request), decryptionCacheId(partition, request))
         }

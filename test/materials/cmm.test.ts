@@ -247,6 +247,16 @@ test('a pair that the caller names and the message does not store counts only wh
   await rejects(strict.decrypt(right, result, { encryptionContext }), 'ERR_AUTHENTICATION_FAILED')
 })
 
+test('a stored pair with another value is refused, whatever a manager says that it requires', async () => {
+  const { result } = await strict.encrypt(keyring, 'x', { suiteId: 0x0478, encryptionContext: { tenant: 'acme' } })
+  const cmm = {
+    ...manager({ decryptMaterials: ({ reproducedEncryptionContext: _, ...rest }) => inner.decryptMaterials(rest) }),
+    requiredEncryptionContextKeys: ['tenant'],
+  }
+  await rejects(strict.decrypt(cmm, result, { encryptionContext: { tenant: 'other' } }), 'ERR_ENCRYPTION_CONTEXT')
+  await strict.decrypt(cmm, result, { encryptionContext: { tenant: 'acme' } })
+})
+
 test('decrypting a signed message needs the verification key of the materials', async () => {
   const { result } = await strict.encrypt(keyring, 'x')
   const cmm = manager({

@@ -90,6 +90,28 @@ for (const { name, make, trace } of KINDS) {
   })
 }
 
+test('a data key that materials do not take over is wiped', () => {
+  const material = new NodeEncryptionMaterial(UNSIGNED, {})
+  for (const dataKey of [bytes(16), bytes(33)]) {
+    throws(() => adoptDataKey(material, dataKey, GENERATED), 'ERR_INVALID_MATERIALS')
+    assert.equal(dataKey, new Uint8Array(dataKey.length))
+  }
+})
+
+test('the public key of a signature is stored: it cannot be left out as a required pair', () => {
+  const [key, context] = ['aws-crypto-public-key', { 'aws-crypto-public-key': 'x', a: '1' }]
+  for (const kind of [NodeEncryptionMaterial, NodeDecryptionMaterial]) {
+    throws(() => new kind(SIGNED, context, [key]), 'ERR_INVALID_MATERIALS', /aws-crypto-public-key/)
+    assert.equal(new kind(SIGNED, context, ['a']).requiredEncryptionContextKeys, ['a'])
+  }
+})
+
+test('of failures, as many are kept as people can use: a message may name 65,535 keys', () => {
+  const material = new NodeDecryptionMaterial(UNSIGNED, {})
+  for (let i = 0; i < 1500; i++) material.addFailure(new Error(`${i}`))
+  assert.equal([material.failures.length, material.failures.at(-1)!.message], [1000, '999'])
+})
+
 test('materials need a suite and a context', () => {
   for (const Material of [NodeEncryptionMaterial, NodeDecryptionMaterial]) {
     throws(() => new Material({ ...UNSIGNED } as never, {}), TypeError)

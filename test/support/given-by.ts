@@ -24,3 +24,22 @@ export async function givenBy(
   }
   return given
 }
+
+/** The memory of their own that secrets get while `work` is done. */
+export async function secretsMadeBy(work: () => unknown): Promise<Uint8Array[]> {
+  const original = globalThis.ArrayBuffer
+  const made: Uint8Array[] = []
+  globalThis.ArrayBuffer = new Proxy(original, {
+    construct(target, parameters) {
+      const memory = Reflect.construct(target, parameters) as ArrayBuffer
+      made.push(new Uint8Array(memory))
+      return memory
+    },
+  })
+  try {
+    await work()
+  } finally {
+    globalThis.ArrayBuffer = original
+  }
+  return made
+}
