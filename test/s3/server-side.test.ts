@@ -21,6 +21,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { S3EncryptionClient, S3RawAesKeyring, type ServerSideEncryption, serverSideEncryption } from '../../src/s3'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { givenBy, secretsMadeBy } from '../support/given-by'
 import { bytes } from '../support/keys'
 import { CREDENTIALS } from '../support/s3-server'
 import { unsignedHeaders } from '../support/small-s3'
@@ -213,7 +214,14 @@ test('fields of the input are refused beside it', async () => {
 })
 
 test("a customer's key leaves the machine encrypted only", async () => {
-  for (const endpoint of ['http://store.example', 'http://127.0.0.1.example', 'http://localhost.example']) {
+  for (const host of [
+    'store.example',
+    '127.0.0.1.example',
+    'localhost.example',
+    'notlocalhost',
+    '127.0.0.1.localhost.example',
+  ]) {
+    const endpoint = `http://${host}`
     const before = sent.length
     const client = using({ mode: 'customer', key: KEY }, endpoint)
     const error = await rejects(
@@ -353,6 +361,21 @@ for (const [whose, key] of [
     client.destroy()
   })
 }
+
+test('copies of the key are wiped once a request states it', async () => {
+  const object = createSecretKey(KEY)
+  for (const key of [() => KEY, () => object]) {
+    const client = using({ mode: 'customer', key })
+    let exported: Uint8Array[] = []
+    const made = await secretsMadeBy(async () => {
+      exported = await givenBy([[object, 'export']], () => client.send(new HeadObjectCommand({ Bucket, Key })))
+    })
+    assert.is(exported.length, key() === KEY ? 0 : 1)
+    const keys = [...exported, ...made.filter(({ length }) => length === 32)]
+    assert.ok(keys.length > 0)
+    for (const copy of keys) assert.equal(Uint8Array.from(copy), new Uint8Array(32))
+  }
+})
 
 test('neither a client nor its log shows the key', async () => {
   const lines: unknown[] = []
