@@ -2,6 +2,7 @@ import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { equalBytes } from '../../src/bytes'
+import { deriveMessageKeys } from '../../src/engine/derive'
 import type { Engine, MessageRun } from '../../src/engine/engine'
 import { loadNative } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
@@ -43,6 +44,30 @@ for (const id of SUITES) {
     }
   })
 }
+
+test('an authentic message with another header is refused, and so is one whose commitment is to another key', () => {
+  const run = runOf(0x0478)
+  const [idEnd, commitmentStart, end] = [35, run.header.length - 32, run.header.length]
+  const plaintexts = [bytes(50)]
+  for (const at of [idEnd, 60, commitmentStart - 1]) {
+    const other = { ...run, header: run.header.with(at, run.header[at]! ^ 1) }
+    const sealed = seal(nodeEngine, other, plaintexts)
+    for (const engine of [native, nodeEngine]) {
+      assert.equal(open(engine, other, [sealed]), plaintexts)
+      assert.equal(open(engine, run, [sealed]), [undefined])
+    }
+  }
+  const message = seal(nodeEngine, run, plaintexts)
+  const { key } = deriveMessageKeys(nodeEngine, run.suite, run.dataKey, message.subarray(3, idEnd))
+  message[commitmentStart]! ^= 1
+  const aad = Buffer.concat([message.subarray(0, end), run.unstored])
+  nodeEngine.seal(key, new Uint8Array(12), aad, new Uint8Array(0), message.subarray(end, end + 16))
+  for (const engine of [native, nodeEngine]) assert.equal(open(engine, run, [message]), [undefined])
+  message[commitmentStart]! ^= 1
+  aad[commitmentStart]! ^= 1
+  nodeEngine.seal(key, new Uint8Array(12), aad, new Uint8Array(0), message.subarray(end, end + 16))
+  for (const engine of [native, nodeEngine]) assert.equal(open(engine, run, [message]), plaintexts)
+})
 
 test('both backends say where a message ends that bytes follow', () => {
   const run = runOf(0x0478)
