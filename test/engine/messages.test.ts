@@ -49,8 +49,9 @@ test('an authentic message with another header is refused, and so is one whose c
   const run = runOf(0x0478)
   const [idEnd, commitmentStart, end] = [35, run.header.length - 32, run.header.length]
   const plaintexts = [bytes(50)]
-  for (const at of [idEnd, 60, commitmentStart - 1]) {
-    const other = { ...run, header: run.header.with(at, run.header[at]! ^ 1) }
+  const others = [idEnd, 60, commitmentStart - 1].map((at) => ({ header: run.header.with(at, run.header[at]! ^ 1) }))
+  for (const change of [...others, { suite: getSuite(0x0578), header: run.header.with(1, 0x05) }]) {
+    const other = { ...run, ...change }
     const sealed = seal(nodeEngine, other, plaintexts)
     for (const engine of [native, nodeEngine]) {
       assert.equal(open(engine, other, [sealed]), plaintexts)
