@@ -276,6 +276,20 @@ test('refuses new keys that KMS did not make with the configured key, and writes
   }
 })
 
+test('refuses new keys that KMS took from another key, or wrapped again with one, and writes none', async () => {
+  for (const name of ['SourceKeyId', 'KeyId']) {
+    const send = async (command: object, options: object) => {
+      const answer = (await world.kmsClient.send(command as never, options as never)) as object
+      const other = { [name]: 'arn:aws:kms:us-east-1:111122223333:key/other' }
+      return command.constructor.name === 'ReEncryptCommand' ? { ...answer, ...other } : answer
+    }
+    const store = world.store({ keyManagement: { kmsClient: { send } as never } })
+    const input = { branchKeyIdentifier: 'never', encryptionContext: { a: 'b' } }
+    await rejects(store.createKey(input), 'ERR_KEY_SERVICE', /another key/)
+    assert.equal(await records('never'), [])
+  }
+})
+
 test('grant tokens go along with every request', async () => {
   const seen: unknown[] = []
   const kmsClient = {
