@@ -187,6 +187,25 @@ test('nothing is sealed or opened under a key that was wiped: everybody knows it
   throws(() => opener.update(message.subarray(header.bytes.length), allocate), 'ERR_INTERNAL')
 })
 
+test('plaintext that waits for its signature is wiped where that does not come', async () => {
+  const { result } = await client.encrypt(aesKeyring(), Buffer.alloc(100, 1), { suiteId: 0x0578 })
+  const header = parseHeader(result)
+  const { encryptionContext, encryptedDataKeys } = header.messageHeader
+  const cmm = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
+  const opener = new MessageOpener(
+    header,
+    await cmm.decryptMaterials({ suite: header.suite, encryptionContext, encryptedDataKeys }),
+  )
+  const held = new Uint8Array(100)
+  assert.equal(
+    opener.update(result.subarray(header.bytes.length, -1), () => held),
+    [],
+  )
+  assert.equal(held, new Uint8Array(100).fill(1))
+  opener.dispose()
+  assert.equal(held, new Uint8Array(100))
+})
+
 test('a keyring that wipes what it returns has given no key', async () => {
   const spy = new SpyKeyring()
   spy.after = (material: NodeEncryptionMaterial | NodeDecryptionMaterial) => void material.zeroUnencryptedDataKey()
