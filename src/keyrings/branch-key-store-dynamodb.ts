@@ -2,7 +2,7 @@ import type { AttributeValue, DynamoDBClient, TransactWriteItem } from '@aws-sdk
 import type { EncryptionContext } from '../encryption-context'
 import { checkString, describe } from '../options'
 import { ACTIVE, type EncryptedHierarchicalKey, FIELD, VERSION_PREFIX } from './branch-key-store-record'
-import { callService, keyServiceError } from './kms-calls'
+import { callService, keyServiceError, withFreshCredentials } from './kms-calls'
 
 /** Where wrapped branch keys are kept. What it gives is checked; it need not be trusted with anything but to be there. */
 export interface IBranchKeyStorage {
@@ -95,7 +95,10 @@ export class DynamoDBKeyStorage implements WritableBranchKeyStorage {
     const Key = { [FIELD.id]: { S: branchKeyId }, [FIELD.type]: { S: type } }
     const { Item } = await callService(
       `DynamoDB GetItem in table ${TableName}`,
-      async (options) => await ddbClient.send(new (dynamoDBSdk().GetItemCommand)({ TableName, Key }), options),
+      async (options) =>
+        await withFreshCredentials(ddbClient, options.abortSignal, () =>
+          ddbClient.send(new (dynamoDBSdk().GetItemCommand)({ TableName, Key }), options),
+        ),
     )
     if (Item) return this.#toKey(Item)
     throw keyServiceError(
@@ -108,7 +111,9 @@ export class DynamoDBKeyStorage implements WritableBranchKeyStorage {
     await callService(
       `DynamoDB TransactWriteItems in table ${this.ddbTableName}`,
       async (options) =>
-        await ddbClient.send(new (dynamoDBSdk().TransactWriteItemsCommand)({ TransactItems }), options),
+        await withFreshCredentials(ddbClient, options.abortSignal, () =>
+          ddbClient.send(new (dynamoDBSdk().TransactWriteItemsCommand)({ TransactItems }), options),
+        ),
     )
   }
 

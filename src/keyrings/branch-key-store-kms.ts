@@ -3,7 +3,7 @@ import type { KMSClient } from '@aws-sdk/client-kms'
 import { copySecret } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { BRANCH_KEY_LENGTH } from '../materials/branch-key-material'
-import { callService, keyServiceError, wipePlaintext } from './kms-calls'
+import { type CallOptions, callService, keyServiceError, wipePlaintext, withFreshCredentials } from './kms-calls'
 import { kmsSdk } from './kms-clients'
 
 /** What a branch key store asks of KMS. Every answer is checked to be of the key that was asked. */
@@ -21,8 +21,9 @@ export class BranchKeyWrapping {
     const input = { KeyId, EncryptionContext, NumberOfBytes: BRANCH_KEY_LENGTH, ...this.#grants() }
     const answer = await callService(
       `KMS GenerateDataKeyWithoutPlaintext with ${KeyId}`,
-      async (options) =>
-        await this.#client().send(new (kmsSdk().GenerateDataKeyWithoutPlaintextCommand)(input), options),
+      this.#sending((client, options) =>
+        client.send(new (kmsSdk().GenerateDataKeyWithoutPlaintextCommand)(input), options),
+      ),
     )
     checkKeyId(answer.KeyId, KeyId)
     return checkBlob(answer.CiphertextBlob)
@@ -45,7 +46,7 @@ export class BranchKeyWrapping {
     }
     const answer = await callService(
       `KMS ReEncrypt with ${KeyId}`,
-      async (options) => await this.#client().send(new (kmsSdk().ReEncryptCommand)(input), options),
+      this.#sending((client, options) => client.send(new (kmsSdk().ReEncryptCommand)(input), options)),
     )
     checkKeyId(answer.SourceKeyId, KeyId)
     checkKeyId(answer.KeyId, KeyId)
@@ -57,7 +58,7 @@ export class BranchKeyWrapping {
     const input = { KeyId, CiphertextBlob, EncryptionContext, ...this.#grants() }
     const answer = await callService(
       `KMS Decrypt with ${KeyId}`,
-      async (options) => await this.#client().send(new (kmsSdk().DecryptCommand)(input), options),
+      this.#sending((client, options) => client.send(new (kmsSdk().DecryptCommand)(input), options)),
     )
     try {
       checkKeyId(answer.KeyId, KeyId)
@@ -66,6 +67,13 @@ export class BranchKeyWrapping {
       throw keyServiceError('KMS branch key decryption failed: the answer is not a key of 32 bytes')
     } finally {
       wipePlaintext(answer)
+    }
+  }
+
+  #sending<T>(send: (client: KMSClient, options: CallOptions) => Promise<T>) {
+    return async (options: CallOptions) => {
+      const client = this.#client()
+      return await withFreshCredentials(client, options.abortSignal, () => send(client, options))
     }
   }
 

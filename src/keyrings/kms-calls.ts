@@ -4,6 +4,7 @@ import { SealwaxError } from '../errors'
 import { checkKmsClient, type KmsAnswer, type KmsCallOptions, type KmsClient, type KmsReply } from './kms-clients'
 
 type Operation = keyof KmsClient
+export type CallOptions = Required<KmsCallOptions>
 type Input<O extends Operation> = Parameters<KmsClient[O]>[0]
 
 /** {@link callService} for a keyring's call to KMS. A plaintext in `input` is this function's to wipe. */
@@ -22,7 +23,7 @@ export async function callKms<O extends Operation>(
     checkKmsClient(client)
     return await callService(
       what,
-      ({ abortSignal }) => sendFresh(client, operation, input, abortSignal),
+      ({ abortSignal }) => withFreshCredentials(client, abortSignal, () => send(client, operation, input, abortSignal)),
       timeout,
       signal,
     )
@@ -42,7 +43,7 @@ export async function callKms<O extends Operation>(
  */
 export async function callService<T extends object>(
   what: string,
-  send: (options: Required<KmsCallOptions>) => Promise<T>,
+  send: (options: CallOptions) => Promise<T>,
   timeout = DEFAULT_TIMEOUT,
   signal?: AbortSignal,
 ): Promise<T> {
@@ -93,23 +94,22 @@ export function keyServiceError(message: string, cause?: Error): SealwaxError {
 }
 
 /**
- * {@link send}, and once more with credentials just got, where KMS says that those it saw have expired: the SDK goes by
+ * `send`, and once more with credentials just got, where the service says that those it saw have expired: the SDK goes by
  * the expiration that came with them, which may have been none.
  */
-async function sendFresh<O extends Operation>(
-  client: KmsClient,
-  operation: O,
-  input: Input<O>,
+export async function withFreshCredentials<T>(
+  client: object,
   abortSignal: AbortSignal,
-): Promise<KmsAnswer> {
+  send: () => Promise<T>,
+): Promise<T> {
   try {
-    return await send(client, operation, input, abortSignal)
+    return await send()
   } catch (error) {
     const { credentials } = (client as { config?: { credentials?: unknown } }).config ?? {}
     const expired = (error as Partial<Error> | undefined)?.name === 'ExpiredTokenException'
     if (!expired || typeof credentials !== 'function' || abortSignal.aborted) throw error
     await credentials({ forceRefresh: true })
-    return await send(client, operation, input, abortSignal)
+    return await send()
   }
 }
 

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
-import { GetItemCommand, QueryCommand } from '@aws-sdk/client-dynamodb'
+import { DynamoDBClient, GetItemCommand, QueryCommand } from '@aws-sdk/client-dynamodb'
+import { KMSClient } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -357,6 +358,52 @@ test('makes clients of its own for the Region of the key, when they are needed',
   assert.is(await ddbClient.config.region(), 'eu-central-1')
   store.kmsClient.destroy()
   ddbClient.destroy()
+})
+
+test('credentials that a service calls expired are asked for once more, and no oftener', async () => {
+  for (const faults of [1, 2]) {
+    const asked: string[] = []
+    const configOf = (name: string) => ({
+      region: 'us-east-1',
+      maxAttempts: 1,
+      credentials: async () => {
+        asked.push(name)
+        return { accessKeyId: 'x', secretAccessKey: 'x' }
+      },
+    })
+    const ddbClient = new DynamoDBClient({
+      ...configOf('dynamodb'),
+      endpoint: world.dynamodb.client.config.endpoint!,
+    })
+    const kmsClient = new KMSClient({ ...configOf('kms'), endpoint: world.kms.endpoint })
+    // Every operation of each client is refused `faults` times.
+    for (const { middlewareStack } of [ddbClient, kmsClient] as { middlewareStack: KMSClient['middlewareStack'] }[]) {
+      const calls = new Map<string, number>()
+      middlewareStack.add(
+        (next, { commandName }) =>
+          async (args) => {
+            const call = (calls.get(commandName!) ?? 0) + 1
+            calls.set(commandName!, call)
+            if (call > faults) return await next(args)
+            throw Object.assign(new Error('too old'), { name: 'ExpiredTokenException', $metadata: {} })
+          },
+        { step: 'deserialize' },
+      )
+    }
+    const store = world.store({ storage: { ddbTableName: TABLE, ddbClient }, keyManagement: { kmsClient } })
+    if (faults === 1) {
+      const { branchKeyIdentifier } = await store.createKey()
+      await store.getActiveBranchKey(branchKeyIdentifier)
+      // Once at first, then for GenerateDataKeyWithoutPlaintext, ReEncrypt and Decrypt, TransactWriteItems and GetItem.
+      assert.equal(asked.sort(), ['dynamodb', 'dynamodb', 'dynamodb', 'kms', 'kms', 'kms', 'kms'])
+    } else {
+      await rejects(store.getActiveBranchKey('x'), 'ERR_KEY_SERVICE', /GetItem .* failed: ExpiredTokenException: /)
+      await rejects(store.createKey(), 'ERR_KEY_SERVICE', /GenerateDataKey.* failed: ExpiredTokenException: /)
+      assert.equal(asked, ['dynamodb', 'dynamodb', 'kms', 'kms'])
+    }
+    kmsClient.destroy()
+    ddbClient.destroy()
+  }
 })
 
 test('wrong input is refused', async () => {
