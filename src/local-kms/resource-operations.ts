@@ -8,7 +8,11 @@ import {
   arnOf,
   findKey,
   type Grant,
+  isSymmetric,
   type Key,
+  type KeyUsage,
+  type Material,
+  materialOf,
   refusePending,
   requireEnabled,
   rootArn,
@@ -21,6 +25,7 @@ const MAX_ALIASES_PER_KEY = 50
 const MAX_TAGS = 50
 const MAX_GRANTS_PER_KEY = 1000
 const MAX_POLICY_LENGTH = 32_768
+const MAX_CONSTRAINT_PAIRS = 8
 
 /** What hangs on keys: aliases, tags, policies and grants. Policies and grants are kept and told; nothing obeys them. */
 export const resourceOperations: Operations = {
@@ -120,20 +125,18 @@ export const resourceOperations: Operations = {
   CreateGrant(call) {
     const { input, now } = call
     const id = randomBytes(32).toString('hex')
-    const principal = input.text('GranteePrincipal', 256)
     const entry = {
       Name: input.text('Name', 256),
-      GranteePrincipal: principal,
-      GranteeServicePrincipal: input.text('GranteeServicePrincipal', 256),
-      RetiringPrincipal: input.text('RetiringPrincipal', 256),
+      ...(readPrincipal(input, 'Grantee') ?? throwMissing('granteePrincipal')),
+      ...readPrincipal(input, 'Retiring'),
       Operations: readGrantOperations(input),
       Constraints: readConstraints(input),
       IssuingAccount: rootArn(call),
     }
-    if (!principal && !entry.GranteeServicePrincipal) throwMissing('granteePrincipal')
     const keyId = input.requiredText('KeyId')
     return commit(call, (draft) => {
       const key = requireEnabled(findKey(draft, call, keyId))
+      checkGrantFits(materialOf(draft, key), entry)
       stopIfDryRun(call)
       const grants = grantsOf(draft, key)
       // A name makes the same request again the same grant.
@@ -150,21 +153,17 @@ export const resourceOperations: Operations = {
 
   ListGrants(call) {
     const { input } = call
-    const [id, principal] = [input.text('GrantId', 128), input.text('GranteePrincipal', 256)]
+    const [id, grantee] = [input.text('GrantId', 128), readPrincipal(input, 'Grantee')]
     return grantPage(
       call,
-      grantsOf(call.state, namedKey(call)).filter(
-        (grant) =>
-          (id ?? grant.id) === grant.id && (principal === undefined || principal === grant.entry.GranteePrincipal),
-      ),
+      grantsOf(call.state, namedKey(call)).filter((grant) => (id ?? grant.id) === grant.id && isOf(grantee, grant)),
     )
   },
 
   ListRetirableGrants(call) {
-    const principal = call.input.requiredText('RetiringPrincipal', 256)
+    const retiring = readPrincipal(call.input, 'Retiring') ?? throwMissing('retiringPrincipal')
     const retirable = [...call.state.grants.values()].filter(
-      ({ keyArn, entry }) =>
-        entry.RetiringPrincipal === principal && call.state.keys.get(keyArn)?.region === call.region,
+      (grant) => isOf(retiring, grant) && call.state.keys.get(grant.keyArn)?.region === call.region,
     )
     return grantPage(call, retirable)
   },
@@ -292,36 +291,69 @@ function readGrantOperations(input: Input): readonly string[] {
   )
 }
 
-/** What a grant can ask of encryption contexts; other fields are not kept. */
-function readConstraints(input: Input): object | undefined {
+/** The field of a grant that says who has it or may give it back: a principal, or a service. */
+function readPrincipal(input: Input, role: 'Grantee' | 'Retiring'): Record<string, string> | undefined {
+  const names = [`${role}Principal`, `${role}ServicePrincipal`].filter((name) => input.text(name, 256) !== undefined)
+  if (names.length > 1) throw validation(`You can specify either ${names.join(' or ')}, but not both.`)
+  return names[0] === undefined ? undefined : { [names[0]]: input.requiredText(names[0], 256) }
+}
+
+/** Whether a grant has this field, where one is asked for. */
+function isOf(principal: Record<string, string> | undefined, { entry }: Grant): boolean {
+  return Object.entries(principal ?? {}).every(([name, value]) => entry[name] === value)
+}
+
+/** What a grant allows and asks for, no matter whether anyone obeys it, must be possible with the key. */
+function checkGrantFits(material: Material, { Operations, Constraints }: GrantTerms): void {
+  const possible = GRANT_OPERATIONS_OF[isSymmetric(material) ? 'SYMMETRIC_DEFAULT' : material.usage]
+  const impossible = Operations.find((one) => !possible.includes(one) && !GRANT_OPERATIONS_OF.any.includes(one))
+  if (impossible)
+    throw validation(
+      `A grant for a key of spec ${material.spec} and usage ${material.usage} cannot allow ${impossible}.`,
+    )
+  if (!isSymmetric(material) && CONTEXT_CONSTRAINTS.some((name) => Constraints?.[name]))
+    throw validation(`Keys of spec ${material.spec} take no encryption context that a grant could ask for.`)
+}
+
+interface GrantTerms {
+  readonly Operations: readonly string[]
+  readonly Constraints: Readonly<Record<string, unknown>> | undefined
+}
+
+function readConstraints(input: Input): Record<string, unknown> | undefined {
   const given = input.structure('Constraints')
   if (!given) return undefined
   const fields = new Input(utf8(JSON.stringify(given)))
-  const kept: Record<string, object> = {}
-  for (const name of ['EncryptionContextSubset', 'EncryptionContextEquals']) {
+  const kept: Record<string, unknown> = {}
+  for (const name of CONTEXT_CONSTRAINTS) {
     fields.context(name)
     const pairs = fields.structure(name)
-    if (pairs) kept[name] = pairs
+    if (!pairs) continue
+    if (Object.keys(pairs).length > MAX_CONSTRAINT_PAIRS)
+      throw validation(`${name} can have at most ${MAX_CONSTRAINT_PAIRS} pairs.`)
+    kept[name] = pairs
   }
-  return kept
+  const SourceArn = fields.text('SourceArn')
+  return SourceArn === undefined ? kept : { ...kept, SourceArn }
 }
 
-const GRANT_OPERATIONS: ReadonlySet<string> = new Set([
-  'CreateGrant',
-  'Decrypt',
-  'DeriveSharedSecret',
-  'DescribeKey',
-  'Encrypt',
-  'GenerateDataKey',
-  'GenerateDataKeyPair',
-  'GenerateDataKeyPairWithoutPlaintext',
-  'GenerateDataKeyWithoutPlaintext',
-  'GenerateMac',
-  'GetPublicKey',
-  'ReEncryptFrom',
-  'ReEncryptTo',
-  'RetireGrant',
-  'Sign',
-  'Verify',
-  'VerifyMac',
-])
+const CONTEXT_CONSTRAINTS = ['EncryptionContextSubset', 'EncryptionContextEquals'] as const
+
+const GRANT_OPERATIONS_OF: Readonly<Record<KeyUsage | 'SYMMETRIC_DEFAULT' | 'any', readonly string[]>> = {
+  any: ['CreateGrant', 'DescribeKey', 'RetireGrant'],
+  SYMMETRIC_DEFAULT: [
+    'Decrypt',
+    'Encrypt',
+    'GenerateDataKey',
+    'GenerateDataKeyPair',
+    'GenerateDataKeyPairWithoutPlaintext',
+    'GenerateDataKeyWithoutPlaintext',
+    'ReEncryptFrom',
+    'ReEncryptTo',
+  ],
+  ENCRYPT_DECRYPT: ['Decrypt', 'Encrypt', 'GetPublicKey', 'ReEncryptFrom', 'ReEncryptTo'],
+  SIGN_VERIFY: ['GetPublicKey', 'Sign', 'Verify'],
+  GENERATE_VERIFY_MAC: ['GenerateMac', 'VerifyMac'],
+  KEY_AGREEMENT: ['DeriveSharedSecret', 'GetPublicKey'],
+}
+const GRANT_OPERATIONS: ReadonlySet<string> = new Set(Object.values(GRANT_OPERATIONS_OF).flat())

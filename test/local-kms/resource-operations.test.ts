@@ -184,6 +184,67 @@ test('keeps grants, which grant nothing', async () => {
   await refuses(client.send(new CreateGrantCommand(input)), 'DisabledException')
 })
 
+test('keeps all of a grant', async () => {
+  const KeyId = await create()
+  const [GranteeServicePrincipal, RetiringServicePrincipal] = ['s3.amazonaws.com', 'ebs.amazonaws.com']
+  const Constraints = { EncryptionContextSubset: { a: 'b' }, SourceArn: 'arn:aws:s3:::bucket' }
+  const input = {
+    KeyId,
+    GranteeServicePrincipal,
+    RetiringServicePrincipal,
+    Operations: ['Decrypt' as const],
+    Constraints,
+  }
+  await client.send(new CreateGrantCommand(input))
+  const { Grants } = await client.send(new ListGrantsCommand({ KeyId }))
+  const { Constraints: kept, GranteeServicePrincipal: grantee, RetiringServicePrincipal: retiring } = Grants![0]!
+  assert.equal([kept, grantee, retiring], [Constraints, GranteeServicePrincipal, RetiringServicePrincipal])
+
+  const list = async (filter: object) => (await client.send(new ListGrantsCommand({ KeyId, ...filter }))).Grants!.length
+  assert.equal([await list({ GranteeServicePrincipal }), await list({ GranteeServicePrincipal: 'other' })], [1, 0])
+  const retirable = async (service: string) =>
+    (await client.send(new ListRetirableGrantsCommand({ RetiringServicePrincipal: service }))).Grants!.length
+  assert.equal([await retirable(RetiringServicePrincipal), await retirable('other')], [1, 0])
+  await refuses(client.send(new ListRetirableGrantsCommand({})), 'ValidationException')
+})
+
+test('refuses grants that no key could honour', async () => {
+  const GranteePrincipal = `arn:aws:iam::${ACCOUNT}:user/grantee`
+  const grant = async (KeyId: string, Operations: GrantOperation[], more = {}) =>
+    await client.send(new CreateGrantCommand({ KeyId, GranteePrincipal, Operations, ...more }))
+  const keys: [input: object, possible: GrantOperation[], impossible: GrantOperation[]][] = [
+    [{}, ['GenerateDataKey', 'ReEncryptTo'], ['Sign', 'GetPublicKey', 'VerifyMac']],
+    [{ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' }, ['Encrypt', 'GetPublicKey'], ['GenerateDataKey', 'Sign']],
+    [
+      { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' },
+      ['Sign', 'GetPublicKey'],
+      ['Encrypt', 'DeriveSharedSecret'],
+    ],
+    [{ KeySpec: 'ECC_NIST_P256', KeyUsage: 'KEY_AGREEMENT' }, ['DeriveSharedSecret'], ['Sign']],
+    [{ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' }, ['GenerateMac'], ['GetPublicKey', 'Decrypt']],
+  ]
+  for (const [input, possible, impossible] of keys) {
+    const KeyId = await create(input)
+    await grant(KeyId, [...possible, 'DescribeKey', 'CreateGrant', 'RetireGrant'])
+    for (const one of impossible)
+      await refuses(grant(KeyId, ['DescribeKey', one]), 'ValidationException', new RegExp(`cannot allow ${one}`))
+    const Constraints = { EncryptionContextEquals: { a: 'b' } }
+    if ('KeySpec' in input)
+      await refuses(grant(KeyId, possible, { Constraints }), 'ValidationException', /no encryption context/)
+    else await grant(KeyId, possible, { Constraints })
+    await grant(KeyId, possible, { Constraints: { SourceArn: 'arn:aws:s3:::bucket' } })
+  }
+  const KeyId = await create()
+  const GranteeServicePrincipal = 's3.amazonaws.com'
+  await refuses(grant(KeyId, ['Encrypt'], { GranteeServicePrincipal }), 'ValidationException', /not both/)
+  const EncryptionContextSubset = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`k${i}`, 'v']))
+  await refuses(
+    grant(KeyId, ['Encrypt'], { Constraints: { EncryptionContextSubset } }),
+    'ValidationException',
+    /8 pairs/,
+  )
+})
+
 test.run()
 
 async function create(input = {}): Promise<string> {
