@@ -11,6 +11,7 @@ import {
   usableKey,
 } from './call'
 import { invalidCiphertext, KmsError, unsupported, validation } from './errors'
+import type { Input } from './input'
 import {
   arnOf,
   ENCRYPTION_ALGORITHMS,
@@ -69,6 +70,7 @@ export const cryptoOperations: Operations = {
     const { input } = call
     const algorithm = input.oneOf('DestinationEncryptionAlgorithm', ENCRYPTION_ALGORITHMS) ?? 'SYMMETRIC_DEFAULT'
     const { key, material } = usableKey(call, 'ENCRYPT_DECRYPT', input.requiredText('DestinationKeyId'))
+    requireAlgorithm(key, material, algorithm)
     const source = decryptBlob(call, 'SourceKeyId', 'SourceEncryptionAlgorithm', 'SourceEncryptionContext')
     const blob = encryptWith(call, key, material, algorithm, 'DestinationEncryptionContext', source.plaintext)
     wipe(source.plaintext)
@@ -185,8 +187,13 @@ function encryptWith(
 /** Decrypts `CiphertextBlob`: with the key it names itself, which must be the one in `keyField` where that is given. */
 function decryptBlob(call: Call, keyField: string, algorithmField: string, contextField: string) {
   const { input } = call
-  const blob = input.requiredBlob('CiphertextBlob', MAX_BLOB_LENGTH)
   const algorithm = input.oneOf(algorithmField, ENCRYPTION_ALGORITHMS) ?? 'SYMMETRIC_DEFAULT'
+  if (ignoresCiphertext(input)) {
+    const { key, material } = usableKey(call, 'ENCRYPT_DECRYPT', input.requiredText(keyField))
+    requireAlgorithm(key, material, algorithm)
+    stopIfDryRun(call)
+  }
+  const blob = input.requiredBlob('CiphertextBlob', MAX_BLOB_LENGTH)
   const context = contextFor(input.context(contextField), algorithm)
   const keyId = input.text(keyField)
   if (keyId === undefined && algorithm !== 'SYMMETRIC_DEFAULT')
@@ -196,6 +203,14 @@ function decryptBlob(call: Call, keyField: string, algorithmField: string, conte
   requireAlgorithm(key, material, algorithm)
   if (isSymmetric(material)) refuseOtherKey(call, key, blob)
   return { key, algorithm, plaintext: decrypt(material, algorithm, context, blob) }
+}
+
+/** A dry run that asks whether a key may be used, whatever the ciphertext; that may be missing. */
+function ignoresCiphertext(input: Input): boolean {
+  const modifiers = input.texts('DryRunModifiers', 1) ?? []
+  if (modifiers.some((one) => one !== 'IGNORE_CIPHERTEXT'))
+    throw validation('The only value of DryRunModifiers is IGNORE_CIPHERTEXT.')
+  return input.flag('DryRun') && modifiers.length > 0
 }
 
 function keyOfBlob(call: Call, blob: Uint8Array): Key {

@@ -374,6 +374,34 @@ test('a dry run checks and does nothing', async () => {
   await refuses(client.send(new EncryptCommand({ KeyId: 'alias/none', Plaintext, DryRun })), 'NotFoundException')
 })
 
+test('a dry run can leave the ciphertext out', async () => {
+  const { KeyId } = await create()
+  const { KeyId: rsa } = await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })
+  const dry = { DryRun: true, DryRunModifiers: ['IGNORE_CIPHERTEXT' as const] }
+  const decrypt = (more: object) => client.send(new DecryptCommand({ ...dry, ...more }))
+  const reEncrypt = (more: object) => client.send(new ReEncryptCommand({ DestinationKeyId: KeyId, ...dry, ...more }))
+  const CiphertextBlob = Buffer.from('nothing')
+  const [EncryptionAlgorithm, SourceEncryptionAlgorithm] = ['RSAES_OAEP_SHA_256', 'RSAES_OAEP_SHA_256'] as const
+  for (const use of [
+    () => decrypt({ KeyId }),
+    () => decrypt({ KeyId, CiphertextBlob }),
+    () => decrypt({ KeyId: rsa, EncryptionAlgorithm }),
+    () => reEncrypt({ SourceKeyId: KeyId }),
+    () => reEncrypt({ SourceKeyId: rsa, SourceEncryptionAlgorithm }),
+  ]) {
+    await refuses(use(), 'DryRunOperationException')
+  }
+  await refuses(decrypt({}), 'ValidationException', /keyId/)
+  await refuses(reEncrypt({}), 'ValidationException', /sourceKeyId/)
+  await refuses(decrypt({ KeyId: rsa }), 'InvalidKeyUsageException')
+  await refuses(reEncrypt({ SourceKeyId: KeyId, DestinationKeyId: rsa }), 'InvalidKeyUsageException')
+  await refuses(decrypt({ KeyId: 'alias/none' }), 'NotFoundException')
+  await refuses(decrypt({ KeyId, DryRunModifiers: ['OTHER'] }), 'ValidationException')
+  // Without a dry run they mean nothing.
+  await refuses(decrypt({ KeyId, DryRun: false }), 'ValidationException', /ciphertextBlob/)
+  await refuses(decrypt({ KeyId, CiphertextBlob, DryRun: false }), 'InvalidCiphertextException')
+})
+
 test.run()
 
 async function create(input: CreateKeyCommandInput = {}): Promise<KeyMetadata> {
