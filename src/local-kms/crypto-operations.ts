@@ -29,6 +29,7 @@ import {
 } from './keys'
 import {
   blobKeyId,
+  blobMaterialId,
   checkDigest,
   decrypt,
   encrypt,
@@ -62,6 +63,7 @@ export const cryptoOperations: Operations = {
     return {
       KeyId: opened.key.arn,
       EncryptionAlgorithm: opened.algorithm,
+      KeyMaterialId: opened.materialId,
       Plaintext: secretBase64(opened.plaintext),
     }
   },
@@ -79,7 +81,9 @@ export const cryptoOperations: Operations = {
       KeyId: key.arn,
       SourceKeyId: source.key.arn,
       SourceEncryptionAlgorithm: source.algorithm,
+      SourceKeyMaterialId: source.materialId,
       DestinationEncryptionAlgorithm: algorithm,
+      DestinationKeyMaterialId: blobMaterialId(material, blob),
       CiphertextBlob: base64(blob),
     }
   },
@@ -202,7 +206,8 @@ function decryptBlob(call: Call, keyField: string, algorithmField: string, conte
   const material = requireUsage(call.state, key, 'ENCRYPT_DECRYPT')
   requireAlgorithm(key, material, algorithm)
   if (isSymmetric(material)) refuseOtherKey(call, key, blob)
-  return { key, algorithm, plaintext: decrypt(material, algorithm, context, blob) }
+  const plaintext = decrypt(material, algorithm, context, blob)
+  return { key, algorithm, plaintext, materialId: blobMaterialId(material, blob) }
 }
 
 /** A dry run that asks whether a key may be used, whatever the ciphertext; that may be missing. */
@@ -251,7 +256,8 @@ function generateDataKey(call: Call) {
   const plaintext = randomBytes(bytes ?? (spec === 'AES_128' ? 16 : 32))
   const blob = encryptWith(call, key, material, 'SYMMETRIC_DEFAULT', 'EncryptionContext', plaintext)
   stopIfDryRun(call)
-  return { plaintext, answer: { KeyId: key.arn, CiphertextBlob: base64(blob) } }
+  const KeyMaterialId = blobMaterialId(material, blob)
+  return { plaintext, answer: { KeyId: key.arn, KeyMaterialId, CiphertextBlob: base64(blob) } }
 }
 
 async function generateDataKeyPair(call: Call) {
@@ -268,6 +274,7 @@ async function generateDataKeyPair(call: Call) {
   const answer = {
     KeyId: key.arn,
     KeyPairSpec: spec,
+    KeyMaterialId: blobMaterialId(material, blob),
     PublicKey: base64(publicKeyOf(secret)),
     PrivateKeyCiphertextBlob: base64(blob),
   }

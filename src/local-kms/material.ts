@@ -112,6 +112,11 @@ export function blobKeyId(blob: Uint8Array): string {
   return parseBlob(blob).keyId
 }
 
+/** The ID of the version of a symmetric key that a blob was encrypted under, once that is known to be genuine. */
+export function blobMaterialId(material: Material, blob: Uint8Array): string | undefined {
+  return isSymmetric(material) ? material.versions[parseBlob(blob).version]!.id : undefined
+}
+
 /** Signs a whole message, or a digest the caller made and {@link checkDigest} has passed. */
 export function signMessage(
   material: Material,

@@ -4,6 +4,7 @@ import {
   CreateKeyCommand,
   type CreateKeyCommandInput,
   DecryptCommand,
+  DescribeKeyCommand,
   DisableKeyCommand,
   EncryptCommand,
   GenerateDataKeyCommand,
@@ -128,6 +129,38 @@ test('old blobs stay readable after a rotation, new ones use the new material', 
   for (const CiphertextBlob of sealed) {
     assert.equal(Buffer.from((await client.send(new DecryptCommand({ CiphertextBlob }))).Plaintext!), Plaintext)
   }
+})
+
+test('answers tell the key material that was used', async () => {
+  const { KeyId, CurrentKeyMaterialId: first } = await create()
+  const key = { KeyId, KeySpec: 'AES_256' } as const
+  const old = await client.send(new GenerateDataKeyCommand(key))
+  await client.send(new RotateKeyOnDemandCommand({ KeyId }))
+  const { KeyMetadata } = await client.send(new DescribeKeyCommand({ KeyId }))
+  const second = KeyMetadata!.CurrentKeyMaterialId
+  assert.match(first!, /^[0-9a-f]{64}$/)
+  assert.is.not(first, second)
+  const { CiphertextBlob } = old
+  const pair = { KeyId, KeyPairSpec: 'ECC_NIST_P256' } as const
+  const used = [
+    old,
+    await client.send(new DecryptCommand({ CiphertextBlob })),
+    await client.send(new GenerateDataKeyCommand(key)),
+    await client.send(new GenerateDataKeyWithoutPlaintextCommand(key)),
+    await client.send(new GenerateDataKeyPairCommand(pair)),
+    await client.send(new GenerateDataKeyPairWithoutPlaintextCommand(pair)),
+  ].map(({ KeyMaterialId }) => KeyMaterialId)
+  assert.equal(used, [first, first, second, second, second, second])
+  const toSelf = await client.send(new ReEncryptCommand({ CiphertextBlob, DestinationKeyId: KeyId }))
+  assert.equal([toSelf.SourceKeyMaterialId, toSelf.DestinationKeyMaterialId], [first, second])
+
+  const rsa = (await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })).KeyId
+  const algorithm = 'RSAES_OAEP_SHA_256' as const
+  const to = { DestinationKeyId: rsa, DestinationEncryptionAlgorithm: algorithm }
+  const toRsa = await client.send(new ReEncryptCommand({ CiphertextBlob, ...to }))
+  assert.equal([toRsa.SourceKeyMaterialId, toRsa.DestinationKeyMaterialId], [first, undefined])
+  const from = { KeyId: rsa, EncryptionAlgorithm: algorithm, CiphertextBlob: toRsa.CiphertextBlob }
+  assert.is((await client.send(new DecryptCommand(from))).KeyMaterialId, undefined)
 })
 
 test('replicas of a multi-Region key open each other’s blobs, other Regions do not', async () => {
