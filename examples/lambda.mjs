@@ -16,8 +16,9 @@ export function senderOf(keyIds, send, clientProvider) {
       const { plaintext } = await decrypt(keyring, event.request.code, { encoding: 'base64' })
       await send(event.request.userAttributes, plaintext.toString())
     } catch (error) {
-      // A code is stable, a text is not. ERR_KEY_SERVICE may pass; Lambda tries again.
-      if (error instanceof SealwaxError && error.code === 'ERR_KEY_SERVICE') throw error
+      // A code is stable, a text is not. Where KMS did not open the data key, it may later; Lambda tries again.
+      const attempts = error instanceof SealwaxError ? (error.errors ?? []) : []
+      if (attempts.some(({ code }) => code === 'ERR_KEY_SERVICE')) throw error
       console.error(JSON.stringify({ message: 'code not sent', code: error.code }))
     }
     return event

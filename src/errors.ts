@@ -24,7 +24,7 @@ export type SealwaxErrorCode =
   | 'ERR_LIMIT_EXCEEDED'
   /** The encryption context lacks a required pair or holds a reserved one. */
   | 'ERR_ENCRYPTION_CONTEXT'
-  /** No keyring gave a plaintext data key; `errors` says what each attempt said. */
+  /** No keyring gave a plaintext data key; `errors` says what each attempt said: `ERR_KEY_SERVICE` where a service failed. */
   | 'ERR_NO_DATA_KEY'
   /** A keyring or materials manager failed or broke its contract. */
   | 'ERR_INVALID_MATERIALS'

@@ -55,6 +55,19 @@ test('lambda.mjs sends the code, once it is decrypted', async () => {
   await handler({ request: { code: result.toString('base64'), userAttributes: {} } })
   await handler({ request: { userAttributes: {} } })
   assert.equal(sent, ['123456'])
+  // What a service that is away keeps from being sent is tried again; what is no message never is.
+  const kms = new FakeKms()
+  kms.intercept = () => {
+    throw new Error('away')
+  }
+  const away = senderOf([keyArn('1')], async () => assert.unreachable(), kms.clientProvider)
+  const outcome = (code: string) =>
+    away({ request: { code, userAttributes: {} } }).then(
+      () => 'given up',
+      ({ code }) => code,
+    )
+  assert.is(await outcome(result.toString('base64')), 'ERR_NO_DATA_KEY')
+  assert.is(await outcome('none'), 'given up')
 })
 
 test('middleware.mjs gives a document to its user alone', async () => {
