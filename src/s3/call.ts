@@ -1,5 +1,6 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import type { EncryptionContext } from '../encryption-context'
+import { SealwaxError } from '../errors'
 import { describe } from '../options'
 import type { OpenUploads } from './open-uploads'
 import type { CheckedSettings } from './settings'
@@ -60,9 +61,15 @@ export function encryptionOf(client: unknown): Encryption {
   throw new TypeError(`"client" must be an S3EncryptionClient, or have s3Encryption in it, got ${describe(client)}`)
 }
 
-/** Loaded when it is first used: importing this package loads no SDK. */
+/** Loaded when it is first used: importing this package loads no SDK. Bundlers leave out what is not installed, as it is tried. */
 export function s3Sdk(): Sdk {
-  return require('@aws-sdk/client-s3') as Sdk
+  try {
+    return require('@aws-sdk/client-s3') as Sdk
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    const problem = 'clients of S3 need the package @aws-sdk/client-s3: install it beside sealwax'
+    throw new SealwaxError('ERR_FILE', problem, { cause: error })
+  }
 }
 
 /** Marks the inputs of requests that the plugin leaves as they are; a property, because middleware of the SDK copies inputs. */

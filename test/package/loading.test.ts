@@ -52,6 +52,20 @@ for (const subpath of ['engine', 's3', 'pkcs11', 'local-kms']) {
   })
 }
 
+test('sealwax/s3 seals objects without the SDK of S3, alone and in a bundle, and its client says what it lacks', () => {
+  const script = `
+    const { S3EncryptionClient, S3RawAesKeyring, sealObject } = require('sealwax/s3')
+    const keyring = new S3RawAesKeyring({ wrappingKey: new Uint8Array(32).fill(1) })
+    sealObject(Buffer.from('x'), keyring).then(({ body }) => console.log(body.length))
+    try { new S3EncryptionClient({}, { keyring }) } catch ({ code, message }) { console.log(code, message) }`
+  const told = 'ERR_FILE clients of S3 need the package @aws-sdk/client-s3: install it beside sealwax\n17\n'
+  assert.is(node('-e', script), told)
+  writeFiles(project, { 's3.js': script })
+  const options = ['s3.js', '--bundle', '--platform=node', '--outfile=s3.cjs', '--log-level=error']
+  succeed(run(join(ROOT, 'node_modules/.bin/esbuild'), options, project))
+  assert.is(succeed(run(process.execPath, ['s3.cjs'], project)), told)
+})
+
 test('only what is meant can be imported', () => {
   const script = "try { require('sealwax/dist/index.js') } catch (error) { console.log(error.code) }"
   assert.is(node('-e', script), 'ERR_PACKAGE_PATH_NOT_EXPORTED\n')
