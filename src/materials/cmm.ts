@@ -82,7 +82,11 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
   async decryptMaterials(request: NodeDecryptionRequest): Promise<NodeDecryptionMaterial> {
     const { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext } = request
     const material = toDecrypt(suite, encryptionContext, reproducedEncryptionContext)
-    await fill(material, request.signal, () => this.#keyring.onDecrypt(material, [...encryptedDataKeys]))
+    try {
+      await fill(material, request.signal, () => this.#keyring.onDecrypt(material, [...encryptedDataKeys]))
+    } catch (error) {
+      throw tellKeys(error, encryptedDataKeys)
+    }
     if (!material.hasValidKey()) throw noDataKey(encryptedDataKeys, material.failures)
     return material
   }
@@ -242,10 +246,6 @@ function toDecrypt(
 }
 
 function noDataKey(encryptedDataKeys: readonly EncryptedDataKey[], failures: readonly Error[]): SealwaxError {
-  const tried = encryptedDataKeys
-    .slice(0, MAX_TOLD)
-    .map(({ providerId, providerInfo }) => `${providerId}:${printable(providerInfo)}`)
-  if (encryptedDataKeys.length > tried.length) tried.push('…')
   const said =
     failures.length === 0
       ? 'none of them belongs to this keyring'
@@ -255,9 +255,24 @@ function noDataKey(encryptedDataKeys: readonly EncryptedDataKey[], failures: rea
         ].join('; ')
   return new SealwaxError(
     'ERR_NO_DATA_KEY',
-    `unencryptedDataKey has not been set. The message's encrypted data keys are for ${tried.join(', ')}: ${said}`,
+    `unencryptedDataKey has not been set. ${whoseKeys(encryptedDataKeys)}: ${said}`,
     { errors: failures },
   )
+}
+
+/** What a keyring says that could open none of them tells what it tried, and not what there was. */
+function tellKeys(error: unknown, encryptedDataKeys: readonly EncryptedDataKey[]): unknown {
+  if (!(error instanceof SealwaxError) || error.code !== 'ERR_NO_DATA_KEY') return error
+  const { code, message, errors = [] } = error
+  return new SealwaxError(code, `${message} ${whoseKeys(encryptedDataKeys)}`, { errors })
+}
+
+function whoseKeys(encryptedDataKeys: readonly EncryptedDataKey[]): string {
+  const keys = encryptedDataKeys
+    .slice(0, MAX_TOLD)
+    .map(({ providerId, providerInfo }) => `${providerId}:${printable(providerInfo)}`)
+  if (encryptedDataKeys.length > keys.length) keys.push('…')
+  return `The message's encrypted data keys are for ${keys.join(', ')}`
 }
 
 /** How many keys, and how many failures, a message names. */
