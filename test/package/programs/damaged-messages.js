@@ -26,6 +26,6 @@ report(async () => {
     object: (await open({ not: 'bytes' }, 'Unsupported ciphertext')).found,
     number: (await open(7, 'Unsupported ciphertext')).found,
     maxBodySize: await failure(() => decrypt(aesKeyring(), result, { maxBodySize: 39 }), 'maxBodySize exceeded.'),
-    commitment: (await open(change(v2, v2.length - 300, 0))).isError,
+    commitment: (await open(change(v2, v2.length - 300, v2[v2.length - 300] ^ 1))).isError,
   }
 })
