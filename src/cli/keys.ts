@@ -46,6 +46,7 @@ export function serializeKeyFile(namespace: string, name: string, key: Uint8Arra
 export async function toKeyring(options: KeyOptions, use: 'encrypt' | 'decrypt'): Promise<Keyring> {
   const { wrappingKey = [] } = options
   const kmsKeys = wrappingKey.filter((key) => !isTokenKey(key))
+  checkUsed(options)
   if (use === 'decrypt') requireArns(kmsKeys, '--wrapping-key')
   const discoveryFilter = discoveryFilterOf(options)
   const keyrings: Keyring[] = []
@@ -57,6 +58,20 @@ export async function toKeyring(options: KeyOptions, use: 'encrypt' | 'decrypt')
   if (!generator)
     throw new UsageError('no key given: name a key file with --key, a KMS key, a key of a PKCS#11 token, or an RSA key')
   return children.length === 0 ? generator : new MultiKeyring({ generator, children })
+}
+
+/** Whoever names a key with `--name`, and has a key file, would get messages under another name. */
+export function checkUsed({ rsaPublicKey, rsaPrivateKey, wrappingKey = [], discovery, ...options }: KeyOptions): void {
+  const { namespace, name, oaepHash, kmsEndpoint, pinFile, pinFd } = options
+  const hasToken = wrappingKey.some(isTokenKey)
+  const hasNamed = hasToken || (rsaPublicKey ?? rsaPrivateKey) !== undefined
+  const hasKms = discovery || !wrappingKey.every(isTokenKey)
+  if (!hasNamed && (namespace ?? name) !== undefined)
+    throw new UsageError('--namespace and --name are for RSA keys and keys of tokens: a key file has its own')
+  if (!hasNamed && oaepHash !== undefined) throw new UsageError('--oaep-hash is for RSA keys')
+  if (!hasKms && kmsEndpoint !== undefined) throw new UsageError('--kms-endpoint is for keys of AWS KMS')
+  if (!hasToken && (pinFile ?? pinFd) !== undefined)
+    throw new UsageError('--pin-file and --pin-fd are for keys of PKCS#11 tokens')
 }
 
 const KEY_FILE_VERSION = 1
