@@ -22,14 +22,14 @@ const NO_PAIRS: Readonly<EncryptionContext> = Object.freeze({})
 const NOTHING_READ: Readonly<EncryptionContext> = Object.freeze(emptyContext())
 
 /** Checks what a caller passed and returns a frozen copy. */
-export function checkEncryptionContext(value: unknown): Readonly<EncryptionContext> {
-  if (!isRecord(value)) throw new TypeError(`"encryptionContext" must be an object of strings, got ${kindOf(value)}`)
+export function checkEncryptionContext(value: unknown, name = 'encryptionContext'): Readonly<EncryptionContext> {
+  if (!isRecord(value)) throw new TypeError(`"${name}" must be an object of strings, got ${kindOf(value)}`)
   const pairs = Object.entries(value)
   if (pairs.length === 0) return NO_PAIRS
   const context: EncryptionContext = {}
   for (const [key, text] of pairs) {
     if (typeof text !== 'string') {
-      throw new TypeError(`"encryptionContext" must hold strings, got ${kindOf(text)} for key ${describe(key)}`)
+      throw new TypeError(`"${name}" must hold strings, got ${kindOf(text)} for key ${describe(key)}`)
     }
     setPair(context, key, text)
   }

@@ -34,8 +34,9 @@ export function checkDiscoveryFilter(filter: DiscoveryFilter | undefined): Disco
   const { accountIDs, partition } = checkOptions(filter, ['accountIDs', 'partition'], '"discoveryFilter"')
   const problem = 'A discovery filter must be able to match something.'
   if (typeof partition !== 'string' || partition === '') throw new RangeError(`${problem} "partition" is missing`)
-  if (!Array.isArray(accountIDs) || accountIDs.length === 0) throw new RangeError(`${problem} "accountIDs" is empty`)
-  return Object.freeze({ partition, accountIDs: checkStrings(accountIDs, `${problem} "accountIDs" must be strings`) })
+  const ids = checkStrings(accountIDs ?? [], `${problem} "accountIDs" must be an array of strings`)
+  if (ids.length === 0) throw new RangeError(`${problem} "accountIDs" is empty`)
+  return Object.freeze({ partition, accountIDs: ids })
 }
 
 /** Whether a filter, if there is one, lets the key pass. */

@@ -11,7 +11,7 @@ export function checkMaterialDescription(value: unknown): Readonly<EncryptionCon
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new TypeError(`"materialDescription" must be an object of strings, got ${describe(value)}`)
   }
-  return checkEncryptionContext(value)
+  return checkEncryptionContext(value, 'materialDescription')
 }
 
 /** The data key that is to be wrapped: the caller's to wipe. */

@@ -116,7 +116,8 @@ export function checkPolicy(policy: unknown = CommitmentPolicy.REQUIRE_ENCRYPT_R
 export function versionToWrite(policy: CommitmentPolicy, algorithm: unknown): 2 | 3 {
   const forbids = policy === CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT
   const written = forbids ? 'ALG_AES_256_GCM_IV12_TAG16_NO_KDF' : 'ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY'
-  if (algorithm !== undefined) checkOneOf(algorithm, 'encryptionAlgorithm', [written])
+  if (algorithm !== undefined && algorithm !== written)
+    throw new RangeError(`"encryptionAlgorithm" must be what the policy ${policy} writes, ${written}`)
   return forbids ? 2 : 3
 }
 

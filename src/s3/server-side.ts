@@ -185,7 +185,7 @@ export function checkServerSide(value: ServerSideEncryption, name: string): Serv
   return {
     mode: value.mode,
     ...(keyId !== undefined && { keyId: checkString(keyId, `${name}.keyId`) }),
-    ...(context !== undefined && { context: checkEncryptionContext(context) }),
+    ...(context !== undefined && { context: checkEncryptionContext(context, `${name}.context`) }),
     ...(bucketKey !== undefined && { bucketKey: checkBoolean(bucketKey, `${name}.bucketKey`) }),
   }
 }

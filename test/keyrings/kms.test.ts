@@ -76,7 +76,8 @@ test('refuses options of the wrong kind, and ones it does not know', () => {
   const discover = (discoveryFilter: object) => () =>
     new KmsKeyringNode({ discovery: true, discoveryFilter } as KmsKeyringNodeInput)
   throws(discover({ accountIds: [ACCOUNT], partition: 'aws' }), TypeError, /unknown option "accountIds"/)
-  throws(discover({ accountIDs: ACCOUNT, partition: 'aws' }), RangeError, /^A discovery filter must be able to match/)
+  throws(discover({ accountIDs: ACCOUNT, partition: 'aws' }), TypeError, /"accountIDs" must be an array of strings/)
+  for (const accountIDs of [undefined, []]) throws(discover({ accountIDs, partition: 'aws' }), RangeError, /is empty/)
 })
 
 test('shows its configuration, which later changes to the input do not touch', () => {

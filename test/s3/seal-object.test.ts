@@ -312,7 +312,11 @@ test('wrong keys are refused when a keyring is made', () => {
   }
   throws(() => new S3RawAesKeyring({ wrappingKey: new Uint8Array(32) }), RangeError, /zeros/)
   throws(() => new S3RawAesKeyring({ wrappingKey: 'x'.repeat(32) as never }), TypeError)
-  throws(() => new S3RawAesKeyring({ wrappingKey: bytes(32), materialDescription: { a: 1 } as never }), TypeError)
+  throws(
+    () => new S3RawAesKeyring({ wrappingKey: bytes(32), materialDescription: { a: 1 } as never }),
+    TypeError,
+    /"materialDescription" must hold strings/,
+  )
   throws(() => new S3RawRsaKeyring({ rsaKey: {} }), TypeError, /No Key provided/)
   throws(() => new S3RawRsaKeyring({ rsaKey: { privateKey: 'x' } }), TypeError, /"rsaKey.privateKey"/)
   throws(() => new S3KmsKeyring({}), TypeError, /"keyId"/)

@@ -398,6 +398,7 @@ test('wrong options are refused', () => {
   throws(of({ mode: 'kms', key: KEY }), TypeError, /unknown option "key"/)
   throws(of({ mode: 'kms', keyId: '' }), RangeError, /serverSide.keyId/)
   throws(of({ mode: 'kms', bucketKey: 1 }), TypeError, /serverSide.bucketKey/)
+  throws(of({ mode: 'kms', context: 'text' }), TypeError, /"serverSide.context"/)
   throws(of({ mode: 'kms', context: 'a=b' }), TypeError)
   throws(of({ mode: 'customer' }), TypeError, /"key" must be/)
   throws(of({ mode: 'customer', key: 'a'.repeat(32) }), TypeError, /"key" must be/)
