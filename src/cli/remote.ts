@@ -3,6 +3,7 @@ import type { S3Client } from '@aws-sdk/client-s3'
 import { SealwaxError } from '../index'
 import { quote, UsageError } from './errors'
 import { type Source, transfer, transformFile, type Work } from './io'
+import { checkUsed } from './keys'
 import { type CommonOptions, contextOf, type LegacyOptions, policyOf } from './options'
 import { isS3Url, openS3, openS3Sink, openS3Source } from './s3'
 import { refuseContextFor, toS3Keyring } from './s3-keys'
@@ -81,6 +82,7 @@ async function encryptionClient(options: RemoteOptions, encrypts: boolean): Prom
   if (oaepHash !== undefined)
     throw new UsageError('--oaep-hash is for messages: RSA OAEP of S3 objects has SHA-1, by their format')
   if (encrypts && encryptionContext) refuseContextFor(options, '--encryption-context')
+  checkUsed(options)
   const keyring = await toS3Keyring(options, encrypts ? 'encrypt' : 'decrypt')
   const { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes } = options
   const legacy = { enableLegacyWrappingAlgorithms, enableLegacyUnauthenticatedModes }

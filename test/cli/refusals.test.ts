@@ -46,6 +46,7 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', ...KEY, '--no-such-option'], 2, /unknown option/],
   [['encrypt', 'plain'], 2, /no key given/],
   [['encrypt', 'plain', ...KEY, '--name', 'mine'], 2, /a key file has its own/],
+  [['encrypt', 'plain', ...KEY, '--name', 'mine', '-o', 's3://bucket/key'], 2, /a key file has its own/],
   [['encrypt', 'plain', ...KEY, '--oaep-hash', 'sha1'], 2, /for RSA keys/],
   [['encrypt', 'plain', ...KEY, '--kms-endpoint', 'http://127.0.0.1:1'], 2, /for keys of AWS KMS/],
   [['decrypt', 'plain', ...KEY, '--pin-file', 'pin', '-o', 'x'], 2, /for keys of PKCS#11 tokens/],
