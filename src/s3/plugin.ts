@@ -98,8 +98,9 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
     const operation = OPERATIONS.get(commandName)
     const isReading = READING.has(commandName)
     return async (args: Args) => {
-      if (!operation || OWN in args.input) return await next(args)
       const state: Partial<State> = states.get(context) ?? {}
+      // As it was sent: the caller's middleware may have made another input of it.
+      if (!operation || OWN in (state.input ?? args.input)) return await next(args)
       const { signal } = state
       let result: Result | undefined
       let isPassedOn = false

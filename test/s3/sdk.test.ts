@@ -236,7 +236,7 @@ async function main(): Promise<void> {
   test('middleware that gives objects other names gives them to what goes along too, once', async () => {
     const client = clientOf({}, { putInstructionFiles: true })
     const prefixing = (next: (args: Named) => Promise<never>) => (args: Named) =>
-      next({ ...args, input: { ...args.input, Key: `tenant/${args.input.Key}` } })
+      next({ ...args, input: Object.fromEntries(Object.entries({ ...args.input, Key: `tenant/${args.input.Key}` })) })
     client.middlewareStack.add(prefixing as never, { step: 'initialize' })
     await put(client)
     assert.is(await text(clientOf(), `tenant/${Key}`), 'text')
