@@ -124,7 +124,7 @@ export class AwsKmsMrkAwareSymmetricDiscoveryKeyringNode extends KeyringNode {
     if (typeof configured === 'string') {
       show(configured, false)
     } else {
-      const found = regionOfClient(client)
+      const found = regionOfClient(client, this.timeout)
       show(found, true)
       // Where there is none, who decrypts or waits for it is told.
       found.then(
@@ -174,7 +174,7 @@ function configuredRegion(client: KmsClient): unknown {
 }
 
 /** A function may ask a file or another host: that is a call like those to KMS. */
-async function regionOfClient(client: KmsClient, timeout?: number, signal?: AbortSignal): Promise<string> {
+async function regionOfClient(client: KmsClient, timeout: number, signal?: AbortSignal): Promise<string> {
   const configured = configuredRegion(client)
   const { region } =
     typeof configured === 'function'
