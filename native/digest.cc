@@ -1,9 +1,11 @@
 #include "digest.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <new>
 #include <thread>
+#include <utility>
 
 #include "old-libc.h"
 #include "pool.h"
@@ -11,13 +13,22 @@
 namespace sealwax {
 namespace {
 
-// How many bytes wait at most: beyond that, who brings them waits too. So many that a pause of the thread that brings
-// them, as for a garbage collection, leaves enough to hash.
-constexpr size_t kMaxQueued = 1 << 20;
+// How many bytes wait at most, of all hashes together: beyond that, who brings them waits too. So many that a pause of
+// the thread that brings them, as for a garbage collection, leaves enough to hash, and so few that no event loop waits
+// long for the rest at the end.
+constexpr size_t kMaxQueued = 8 << 20;
+// What one hash may have waiting whatever the others have.
+constexpr size_t kOwnQueued = 256 << 10;
+// How much is hashed in one go, before who waits is woken and others have their turn.
+constexpr size_t kTurn = 1 << 20;
+// How long copies are: at most, and at least where more may come.
+constexpr size_t kMaxCopy = 256 << 10, kMinCopy = 64 << 10;
 // To wake a thread takes as long as to hash this much.
 constexpr size_t kMinQueued = 16 << 10;
 // A thread that is free has begun by then. Who takes its work away sooner hashes all by himself.
 constexpr std::chrono::microseconds kPatience{200};
+
+std::atomic<size_t> allQueued{0};
 
 }  // namespace
 
@@ -38,7 +49,7 @@ Digest::Digest(Hash hash) : hash_(hash), context_(EVP_MD_CTX_new()) {
 Digest::~Digest() {
   {
     const std::lock_guard lock(mutex_);
-    queued_.clear();
+    drop();
   }
   wait();
 }
@@ -58,14 +69,12 @@ bool Digest::updateLater(Span bytes) {
   }
   for (size_t done = 0; done < bytes.length && context_;) {
     const Span rest = bytes.sub(done, bytes.length - done);
-    const size_t length = std::min(rest.length, kMaxQueued - queued_.size());
     try {
-      queued_.insert(queued_.end(), rest.data, rest.data + length);
+      done += queue(rest);
     } catch (const std::bad_alloc&) {
       lock.unlock();
       return update(rest);
     }
-    done += length;
     if (!working_) {
       working_ = true;
       if (!post()) {
@@ -74,18 +83,40 @@ bool Digest::updateLater(Span bytes) {
         lock.lock();
       }
     }
-    const auto end = std::chrono::steady_clock::now() + kPatience;
-    while (done < bytes.length && queued_.size() == kMaxQueued) {
-      if (begun_ || std::chrono::steady_clock::now() > end) {
-        help(lock);
-      } else {
-        lock.unlock();
-        std::this_thread::yield();
-        lock.lock();
-      }
-    }
+    if (waiting_ >= kOwnQueued && allQueued >= kMaxQueued) waitForRoom(lock);
   }
   return context_ != nullptr;
+}
+
+// Copies the first of the bytes, and says how many.
+size_t Digest::queue(Span bytes) {
+  if (queued_.empty() || queued_.back().size() == queued_.back().capacity()) {
+    std::vector<uint8_t> copy;
+    copy.reserve(std::clamp(bytes.length, kMinCopy, kMaxCopy));
+    queued_.push_back(std::move(copy));
+  }
+  std::vector<uint8_t>& copy = queued_.back();
+  const size_t length = std::min(bytes.length, copy.capacity() - copy.size());
+  copy.insert(copy.end(), bytes.data, bytes.data + length);
+  waiting_ += length;
+  allQueued += length;
+  return length;
+}
+
+// Until a turn's worth is gone, or half of what there is.
+void Digest::waitForRoom(std::unique_lock<std::mutex>& lock) {
+  enough_ = waiting_ - std::min(waiting_ / 2, kTurn);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (waiting_ > enough_) {
+    if (begun_ || std::chrono::steady_clock::now() > end) {
+      help(lock);
+    } else {
+      lock.unlock();
+      std::this_thread::yield();
+      lock.lock();
+    }
+  }
+  enough_ = 0;
 }
 
 bool Digest::finish(uint8_t* out) {
@@ -114,29 +145,41 @@ bool Digest::post() {
   return Pool::instance().post(this, [this] { work(); });
 }
 
-// Hashes what waits now. What comes meanwhile takes its turn behind other hashes.
+// Hashes what waits, a turn at a time where others wait too.
 void Digest::work() {
   const ErrorScope errors;
+  std::list<std::vector<uint8_t>> taken;
   std::unique_lock lock(mutex_);
-  do {
+  while (!queued_.empty()) {
     begun_ = true;
-    taken_.swap(queued_);
-    changed_.notify_all();
+    size_t length = 0;
+    while (!queued_.empty() && length < kTurn) {
+      length += queued_.front().size();
+      taken.splice(taken.end(), queued_, queued_.begin());
+    }
+    waiting_ -= length;
+    allQueued -= length;
+    if (waiting_ <= enough_) changed_.notify_all();
     lock.unlock();
-    const bool hashed = EVP_DigestUpdate(context_.get(), taken_.data(), taken_.size()) == 1;
+    const bool hashed = std::all_of(taken.begin(), taken.end(), [this](const std::vector<uint8_t>& copy) {
+      return EVP_DigestUpdate(context_.get(), copy.data(), copy.size()) == 1;
+    });
+    taken.clear();
     lock.lock();
-    taken_.clear();
     if (!hashed) {
       context_.reset();
-      queued_.clear();
+      drop();
     }
-  } while (!queued_.empty() && !post());
-  if (!queued_.empty()) return changed_.notify_all();
-  // One that waits for its reader holds no memory.
-  queued_.shrink_to_fit();
-  taken_.shrink_to_fit();
+    if (!queued_.empty() && Pool::instance().hasTasks() && post()) return changed_.notify_all();
+  }
   working_ = false;
   changed_.notify_all();
+}
+
+// Forgets what waits.
+void Digest::drop() {
+  queued_.clear();
+  allQueued -= std::exchange(waiting_, 0);
 }
 
 }  // namespace sealwax

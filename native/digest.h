@@ -1,5 +1,6 @@
 #pragma once
 #include <condition_variable>
+#include <list>
 #include <mutex>
 #include <vector>
 
@@ -32,7 +33,10 @@ class Digest {
   bool finish(uint8_t* out);
 
  private:
+  size_t queue(Span bytes);
+  void drop();
   void wait();
+  void waitForRoom(std::unique_lock<std::mutex>& lock);
   void help(std::unique_lock<std::mutex>& lock);
   bool post();
   void work();
@@ -41,8 +45,9 @@ class Digest {
   EvpOwner<EVP_MD_CTX> context_;  // null when finished, or where OpenSSL failed
   std::mutex mutex_;
   std::condition_variable changed_;
-  // Copies that wait, and those that are being hashed.
-  std::vector<uint8_t> queued_, taken_;
+  // Copies that wait, how many bytes they are, and how few wake who waits for room.
+  std::list<std::vector<uint8_t>> queued_;
+  size_t waiting_ = 0, enough_ = 0;
   bool working_ = false;
   // Whether a thread has begun with what was posted last.
   bool begun_ = false;

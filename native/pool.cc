@@ -69,6 +69,11 @@ bool Pool::post(const void* owner, std::function<void()> work) {
   return true;
 }
 
+bool Pool::hasTasks() const {
+  const std::lock_guard lock(mutex_);
+  return !tasks_.empty();
+}
+
 bool Pool::takeBack(const void* owner) {
   const std::lock_guard lock(mutex_);
   const auto found =

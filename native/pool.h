@@ -37,6 +37,9 @@ class Pool {
   // What is posted comes first, in order: others may wait for it, and never for those that help in `run`.
   bool post(const void* owner, std::function<void()> work);
 
+  // Whether something that was posted has not begun.
+  bool hasTasks() const;
+
   // Takes back what `owner` has posted, unless it has begun. Who waits for it need not wait for a thread that has
   // longer work: it does its own.
   bool takeBack(const void* owner);
@@ -53,7 +56,7 @@ class Pool {
 
   const int64_t process_;
   const unsigned available_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable posted_;
   std::condition_variable finished_;
   std::deque<Job*> jobs_;

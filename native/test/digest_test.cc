@@ -61,6 +61,18 @@ int main() {
     for (uint32_t seed = 0; seed < 10; seed++) check(inPieces(bytes, seed) == whole, "pieces are hashed in order");
   }
 
+  // More than may wait.
+  Pool::instance().force(2);
+  const Bytes many = pattern(40 << 20, 2);
+  {
+    Digest given(Hash::sha384), digest(Hash::sha384);
+    check(given.updateLater(view(many)), "takes bytes");
+    for (size_t at = 0; at < many.size(); at += 1 << 20) {
+      check(digest.updateLater(view(many).sub(at, 1 << 20)), "takes bytes");
+    }
+    check(finished(digest) == expected(many), "all that waited for room is hashed, in order");
+  }
+
   // Many hashes in several threads share those of the pool.
   std::vector<std::thread> callers;
   std::atomic<int> wrong{0};
