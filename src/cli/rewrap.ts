@@ -61,7 +61,7 @@ export function addRewrap(program: Command, signal: AbortSignal): void {
     .option('--name <text>', 'key name of keys of a token')
     .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
     .option('--journal <file>', 'note what is done, and go on from there where the file is there already')
-    .option('--concurrency <n>', 'objects at a time', parseCount(1, 256))
+    .option('--concurrency <n>', 'objects at a time; 8 by default', parseCount(1, 256))
     .option(
       '--part-size <bytes>',
       'objects longer than this are copied in parts of it, such as 100MiB',

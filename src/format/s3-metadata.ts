@@ -200,6 +200,10 @@ function toFields(metadata: S3Metadata): S3Fields {
   if (typeof metadata !== 'object' || metadata === null) {
     throw new TypeError(`"metadata" must be an object of strings, got ${describe(metadata)}`)
   }
+  // Such as Headers and Map, which would look like no metadata at all.
+  if (Symbol.iterator in metadata) {
+    throw new TypeError('"metadata" must be an object of strings: Object.fromEntries makes one of pairs')
+  }
   const pairs = Object.entries(metadata).map(([name, value]) => {
     const text = checkString(value, `metadata.${name}`, { allowEmpty: true })
     return [name, MAP_FIELDS.has(name.toLowerCase()) ? decodeHeaderText(text) : text] as const

@@ -89,7 +89,14 @@ export async function openShort(
   // Memory of its own: plaintext does not belong in the pool that other buffers share.
   const out = getEngine().allocate(length)
   const opened = getEngine().openMessages(run, messages, out)
-  const ends = opened.map((one, i) => one !== undefined && endsWell(run, material, messages[i]!, one.used))
+  let good: readonly (boolean | Promise<boolean>)[]
+  try {
+    const ends = opened.map((one, i) => one !== undefined && endsWell(run, material, messages[i]!, one.used))
+    good = material.verificationKey ? await Promise.all(ends) : ends
+  } catch (error) {
+    wipe(out)
+    throw error
+  }
   // What else lies in the memory is not for who gets a plaintext, and its buffer.
   let start = 0
   for (const [i, message] of messages.entries()) {
@@ -97,7 +104,6 @@ export async function openShort(
     out.fill(0, start + (opened[i]?.plaintext.length ?? 0), end)
     start = end
   }
-  const good = material.verificationKey ? await Promise.all(ends) : ends
   return opened.map((one, i) => {
     if (!one) return undefined
     const { buffer, byteOffset, length } = one.plaintext

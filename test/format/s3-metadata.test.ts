@@ -102,6 +102,8 @@ test('the longest instruction file is 64 KiB', () => {
 
 test('metadata must be an object of strings', () => {
   throws(() => parseS3Metadata(undefined as never), TypeError, /"metadata" must be/)
+  for (const pairs of [new Headers({ 'x-amz-v': '02' }), new Map([['x-amz-v', '02']])])
+    throws(() => parseS3Metadata(pairs as never), TypeError, /Object\.fromEntries/)
   throws(() => parseS3Metadata({ a: 1 } as never), TypeError, /"metadata.a" must be a string/)
 })
 
