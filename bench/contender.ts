@@ -46,6 +46,22 @@ export function compiled(script: string): string {
   return outfile
 }
 
+/** What the engine says of itself on another Node.js. */
+export interface About {
+  readonly node: string
+  readonly openssl: string
+  readonly cpu: readonly string[]
+  readonly threads: number
+}
+
+export function aboutNode(node: string): About {
+  const { status, stdout, stderr } = spawnSync(node, ['--import', 'tsx', join(__dirname, 'about.ts')], {
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(stderr)
+  return JSON.parse(stdout) as About
+}
+
 /** In the parent: runs `script` for one contender and case. Undefined, with the reason on stderr, where it failed. */
 export function measureInChild<Result>(
   script: string,

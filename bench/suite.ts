@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { type Findings, option } from './comparison'
+import { type About, aboutNode } from './contender'
 import { buildLimit } from './limit'
 import { renderChart, renderPage } from './report'
 
@@ -23,11 +24,7 @@ export interface Results {
 }
 
 /** All comparisons on one Node.js. */
-export interface Run {
-  readonly node: string
-  readonly openssl: string
-  readonly cpu: readonly string[]
-  readonly threads: number
+export interface Run extends About {
   readonly findings: readonly Findings[]
 }
 
@@ -59,9 +56,7 @@ function takesValue(word: string | undefined): boolean {
 }
 
 function runOn(node: string, comparisons: readonly string[], filter: string): Run {
-  const about = spawnSync(node, ['--import', 'tsx', join(__dirname, 'about.ts')], { encoding: 'utf8' })
-  if (about.status !== 0) throw new Error(about.stderr)
-  const run = JSON.parse(about.stdout) as Omit<Run, 'findings'>
+  const run = aboutNode(node)
   console.log(`\nNode.js ${run.node}, ${run.openssl}, ${run.cpu.join(' ')}, ${run.threads} threads`)
   const folder = mkdtempSync(join(tmpdir(), 'sealwax-bench-'))
   try {
