@@ -50,7 +50,7 @@ import type {
   Signer,
   Verifier,
 } from './engine'
-import { nodeHash, nodeSigner, nodeVerifier } from './node-hash'
+import { checkRunning, NodeHash, NodeSigner, NodeVerifier } from './node-hash'
 import { openMessage, sealMessage } from './node-messages'
 import { combine, cryptSegment, hashBytes } from './segments'
 
@@ -165,21 +165,22 @@ export class NodeEngine implements Engine {
 
   createHash(hash: HashName): Hash {
     checkHash(hash)
-    return nodeHash(hash)
+    return new NodeHash(hash)
   }
 
   createSigner(hash: HashName, privateKey: KeyObject): Signer {
     checkHash(hash)
-    return nodeSigner(hash, privateKey)
+    return new NodeSigner(hash, privateKey)
   }
 
   createVerifier(hash: HashName, publicKey: KeyObject): Verifier {
     checkHash(hash)
-    return nodeVerifier(hash, publicKey)
+    return new NodeVerifier(hash, publicKey)
   }
 
   sealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array, hash?: RunningHash): void {
     checkSealFrames(run, plaintext, final, out)
+    checkRunning(hash)
     const { key, messageId, frameLength } = run
     checkMemory(out, key, messageId, plaintext)
 
@@ -205,6 +206,7 @@ export class NodeEngine implements Engine {
   }
 
   openFrames(run: FrameRun, body: Uint8Array, out: Uint8Array, hash?: RunningHash): OpenedFrames {
+    checkRunning(hash)
     const opened = openFrames(run, body, out)
     hash?.update(body.subarray(0, opened.count * (run.frameLength + REGULAR_FRAME_OVERHEAD)))
     return opened

@@ -230,10 +230,51 @@ test('native: a signer that has signed takes no scalar out of its key again', ()
   assert.is(exports, 1, 'nobody would wipe it')
 })
 
-test("native: refuses another engine's hash, and the addon any other object", () => {
+for (const [name, engine, other] of [
+  ['native', native, nodeEngine],
+  ['node', nodeEngine, native],
+] as const) {
+  test(`${name}: frames feed hashes of the same engine that go on, and are not worked on for others`, () => {
+    const run = frameRun(10)
+    const sealed = new Uint8Array(framesLength(10, 10, false))
+    const plaintext = new Uint8Array(10)
+    engine.sealFrames(run, bytes(10), false, sealed)
+    const untouched = Uint8Array.from(sealed)
+    const finished = engine.createHash('sha256')
+    finished.digest()
+    for (const [hash, error] of [
+      [other.createHash('sha256'), /"hash" must be a hash, signer or verifier of this engine/],
+      [{ update: () => {} }, /"hash" must be a hash, signer or verifier of this engine/],
+      [finished, /the hash is finished/],
+    ] as const) {
+      assert.throws(() => engine.sealFrames(run, bytes(10), false, sealed, hash), error)
+      assert.throws(() => engine.openFrames(run, sealed, plaintext, hash), error)
+    }
+    assert.equal([sealed, plaintext], [untouched, new Uint8Array(10)])
+  })
+
+  test(`${name}: nothing follows a digest, a signature or its check`, () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const [hash, signer, verifier] = [
+      engine.createHash('sha256'),
+      engine.createSigner('sha256', privateKey),
+      engine.createVerifier('sha256', publicKey),
+    ]
+    hash.digest()
+    assert.ok(verifier.verify(signer.sign()))
+    for (const more of [
+      () => hash.digest(),
+      () => signer.sign(),
+      () => verifier.verify(new Uint8Array(70)),
+      ...[hash, signer, verifier].map((running) => () => running.update(bytes(1))),
+    ]) {
+      assert.throws(more, (error: { code?: string }) => error.code === 'ERR_INTERNAL')
+    }
+  })
+}
+
+test('the addon refuses what is no hash', () => {
   const out = new Uint8Array(0)
-  const foreign = nodeEngine.createHash('sha256')
-  assert.throws(() => native.sealFrames(frameRun(10), out, false, out, foreign), /of this engine/)
   const { binding } = native
   const invalid = 5
   for (const fake of [{}, [], new Uint8Array(8), native, null, 5]) {
