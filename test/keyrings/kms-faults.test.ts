@@ -339,7 +339,7 @@ test('an error after the deadline disturbs nobody', async () => {
 })
 
 test('a key that hangs leaves time for the next ones', async () => {
-  const { kms, keyring } = world({ timeout: 300 })
+  const { kms, keyring } = world({ timeout: 1500 })
   const sealed = await seal(keyring)
   kms.intercept = onlyIn('ap-south-1')
   assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
@@ -352,17 +352,17 @@ test('a Region that hangs leaves time for the next ones', async () => {
   const sealed = await seal(buildAwsKmsMrkAwareStrictMultiKeyring({ generatorKeyId: keyArn(id), clientProvider }))
   kms.intercept = onlyIn('us-east-1')
   const regions = ['eu-west-1', 'ap-south-1', 'us-east-1']
-  const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions, clientProvider, timeout: 300 })
+  const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions, clientProvider, timeout: 1500 })
   assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
 })
 
 const MANY = Array.from({ length: 40 }, (_, i) => keyArn(`mrk-${i}`))
-/** All others fail at once; this one needs more than its share of the 2 seconds of the test, but not more than these. */
+/** All others fail at once; this one needs more than its share of the 20 seconds of the test, but not more than these. */
 const slowly =
   (arn: string): FakeKms['intercept'] =>
   ({ input }, answer) =>
     new Promise((resolve, reject) => {
-      if (input.KeyId === arn) setTimeout(resolve, 150, answer)
+      if (input.KeyId === arn) setTimeout(resolve, 700, answer)
       else reject(sdkError('AccessDeniedException', 400))
     })
 
@@ -373,9 +373,9 @@ test('a slow key has all the time that is left, however many others there are', 
   for (const arn of [MANY[0]!, MANY[39]!]) {
     kms.intercept = slowly(arn)
     for (const keyring of [
-      new KmsKeyring({ discovery: true, clientProvider, timeout: 2000 }),
-      new KmsKeyring({ keyIds: MANY, clientProvider, timeout: 2000 }),
-      buildAwsKmsMrkAwareStrictMultiKeyring({ keyIds: MANY, clientProvider, timeout: 2000 }),
+      new KmsKeyring({ discovery: true, clientProvider, timeout: 20_000 }),
+      new KmsKeyring({ keyIds: MANY, clientProvider, timeout: 20_000 }),
+      buildAwsKmsMrkAwareStrictMultiKeyring({ keyIds: MANY, clientProvider, timeout: 20_000 }),
     ]) {
       assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
     }
@@ -386,17 +386,17 @@ test('a slow Region has all the time that is left, to encrypt and to decrypt', a
   const kms = new FakeKms()
   const { clientProvider } = kms
   kms.intercept = ({ input }, answer) =>
-    input.KeyId === MANY[20] ? new Promise((resolve) => setTimeout(resolve, 150, answer)) : answer
+    input.KeyId === MANY[20] ? new Promise((resolve) => setTimeout(resolve, 700, answer)) : answer
   const writer = buildAwsKmsMrkAwareStrictMultiKeyring({
     generatorKeyId: MANY[0],
     keyIds: MANY.slice(1),
     clientProvider,
-    timeout: 2000,
+    timeout: 20_000,
   })
   const sealed = await seal(writer)
   kms.intercept = slowly(MANY[20]!)
   const regions = ['us-east-1', ...Array.from({ length: 39 }, (_, i) => `eu-west-${i}`)]
-  const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions, clientProvider, timeout: 2000 })
+  const keyring = buildAwsKmsMrkAwareDiscoveryMultiKeyring({ regions, clientProvider, timeout: 20_000 })
   assert.equal(dataKeyOf(await open(keyring, sealed)), dataKeyOf(sealed))
 })
 

@@ -2,7 +2,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
@@ -36,26 +35,28 @@ function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     const token = openToken(faulty)
     await unwrap(token)
     shim.set({ call: 'Decrypt', what: 'wait', value: 1000 })
-    const delays = monitorEventLoopDelay({ resolution: 5 })
-    delays.enable()
+    let turns = 0
+    const ticking = setInterval(() => turns++, 1)
     await unwrap(token)
-    delays.disable()
-    // Blocked, it would have been for all of the second.
-    assert.ok(delays.max / 1e6 < 500, `${delays.max / 1e6} ms`)
+    clearInterval(ticking)
+    // Blocked, it would have seen one or two.
+    assert.ok(turns > 10, `${turns} turns`)
     await token.close()
   })
 
   for (const call of ['Decrypt', 'DecryptInit', 'Login', 'OpenSession', 'Initialize', 'FindObjects']) {
     test(`C_${call} that never returns ends at the deadline, its process too, and the next call works`, async () => {
-      const token = openToken(faulty, { timeout: 700 })
-      if (call.startsWith('Decrypt')) await unwrap(token)
+      const [token, patient] = [openToken(faulty, { timeout: 700 }), openToken(faulty)]
+      if (call.startsWith('Decrypt')) await unwrap(patient)
       const before = hostPids()
       shim.set({ call, what: 'wait', value: FOR_EVER })
-      await rejects(unwrap(token), 'ERR_KEY_SERVICE', /no answer within 700 ms/)
+      // A machine may be too busy to begin in time.
+      do await rejects(unwrap(token), 'ERR_KEY_SERVICE', /no answer within 700 ms/)
+      while (shim.pending)
       for (const pid of before)
         while (existsSync(`/proc/${pid}/root`)) await new Promise((resolve) => setTimeout(resolve, 5))
-      await unwrap(token)
-      await token.close()
+      await unwrap(patient)
+      await Promise.all([token.close(), patient.close()])
       assert.equal(hostPids(), [])
     })
   }
@@ -118,40 +119,41 @@ function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
   })
 
   test('what was under way in other sessions is done again elsewhere', async () => {
-    const token = openToken(faulty, { timeout: 1500 })
-    await unwrap(token)
+    const [token, patient] = [openToken(faulty, { timeout: 1500 }), openToken(faulty)]
+    await unwrap(patient)
     shim.set({ call: 'Decrypt', what: 'wait', value: FOR_EVER })
     const stuck = rejectionOf(unwrap(token))
-    await new Promise((resolve) => setTimeout(resolve, 700))
-    await Promise.all(Array.from({ length: 20 }, async () => await unwrap(token)))
+    while (shim.pending) await new Promise((resolve) => setTimeout(resolve, 5))
+    await Promise.all(Array.from({ length: 20 }, async () => await unwrap(patient)))
     assert.match(String(await stuck), /no answer within 1500 ms/)
-    await token.close()
+    assert.is(shim.calls('Initialize'), 2)
+    await Promise.all([token.close(), patient.close()])
   })
 
   test('calls that waited too long for their turn are not made, and the process that others get answers from goes on', async () => {
-    const token = openToken(faulty, { timeout: 2000, sessions: 1 })
+    const [token, patient] = [openToken(faulty, { timeout: 2000, sessions: 1 }), openToken(faulty)]
+    await unwrap(patient)
     shim.set({ call: 'Decrypt', what: 'wait', value: 100, many: 0 })
-    await unwrap(token)
     const errors = await Promise.all(Array.from({ length: 40 }, async () => await unwrap(token).catch(String)))
     assert.ok(
       errors.includes(undefined as never) && errors.some((error) => /no session .* in time/.test(String(error))),
     )
-    await unwrap(token)
+    await unwrap(patient)
     assert.ok(shim.calls('Decrypt') < 42, `${shim.calls('Decrypt')} calls`)
-    assert.equal([shim.calls('Initialize'), shim.calls('Login')], [1, 1])
-    await token.close()
+    assert.is(shim.calls('Initialize'), 1)
+    await Promise.all([token.close(), patient.close()])
   })
 
   test('a call that hangs ends the process, also where others are answered meanwhile', async () => {
-    const token = openToken(faulty, { timeout: 1000 })
+    const [token, patient] = [openToken(faulty, { timeout: 1000 }), openToken(faulty)]
     shim.set({ call: 'Decrypt', what: 'wait', value: 5 })
-    await unwrap(token)
+    await unwrap(patient)
     shim.set({ call: 'Decrypt', what: 'wait', value: FOR_EVER })
     const stuck = rejectionOf(unwrap(token))
     while (shim.pending) await new Promise((resolve) => setTimeout(resolve, 5))
-    while (shim.calls('Initialize') === 1) await unwrap(token)
+    while (shim.calls('Initialize') === 1) await unwrap(patient)
     assert.match(String(await stuck), /no answer within 1000 ms/)
-    await token.close()
+    await Promise.all([token.close(), patient.close()])
     assert.equal(hostPids(), [])
   })
 
