@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -7,12 +8,14 @@ import {
   buildClient,
   CommitmentPolicy,
   type KeyringNode,
-  type NodeDecryptionMaterial,
+  NodeDecryptionMaterial,
   NodeDefaultCryptographicMaterialsManager,
   type NodeEncryptionMaterial,
 } from '../../src/index'
+import { VerificationKey } from '../../src/materials/signature'
 import { MessageOpener } from '../../src/message/opener'
 import { MessageSealer } from '../../src/message/sealer'
+import { openShort } from '../../src/message/short'
 import { getSuite } from '../../src/suites'
 import { rejects, throws } from '../support/expect'
 import { aesKeyring } from '../support/keys'
@@ -204,6 +207,34 @@ test('plaintext that waits for its signature is wiped where that does not come',
   assert.equal(held, new Uint8Array(100).fill(1))
   opener.dispose()
   assert.equal(held, new Uint8Array(100))
+})
+
+test('plaintext of a short message whose signature cannot be checked is wiped', async () => {
+  const message = await sealed(Buffer.alloc(100, 1))
+  const header = parseHeader(message)
+  const { encryptionContext, encryptedDataKeys } = header.messageHeader
+  const request = { suite: header.suite, encryptionContext, encryptedDataKeys }
+  const cmm = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
+  const engine = getEngine()
+  const outputs: Uint8Array[] = []
+  const openMessages: typeof engine.openMessages = (run, messages, out) => {
+    const opened = engine.openMessages(run, messages, out)
+    outputs.push(Uint8Array.from(out.subarray(0, 100)), out)
+    return opened
+  }
+  const { publicKey: rsa } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const own = await cmm.decryptMaterials(request)
+  const material = new NodeDecryptionMaterial(header.suite, encryptionContext)
+    .setUnencryptedDataKey(own.getUnencryptedDataKey(), own.keyringTrace[0]!)
+    .setVerificationKey(new VerificationKey('secp384r1', rsa))
+  useEngine(Object.assign(Object.create(engine), { openMessages }))
+  try {
+    await rejects(openShort(header, material, [message]), RangeError, /"publicKey" must be/)
+  } finally {
+    useEngine(engine)
+  }
+  assert.equal(outputs[0], new Uint8Array(100).fill(1))
+  assert.ok(outputs[1]!.every((byte) => byte === 0))
 })
 
 test('a keyring that wipes what it returns has given no key', async () => {
