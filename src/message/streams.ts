@@ -1,6 +1,5 @@
 import { Duplex } from 'node:stream'
 import { type InspectOptions, inspect } from 'node:util'
-import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
 import { framesLength, REGULAR_FRAME_OVERHEAD } from '../format/frame'
 import { HeaderParser, type ParsedHeader } from '../format/message-header'
@@ -8,6 +7,7 @@ import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManag
 import type { KeyringNode } from '../materials/keyring'
 import { type SignaturePolicy, SignaturePolicySuites } from '../policies'
 import { nextTurn, SIGNED_COST, turnIsDue } from '../turns'
+import { ChunkQueue } from './chunk-queue'
 import type { ClientOptions } from './client'
 import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
@@ -29,8 +29,8 @@ const BATCH_FRAMES = BATCH_LENGTH / REGULAR_FRAME_OVERHEAD
 const WRITABLE_HIGH_WATER_MARK = 256 * 1024
 /** Less: of frames of one byte each has a buffer, three hundred times as large. */
 const READABLE_HIGH_WATER_MARK = 64 * 1024
-/** Handling a chunk takes as long as this many bytes, however short it is. */
-const CHUNK_COST = 1024
+/** Handling a batch takes as long as this many bytes, however short it is. */
+const BATCH_COST = 1024
 
 /** What seals or opens the body of a message. */
 interface Machine {
@@ -52,10 +52,7 @@ abstract class MessageStream extends Duplex {
   protected machine: Machine | undefined
   /** The callback of the write or final under way. */
   #answer: ((error?: Error | null) => void) | undefined
-  /** The chunk of that write: `#length` bytes, of which `#offset` are done. */
-  #chunk: Uint8Array = EMPTY
-  #length = 0
-  #offset = 0
+  readonly #chunks = new ChunkQueue()
   /** What the reader has yet to take. */
   #pieces: Uint8Array[] = []
   #ending = false
@@ -101,22 +98,33 @@ abstract class MessageStream extends Duplex {
   override _read(): void {
     if (!this.#waitsForReader) return
     this.#waitsForReader = false
-    void SOON.then(this.#work)
+    void SOON.then(this.#goOn)
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
+    this.#take([{ chunk }], callback)
+  }
+
+  override _writev(chunks: readonly { chunk: Buffer }[], callback: (error?: Error | null) => void): void {
+    this.#take(chunks, callback)
+  }
+
+  #take(chunks: readonly { chunk: Buffer }[], callback: (error?: Error | null) => void): void {
     this.#answer = callback
     try {
-      this.#chunk = viewOf(chunk)!
+      for (const { chunk } of chunks) this.#chunks.add(chunk)
     } catch (error) {
-      // Its memory was transferred while it waited.
       this.#fail(error)
       return
     }
-    this.#length = this.#chunk.length
     // Not at once: a file that gives a chunk asks for its next one when this tick ends, and reads it during the work.
-    const begun = this.machine ? SOON : this.begin(this.#chunk)
-    void begun.then(this.#work, this.#fail)
+    void (this.machine ? SOON : this.#begin()).then(this.#goOn, this.#fail)
+  }
+
+  async #begin(): Promise<void> {
+    while (!this.machine && this.#chunks.length > 0 && !this.destroyed) {
+      this.#chunks.advance(await this.begin(this.#chunks.first()))
+    }
   }
 
   override _final(callback: (error?: Error | null) => void): void {
@@ -124,7 +132,7 @@ abstract class MessageStream extends Duplex {
     this.complete().then((last) => {
       this.#pieces = last
       this.#ending = true
-      this.#work()
+      this.#goOn()
     }, this.#fail)
   }
 
@@ -148,21 +156,20 @@ abstract class MessageStream extends Duplex {
   }
 
   /**
-   * Works in batches until the chunk is done or the reader has enough. Other events have their turn in between, also where a
+   * Works in batches until the chunks are done or the reader has enough. Other events have their turn in between, also where a
    * source and a reader that never wait would keep the event loop for themselves.
    */
-  readonly #work = (used = 0, isTurn = false): void => {
-    this.#offset += used
+  #work(isTurn: boolean): void {
     try {
-      for (let hasTurn = isTurn; this.#deliver() && this.#offset < this.#length; hasTurn = false) {
-        const end = Math.min(this.#offset + this.#batchLength, this.#length)
-        const length = this.messageLength(end - this.#offset)
-        const cost = Math.max(this.machine!.isSigned ? length * SIGNED_COST : length, CHUNK_COST)
+      for (let hasTurn = isTurn; this.#deliver() && this.#chunks.length > 0; hasTurn = false) {
+        const length = this.#chunks.nextLength(this.#batchLength)
+        const made = this.messageLength(length)
+        const cost = Math.max(this.machine!.isSigned ? made * SIGNED_COST : made, BATCH_COST)
         if (!hasTurn && turnIsDue(cost)) {
-          void nextTurn(cost).then(this.#goOn)
+          void nextTurn(cost).then(this.#takeTurn)
           return
         }
-        this.#pieces = this.machine!.update(this.#batchUpTo(end), allocateFresh)
+        this.#pieces = this.#chunks.take(length, this.#update)
       }
     } catch (error) {
       this.#fail(error)
@@ -172,7 +179,9 @@ abstract class MessageStream extends Duplex {
     if (!this.#waitsForReader && !this.destroyed) this.#finish()
   }
 
-  readonly #goOn = (): void => this.#work(0, true)
+  readonly #goOn = (): void => this.#work(false)
+  readonly #takeTurn = (): void => this.#work(true)
+  readonly #update = (batch: Uint8Array): Uint8Array[] => this.machine!.update(batch, allocateFresh)
 
   /** Hands pieces to the reader, at its pace; whether it is time for more. */
   #deliver(): boolean {
@@ -187,19 +196,7 @@ abstract class MessageStream extends Duplex {
     return false
   }
 
-  #batchUpTo(end: number): Uint8Array {
-    if (this.#chunk.length !== this.#length) {
-      throw new TypeError('a chunk was resized or transferred before its write callback')
-    }
-    const batch = this.#chunk.subarray(this.#offset, end)
-    this.#offset = end
-    return isShared(batch) ? Uint8Array.from(batch) : batch
-  }
-
   #finish(): void {
-    this.#chunk = EMPTY
-    this.#length = 0
-    this.#offset = 0
     if (this.#ending) this.push(null)
     this.#settle()
   }

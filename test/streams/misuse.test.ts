@@ -225,6 +225,17 @@ const scenarios: Record<string, Scenario> = {
     assert.equal(await subject.plaintext(), PLAINTEXT)
   },
 
+  'chunks that waited together are overwritten right after their write callbacks': async (kind) => {
+    const subject = (await Subject.create(kind)).read()
+    for (let start = 0; start < subject.input.length; start += 7) {
+      const chunk = Buffer.from(subject.input.subarray(start, start + 7))
+      subject.stream.write(chunk, () => void chunk.fill(0xee))
+    }
+    subject.stream.end()
+    await subject.checkEnded(null)
+    assert.equal(await subject.plaintext(), PLAINTEXT)
+  },
+
   'what a write callback throws is not lost': async (kind) => {
     const subject = (await Subject.create(kind)).read()
     const uncaught = new Promise((resolve) => {
@@ -278,6 +289,25 @@ const scenarios: Record<string, Scenario> = {
     assert.is(subject.errors.length, 1)
     assert.instance(subject.errors[0], TypeError)
     assert.is(answers.at(-1), subject.errors[0])
+    subject.checkWiped()
+  },
+
+  'a short chunk whose memory is transferred while it waits among others': async (kind) => {
+    const subject = (
+      await Subject.create(kind, (keys) => {
+        keys.before = nextTurn
+      })
+    ).read()
+    const chunks = [0, 1500, 1600].map((start) => new Uint8Array(subject.input.subarray(start, start + 100)))
+    subject.stream.cork()
+    for (const chunk of chunks) subject.stream.write(chunk)
+    subject.stream.uncork()
+    structuredClone(0, { transfer: [chunks[1]!.buffer] })
+    subject.stream.end()
+    await subject.closed
+    subject.silence()
+    assert.is(subject.errors.length, 1)
+    assert.instance(subject.errors[0], TypeError)
     subject.checkWiped()
   },
 
