@@ -9,7 +9,17 @@ import { Pkcs11AesKeyring, Pkcs11RsaKeyring, Pkcs11Token } from '../../src/pkcs1
 import { getSuite } from '../../src/suites'
 import { checkError, rejectionOf, rejects } from '../support/expect'
 import { aesKeyring, WRAPPING_SUITES } from '../support/keys'
-import { aesTemplate, importKeys, nss, openToken, PIN, rsaTemplate, softHsm, type TestToken } from '../support/pkcs11'
+import {
+  aesTemplate,
+  hostPids,
+  importKeys,
+  nss,
+  openToken,
+  PIN,
+  rsaTemplate,
+  softHsm,
+  type TestToken,
+} from '../support/pkcs11'
 
 const SUITE = getSuite(0x0478)
 const { encrypt, decrypt } = buildClient()
@@ -40,6 +50,7 @@ function testToken(kind: TestToken): void {
     aesTemplate('clear', aes[32], [...flag(pkcs11.CKA_SENSITIVE, false), ...flag(pkcs11.CKA_EXTRACTABLE, true)]),
     aesTemplate('write-only', aes[32], flag(pkcs11.CKA_DECRYPT, false)),
     aesTemplate('read-only', aes[32], flag(pkcs11.CKA_ENCRYPT, false)),
+    aesTemplate('generic', aes[32], [{ type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET }]),
     rsaTemplate('rsa', createPrivateKey(pem.privateKey).export({ format: 'jwk' })),
   ])
   const { libraryParameters } = kind.input
@@ -48,7 +59,9 @@ function testToken(kind: TestToken): void {
       const [folder] = /configdir='[^']+'/.exec(libraryParameters)!
       const last = `${libraryParameters.replace(folder, '')} ${folder.replaceAll("'", '')}`
       const another = openToken({ input: { ...kind.input, libraryParameters: last } })
+      await token.info()
       assert.ok((await another.keys()).some(({ label }) => label === 'aes-16'))
+      assert.is(hostPids().length, 2, 'and share no process with others')
       await another.close()
     })
 
@@ -192,7 +205,8 @@ function testToken(kind: TestToken): void {
         /names another PKCS#11 token/,
       )
     await rejects(decrypt(keyring('none'), result), 'ERR_WRAPPING_KEY', /no AES key with the label "none"/)
-    await rejects(decrypt(keyring('rsa'), result), 'ERR_WRAPPING_KEY', /no AES key/)
+    for (const other of ['rsa', 'generic'])
+      await rejects(decrypt(keyring(other), result), 'ERR_WRAPPING_KEY', /no AES key/)
     await rejects(
       encrypt(new Pkcs11RsaKeyring({ token, key: 'aes-32', ...names }), 'x'),
       'ERR_WRAPPING_KEY',
@@ -208,14 +222,18 @@ function testToken(kind: TestToken): void {
   })
 
   test(name('makes keys that stay in it, and lists them'), async () => {
+    const early = keyring('made')
+    await rejects(encrypt(early, 'x'), 'ERR_WRAPPING_KEY', /no AES key/)
     const made = await token.generateKey({ type: 'aes', label: 'made', bits: 192 })
     assert.equal([made.kind, made.bits, made.sensitive, made.extractable], ['aes', 192, true, false])
     const pair = await token.generateKey({ type: 'rsa', label: 'pair', bits: 2048 })
     assert.equal([pair.kind, pair.bits, pair.sensitive, pair.extractable], ['rsa-private', 2048, true, false])
-    await rejects(token.generateKey({ type: 'aes', label: 'made' }), 'ERR_WRAPPING_KEY', /"made" already/)
+    for (const label of ['made', 'pair'])
+      await rejects(token.generateKey({ type: 'aes', label }), 'ERR_WRAPPING_KEY', /"(made|pair)" already/)
     const labels = (await token.keys()).map(({ kind: type, label }) => `${type} ${label}`)
     for (const label of ['aes made', 'rsa-private pair', 'rsa-public pair']) assert.ok(labels.includes(label), label)
-    for (const own of [keyring('made'), new Pkcs11RsaKeyring({ token, key: 'pair', ...names })]) {
+    assert.not.ok(labels.some((label) => label.endsWith(' generic')))
+    for (const own of [early, new Pkcs11RsaKeyring({ token, key: 'pair', ...names })]) {
       assert.is((await decrypt(own, (await encrypt(own, 'x')).result)).plaintext.toString(), 'x')
     }
   })
@@ -243,6 +261,8 @@ function testToken(kind: TestToken): void {
       { token: { serial, label } },
       { token: { slot } },
       { uri: `pkcs11:token=${encodeURIComponent(label)}` },
+      // The free slot of SoftHSM is none; NSS has two tokens.
+      ...(kind.name === 'SoftHSM' ? [{}] : []),
     ]) {
       const other = new Pkcs11Token({ module, ...parameters, ...which, pin: () => PIN })
       assert.is((await other.info()).serial, serial)
@@ -267,6 +287,14 @@ function testToken(kind: TestToken): void {
       assert.not.match(text, /needle/)
     await token.close()
     await rejects(encrypt(own, 'x'), 'ERR_WRAPPING_KEY', /closed/)
+  })
+
+  test(name('without a PIN, no key that was made is seen, but its public half'), async () => {
+    // Else that login would be everybody's.
+    await token.close()
+    const without = new Pkcs11Token(kind.input)
+    for (const { kind: type, label } of await without.keys()) assert.is(type, 'rsa-public', label)
+    await without.close()
   })
 }
 

@@ -1,7 +1,7 @@
 /** What callers pass: options, PINs, URIs. Needs no token. */
 import { spawnSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
-import { chmodSync, existsSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, openSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -18,8 +18,9 @@ import {
   S3Pkcs11RsaKeyring,
 } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
-import { rejects, throws } from '../support/expect'
+import { rejectionOf, rejects, throws } from '../support/expect'
 import { RSA_PRIVATE_PEM } from '../support/keys'
+import { openFilesIn } from '../support/open-files'
 import { temporaryFolder } from '../support/pkcs11'
 
 const module = '/nowhere/module.so'
@@ -34,6 +35,7 @@ const TOKENS: Refusal[] = [
   [{ module, token: { name: 'x' } }, TypeError, /unknown option "name"/],
   [{ module, token: 'x', uri: 'pkcs11:token=x' }, TypeError, /not both/],
   [{ module, uri: 'pkcs11:slot-id=x' }, RangeError, /"slot-id"/],
+  [{ module, uri: `pkcs11:slot-id=${'9'.repeat(16)}` }, RangeError, /"slot-id"/],
   [{ module, uri: 'pkcs11:?pin-source=%7Ccat%20/pin' }, RangeError, /"pin-source".*file:/],
   [{ module, uri: 'pkcs11:?pin-source=file:needle' }, RangeError, /"pin-source".*file:/],
   [{ module, uri: 'pkcs11:?pin-source=file://needle/pin' }, RangeError, /"pin-source".*file:/],
@@ -59,6 +61,24 @@ for (const [i, [input, expected, message]] of TOKENS.entries()) {
 
 const token = new Pkcs11Token({ module })
 const names = { keyNamespace: 'n', keyName: 'k' }
+const GENERATED: Refusal[] = [
+  [{ label: 'k' }, RangeError, /"type"/],
+  [{ type: 'des', label: 'k' }, RangeError, /"type"/],
+  [{ type: 'aes' }, TypeError, /"label"/],
+  [{ type: 'aes', label: '' }, RangeError, /"label"/],
+  [{ type: 'aes', label: 'k', id: 'k' }, TypeError, /"id"/],
+  [{ type: 'aes', label: 'k', extractable: true }, TypeError, /unknown option "extractable"/],
+  ...[64, 129, 512].map((bits): Refusal => [{ type: 'aes', label: 'k', bits }, RangeError, /"bits"/]),
+  ...[1024, 2047, 8193].map((bits): Refusal => [{ type: 'rsa', label: 'k', bits }, RangeError, /"bits"/]),
+]
+for (const [i, [input, expected, message]] of GENERATED.entries())
+  test(`refuses to make a key of wrong options (${i})`, async () =>
+    void (await rejects(token.generateKey(input as never), expected, message)))
+
+test('refuses random bytes of a wrong length', async () => {
+  for (const length of [0, 65_537]) await rejects(token.randomBytes(length), RangeError, /"length"/)
+})
+
 const AES: Refusal[] = [
   [{ ...names, key: 'k' }, TypeError, /"token" must be a Pkcs11Token/],
   [{ ...names, token }, TypeError, /"key"/],
@@ -166,11 +186,30 @@ test('what the application preloads does not come where the PIN is', async () =>
   assert.not.ok(existsSync(join(folder, 'seen')))
 })
 
+test('nor what the program is told to preload when it is started', () => {
+  const folder = temporaryFolder()
+  const preload = join(folder, 'preload.cjs')
+  writeFileSync(preload, 'require("node:fs").writeFileSync(__dirname + "/seen-" + process.pid, "")')
+  const program = `
+    const { Pkcs11Token } = require('./src/pkcs11')
+    Pkcs11Token.list({ module: '/nowhere/module.so' }).catch((error) => console.log(error.message))`
+  const flags = ['--require', preload, '--import', 'tsx', '-e', program]
+  const { stdout, stderr, pid } = spawnSync(process.execPath, flags, { encoding: 'utf8' })
+  assert.match(stdout, /cannot be loaded/, stderr)
+  assert.equal(readdirSync(folder).sort(), ['preload.cjs', `seen-${pid}`])
+})
+
 test('a PIN comes from a function each time, from a descriptor once, from a file of its owner alone', async () => {
   const folder = temporaryFolder()
   const path = join(folder, 'pin')
   writeFileSync(path, 'näh-12\r\n', { mode: 0o600 })
-  const text = async (read: () => Promise<Uint8Array>) => Buffer.from(await read()).toString()
+  const text = async (read: () => Promise<Uint8Array>) => {
+    const pin = await read()
+    const told = Buffer.from(pin).toString()
+    // As who logs in with it does.
+    pin.fill(0)
+    return told
+  }
   for (const source of [
     { file: path },
     { fd: openSync(path, 'r') },
@@ -185,8 +224,10 @@ test('a PIN comes from a function each time, from a descriptor once, from a file
   for (const each of [shared, shared]) assert.is(await text(checkPinSource(each)), 'näh-12', 'for two tokens')
   symlinkSync(path, join(folder, 'link'))
   assert.is(await text(checkPinSource({ file: join(folder, 'link') })), 'näh-12')
-  chmodSync(path, 0o640)
-  await rejects(checkPinSource({ file: path })(), 'ERR_WRAPPING_KEY', /open to others/)
+  for (const mode of [0o610, 0o601]) {
+    chmodSync(path, mode)
+    await rejects(checkPinSource({ file: path })(), 'ERR_WRAPPING_KEY', /open to others/)
+  }
   await rejects(checkPinSource({ file: join(folder, 'none') })(), 'ERR_WRAPPING_KEY', /cannot be read: ENOENT/)
   await rejects(checkPinSource(() => '')(), RangeError, /gave nothing/)
   await rejects(checkPinSource(() => 5 as never)(), TypeError, /must give a string or bytes/)
@@ -195,7 +236,18 @@ test('a PIN comes from a function each time, from a descriptor once, from a file
     RangeError,
     /gave bytes that are not UTF-8$/,
   )
-  await rejects(checkPinSource(() => 'n'.repeat(2000))(), RangeError, /too much/)
+  assert.is(await text(checkPinSource(() => 'n'.repeat(1024))), 'n'.repeat(1024))
+  await rejects(checkPinSource(() => 'n'.repeat(1025))(), RangeError, /too much/)
+})
+
+test('no PIN file stays open, whether it is taken or refused', async () => {
+  const folder = temporaryFolder()
+  for (const mode of [0o600, 0o644]) {
+    const file = join(folder, `pin-${mode}`)
+    writeFileSync(file, 'n', { mode })
+    await rejectionOf(checkPinSource({ file })())
+  }
+  assert.is(openFilesIn(folder), 0)
 })
 
 test('a PIN that comes too late is wiped', async () => {
@@ -246,6 +298,16 @@ test('return values become errors that keep their names', () => {
   assert.match(device.message, /C_Encrypt with CKR_DEVICE_REMOVED/)
   const pin = tokenError({ ckr: 'CKR_PIN_INCORRECT', value: 0xa0, call: 'C_Login' })
   assert.equal([pin.code, pin.lost, pin.pinRefused], ['ERR_WRAPPING_KEY', false, true])
+  assert.not.ok(tokenError({ ckr: 'CKR_PIN_INCORRECT', value: 0xa0, call: 'C_OpenSession' }).pinRefused)
+  for (const [call, isRefusal] of Object.entries({
+    C_Decrypt: true,
+    C_UnwrapKey: true,
+    C_DecryptInit: false,
+    C_Encrypt: false,
+  })) {
+    const answer = tokenError({ ckr: 'CKR_DATA_LEN_RANGE', value: 0x21, call })
+    assert.is(answer.refuses(traitsOf('any')), isRefusal, call)
+  }
   assert.match(tokenError({ ckr: 'CKR_VENDOR_DEFINED', value: 0x80000001, call: 'C_Login' }).message, /0x80000001/)
   assert.ok(traitsOf('SoftHSM project').refusals.has('CKR_GENERAL_ERROR'))
   assert.not.ok(traitsOf('Somebody else').refusals.has('CKR_GENERAL_ERROR'))

@@ -1,12 +1,13 @@
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { buildClient, EncryptedDataKey, NodeDecryptionMaterial, NodeEncryptionMaterial } from '../../src/index'
 import { nameOf, SessionPool } from '../../src/keyrings/pkcs11-sessions'
-import { Pkcs11AesKeyring, type Pkcs11Token, type TokenDescription } from '../../src/pkcs11'
+import { Pkcs11AesKeyring, Pkcs11Token, type TokenDescription } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects } from '../support/expect'
 import { addToken, faultySoftHsm, hostPids, openToken, PIN } from '../support/pkcs11'
@@ -14,6 +15,8 @@ import type { Shim } from '../support/pkcs11-shim'
 
 const SUITE = getSuite(0x0478)
 const SESSION_COUNT = 0xb1
+/** Of a token whose user PIN has one try left, or none. */
+const PIN_FLAGS = { 'would be locked by one more wrong PIN': 0x20000, 'is locked': 0x40000 }
 
 test('where all sessions are lost and no other can be had, nobody waits for one for ever', async () => {
   let opened = 0
@@ -82,6 +85,27 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     for (const token of [one!, two!, right]) await token.close()
   })
 
+  for (const [state, value] of Object.entries(PIN_FLAGS)) {
+    test(`where the token says that it ${state}, nobody logs in unless told, and then once`, async () => {
+      let asked = 0
+      const ask = () => {
+        asked++
+        return PIN
+      }
+      shim.set({ call: 'GetTokenInfo', what: 'flags', value, many: 0 })
+      for (const logins of [0, 1]) {
+        const token = openToken(faulty, { pin: ask })
+        await rejects(token.info(), 'ERR_WRAPPING_KEY', new RegExp(`no login: the PKCS#11 token "tests" ${state}`))
+        assert.equal([shim.calls('Login'), asked], [logins, logins])
+        if (logins === 0) {
+          token.tryPinAgain()
+          assert.is((await token.info()).label, 'tests')
+        }
+        await token.close()
+      }
+    })
+  }
+
   for (const [how, asked] of [
     ['is killed', 2],
     ['ends with close()', 1],
@@ -104,6 +128,44 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
       await token.close()
     })
   }
+
+  test('a process that is killed while idle is replaced at the next call, once for all', async () => {
+    const [one, two] = [openToken(faulty), openToken(faulty)]
+    await Promise.all([wrap(one), wrap(two)])
+    for (const noticed of [false, true]) {
+      const pids = hostPids()
+      for (const pid of pids) process.kill(pid, 'SIGKILL')
+      while (noticed && pids.some((pid) => existsSync(`/proc/${pid}`)))
+        await new Promise((resolve) => setImmediate(resolve))
+      // Once it is known, nothing is lost in it: what may not be done twice is done too.
+      if (noticed) await one.generateKey({ type: 'aes', label: 'made after the end' })
+      for (const token of [one, two]) await wrap(token)
+      assert.is(hostPids().length, 1)
+    }
+    assert.is(shim.calls('Initialize'), 3)
+    await Promise.all([one.close(), two.close()])
+    assert.equal(hostPids(), [])
+  })
+
+  test('the signals of a terminal end no process of a token', async () => {
+    const token = openToken(faulty)
+    await wrap(token)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+      for (const pid of hostPids()) process.kill(pid, signal)
+      await wrap(token)
+    }
+    assert.is(shim.calls('Initialize'), 1)
+    await token.close()
+  })
+
+  test('an answer leaves no timer that keeps the program', async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+    const token = openToken(faulty)
+    const before = timers()
+    await wrap(token)
+    assert.is(timers(), before)
+    await token.close()
+  })
 
   test('64 wraps and unwraps at once share 8 sessions, however slow the token is; none are left', async () => {
     const token = openToken(faulty)
@@ -184,6 +246,22 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     await token.close()
   })
 
+  test('a name that two tokens have is none, until more is told', async () => {
+    for (let i = 0; i < 2; i++) addToken('same name')
+    const named = openToken(faulty, { token: 'same name' })
+    await rejects(named.info(), 'ERR_WRAPPING_KEY', /2 tokens with label "same name"/)
+    const all = await Pkcs11Token.list({ module: faulty.input.module })
+    const serials = all.filter(({ label }) => label === 'same name').map(({ serial }) => serial)
+    // What is learnt of the PIN of one does not hold for the other.
+    const [wrong, right] = [{ pin: () => 'wrong-needle' }, {}].map((more, i) =>
+      openToken(faulty, { token: { serial: serials[i]! }, ...more }),
+    )
+    await rejects(wrong!.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    assert.is((await right!.info()).serial, serials[1])
+    wrong!.tryPinAgain()
+    await Promise.all([named.close(), wrong!.close(), right!.close()])
+  })
+
   test('another token of the same module has its own PIN and sessions', async () => {
     addToken('second')
     const [first, second] = [openToken(faulty), openToken(faulty, { token: 'second', pin: () => 'no-needle' })]
@@ -220,13 +298,18 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     const program = `
       const { openToken } = require('./test/support/pkcs11')
       const token = openToken(${JSON.stringify(faulty)})
-      token.info().then(() => { console.log('open'); if (process.argv[1] === 'exit') process.exit(7) })`
-    for (const [how, status] of [
-      ['exit', 7],
-      ['end', 0],
+      token.info().then(async () => {
+        console.log('open')
+        if (process.argv[1] === 'exit') process.exit(7)
+        if (process.argv[1] === 'close') await token.close().then(() => console.log('closed'))
+      })`
+    for (const [how, status, told] of [
+      ['exit', 7, 'open\n'],
+      ['end', 0, 'open\n'],
+      ['close', 0, 'open\nclosed\n'],
     ] as const) {
       const child = spawnSync(process.execPath, ['--import', 'tsx', '-e', program, how], { encoding: 'utf8' })
-      assert.is(child.stdout, 'open\n', child.stderr)
+      assert.is(child.stdout, told, child.stderr)
       assert.is(child.status, status)
     }
     const start = performance.now()

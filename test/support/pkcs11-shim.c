@@ -3,7 +3,7 @@
  * file SHIM_STATE says. All processes share the file, and a test writes it while they run:
  *
  *     u64 function (1 + its place in the list, 0 for none) | u64 nth call from now, from 1 | u64 how many calls, 0 for all |
- *     u64 value | u64 what (0 answer value, 1 wait value ms before the call, 2 add value to the length of the answer, 3 crash, 4 an IV of the token's own, 5 the same in silence, 6 value objects at most) |
+ *     u64 value | u64 what (0 answer value, 1 wait value ms before the call, 2 add value to the length of the answer, 3 crash, 4 an IV of the token's own, 5 the same in silence, 6 value objects at most, 7 the flags in value set for the token) |
  *     u64 open sessions | u64 most sessions open | u64 calls of each function, 68
  */
 #define _GNU_SOURCE
@@ -20,7 +20,7 @@
 typedef unsigned long ulong_t;
 typedef ulong_t (*function_t)(ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t);
 
-enum { COUNT = 68, ENCRYPT_INIT = 29, OPEN_SESSION = 12, CLOSE_SESSION = 13, FIND_OBJECTS = 27, ENCRYPT = 30, DECRYPT = 34 };
+enum { COUNT = 68, GET_TOKEN_INFO = 6, ENCRYPT_INIT = 29, OPEN_SESSION = 12, CLOSE_SESSION = 13, FIND_OBJECTS = 27, ENCRYPT = 30, DECRYPT = 34 };
 
 struct state {
   _Atomic uint64_t function, nth, many, value, what;
@@ -45,6 +45,11 @@ static void wait_ms(uint64_t ms) {
 struct mechanism {
   ulong_t type;
   struct { unsigned char *iv; } * parameter;
+};
+
+struct token_info {
+  unsigned char names[96];
+  ulong_t flags;
 };
 
 /* As AWS CloudHSM: no IV is taken, one is made. In silence, it is not told either. */
@@ -81,6 +86,7 @@ static ulong_t call(int i, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e
   if (hit && i == FIND_OBJECTS && state->what == 6) c = (ulong_t)state->value;
   ulong_t rv = ((function_t)real->functions[i])(a, b, c, d, e, f, g, h);
   if (hit && state->what == 2 && rv == 0 && (i == ENCRYPT || i == DECRYPT)) *(ulong_t *)e += (ulong_t)state->value;
+  if (hit && i == GET_TOKEN_INFO && state->what == 7) ((struct token_info *)b)->flags |= (ulong_t)state->value;
   if (rv == 0 && i == OPEN_SESSION) {
     int64_t open = ++state->sessions;
     if (open > state->most) state->most = open;

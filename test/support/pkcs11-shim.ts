@@ -13,7 +13,7 @@ export const FUNCTIONS =
   DecryptDigestUpdate SignEncryptUpdate DecryptVerifyUpdate GenerateKey GenerateKeyPair WrapKey UnwrapKey DeriveKey
   SeedRandom GenerateRandom GetFunctionStatus CancelFunction WaitForSlotEvent`.split(/\s+/)
 
-const WHAT = { answer: 0, wait: 1, lengthen: 2, crash: 3, ownIv: 4, silentIv: 5, few: 6 } as const
+const WHAT = { answer: 0, wait: 1, lengthen: 2, crash: 3, ownIv: 4, silentIv: 5, few: 6, flags: 7 } as const
 const HEAD = 7
 const LENGTH = 8 * (HEAD + FUNCTIONS.length)
 
