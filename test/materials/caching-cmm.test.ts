@@ -151,6 +151,20 @@ test('bytes are used to the last one; a message past the limit by itself leaves 
   assert.is(backing.encryptRequests.length, 2)
   await messages(cmm, 1, { plaintextLength: 1 })
   assert.is(backing.encryptRequests.length, 3)
+  const other = caching({ maxBytesEncrypted: 25 })
+  for (const plaintextLength of [25, 0]) await messages(other.cmm, 1, { plaintextLength })
+  assert.is(other.backing.encryptRequests.length, 1)
+})
+
+test('a key that is used up, or too old, is wiped when it is next asked for, whatever comes instead', async () => {
+  for (const limit of [{ maxMessagesEncrypted: 1 }, { maxBytesEncrypted: 10 }, { maxAge: 1000 }]) {
+    const { cmm, backing } = caching(limit)
+    await messages(cmm, 1)
+    advance(2000)
+    backing.failure = new Error('throttled')
+    await rejects(messages(cmm, 1), Error, /throttled/)
+    assert.not.ok(backing.given[0]!.hasUnencryptedDataKey)
+  }
 })
 
 test('a failed call fails all who wait for it, is not cached, and the next message tries again', async () => {

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -10,6 +11,7 @@ import {
   NodeEncryptionMaterial,
   type NodeMaterialsManager,
 } from '../../src/index'
+import { doneSignal } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { rejects, throws } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
@@ -83,7 +85,11 @@ test('the default manager is made of a keyring only', () => {
 test('the default manager keeps policy and reserved key itself', async () => {
   const request = { encryptionContext: {}, commitmentPolicy: REQUIRE_ENCRYPT_REQUIRE_DECRYPT }
   await rejects(inner.getEncryptionMaterials({ ...request, suite: getSuite(0x0178) }), 'ERR_COMMITMENT_POLICY')
-  await rejects(inner.getEncryptionMaterials({ ...request, commitmentPolicy: 'NONE' as never }), TypeError)
+  await rejects(
+    inner.getEncryptionMaterials({ ...request, commitmentPolicy: 'NONE' as never }),
+    TypeError,
+    /Invalid commitment/,
+  )
   const encryptionContext = { 'aws-crypto-public-key': 'x' }
   await rejects(inner.getEncryptionMaterials({ ...request, encryptionContext }), 'ERR_ENCRYPTION_CONTEXT')
   for (const [policy, id] of [
@@ -122,6 +128,67 @@ test('the default manager refuses what a keyring left incomplete, and wipes it',
     seen.map(({ hasUnencryptedDataKey }) => hasUnencryptedDataKey),
     [false, false],
   )
+})
+
+test('materials that a keyring fails to fill are wiped, and of a message that is given up the keyring hears', async () => {
+  const request = { encryptionContext: {}, commitmentPolicy: REQUIRE_ENCRYPT_REQUIRE_DECRYPT, suite: getSuite(0x0478) }
+  const seen: (NodeEncryptionMaterial | NodeDecryptionMaterial)[] = []
+  const broken = new (class extends OwnKeyring {
+    override async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
+      seen.push(await super._onEncrypt(material))
+      throw new Error('broken')
+    }
+    override async _onDecrypt(
+      material: NodeDecryptionMaterial,
+      edks: EncryptedDataKey[],
+    ): Promise<NodeDecryptionMaterial> {
+      seen.push(await super._onDecrypt(material, edks))
+      throw new Error('broken')
+    }
+  })()
+  const cmm = new NodeDefaultCryptographicMaterialsManager(broken)
+  const mine = new EncryptedDataKey({ providerId: 'own', providerInfo: 'k', encryptedDataKey: bytes(32) })
+  await rejects(cmm.getEncryptionMaterials(request), Error, /broken/)
+  await rejects(cmm.decryptMaterials({ ...request, encryptedDataKeys: [mine] }), Error, /broken/)
+  assert.equal(
+    seen.map(({ hasUnencryptedDataKey }) => hasUnencryptedDataKey),
+    [false, false],
+  )
+
+  for (const early of [true, false]) {
+    const controller = new AbortController()
+    if (early) controller.abort()
+    const told: boolean[] = []
+    const listening = new (class extends OwnKeyring {
+      override async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
+        told.push(doneSignal(material).aborted)
+        controller.abort()
+        told.push(doneSignal(material).aborted)
+        return await super._onEncrypt(material)
+      }
+    })()
+    const { signal } = controller
+    await new NodeDefaultCryptographicMaterialsManager(listening).getEncryptionMaterials({ ...request, signal })
+    assert.equal(told, [early, true])
+    assert.equal(getEventListeners(signal, 'abort'), [])
+  }
+})
+
+test('signed materials are for the pairs that were asked for, whatever becomes of the object meanwhile', async () => {
+  const encryptionContext: Record<string, string> = { a: 'asked' }
+  const request = { commitmentPolicy: REQUIRE_ENCRYPT_REQUIRE_DECRYPT, encryptionContext }
+  const making = inner.getEncryptionMaterials(request)
+  encryptionContext.a = 'changed'
+  assert.is((await making).encryptionContext.a, 'asked')
+})
+
+test('a message that does not open tells ten of its keys, and that there are more', async () => {
+  for (const count of [10, 11]) {
+    const encryptedDataKeys = Array.from({ length: count }, () => EDK)
+    const request = { suite: getSuite(0x0478), encryptionContext: {}, encryptedDataKeys }
+    const { message } = await rejects(inner.decryptMaterials(request), 'ERR_NO_DATA_KEY')
+    assert.equal([message.match(/n:k/g)?.length, message.includes('…')], [10, count > 10])
+  }
 })
 
 const KEYRING_RETURNS: [string, (material: never) => unknown][] = [

@@ -1,4 +1,4 @@
-import { createSecretKey, generateKeyPairSync } from 'node:crypto'
+import { createPrivateKey, createSecretKey, generateKeyPairSync } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -13,7 +13,7 @@ import { SignatureKey, VerificationKey } from '../../src/materials/signature'
 import { getSuite } from '../../src/suites'
 import { throws } from '../support/expect'
 import { givenBy } from '../support/given-by'
-import { bytes } from '../support/keys'
+import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 
 const UNSIGNED = getSuite(0x0478)
 const SIGNED = getSuite(0x0578)
@@ -186,7 +186,8 @@ test('unwrapDataKey gives bytes as they are and a copy of a KeyObject', () => {
   const key = bytes(16)
   assert.is(unwrapDataKey(key), key)
   assert.equal(Uint8Array.from(unwrapDataKey(createSecretKey(key))), key)
-  for (const none of ['k', null, undefined, 5, {}]) throws(() => unwrapDataKey(none as never), TypeError)
+  for (const none of ['k', null, undefined, 5, {}, createPrivateKey(RSA_PRIVATE_PEM)])
+    throws(() => unwrapDataKey(none as never), TypeError, /Unsupported dataKey type/)
 })
 
 test.run()

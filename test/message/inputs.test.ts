@@ -385,9 +385,10 @@ test('maxEncryptedDataKeys holds for writing and reading', async () => {
   const two = new MultiKeyringNode({ generator: keyring, children: [keyring] })
   const one = buildClient({ maxEncryptedDataKeys: 1 })
   await rejects(one.encrypt(two, 'x'), 'ERR_LIMIT_EXCEEDED', /maxEncryptedDataKeys exceeded. 2 > 1/)
-  const { result } = await encrypt(two, 'x')
+  const atMostTwo = buildClient({ maxEncryptedDataKeys: 2 })
+  const { result } = await atMostTwo.encrypt(two, 'x')
   await rejects(one.decrypt(two, result), 'ERR_LIMIT_EXCEEDED', /maxEncryptedDataKeys exceeded. 2 > 1/)
-  await buildClient({ maxEncryptedDataKeys: 2 }).decrypt(two, result)
+  await atMostTwo.decrypt(two, result)
 })
 
 function deferred() {

@@ -181,6 +181,18 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     assert.equal(hostPids(), [])
   })
 
+  test('what is lost is opened anew in another process, though others keep the old one', async () => {
+    shim.reset()
+    const [keeping, losing] = [openToken(faulty), openToken(faulty)]
+    await Promise.all([wrap(keeping), wrap(losing)])
+    shim.set({ call: 'Encrypt', what: 'answer', value: LOST.DEVICE_REMOVED })
+    await wrap(losing)
+    assert.is(shim.calls('Initialize'), 2)
+    assert.is(hostPids().length, 2)
+    await Promise.all([keeping.close(), losing.close()])
+    assert.is(shim.sessions, 0)
+  })
+
   test('a login whose outcome the token does not tell is tried once more, and then not until told', async () => {
     for (const value of [LOST.DEVICE_ERROR, LOST.DEVICE_REMOVED]) {
       shim.reset()

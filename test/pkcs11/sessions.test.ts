@@ -264,11 +264,27 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
 
   test('another token of the same module has its own PIN and sessions', async () => {
     addToken('second')
-    const [first, second] = [openToken(faulty), openToken(faulty, { token: 'second', pin: () => 'no-needle' })]
+    let pin = 'no-needle'
+    const [first, second] = [openToken(faulty), openToken(faulty, { token: 'second', pin: () => pin })]
     await rejects(second.generateKey({ type: 'aes', label: 'aes' }), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
     await wrap(first)
+    // The process goes on for the other; the failure does not.
+    pin = PIN
+    second.tryPinAgain()
+    assert.is((await second.info()).label, 'second')
     await Promise.all([first.close(), second.close()])
     assert.is(shim.sessions, 0)
+  })
+
+  test('a login that fails keeps no process', async () => {
+    const token = openToken(faulty, { token: 'second', pin: () => 'wrong-needle' })
+    await rejects(token.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
+    const start = performance.now()
+    while (hostPids().length > 0) {
+      assert.ok(performance.now() - start < 60_000, 'a process is left')
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    token.tryPinAgain()
   })
 
   test('four threads, and a child process, use one token at a time', async () => {
