@@ -328,10 +328,14 @@ test('materials that come back with a suite that cannot be cached are not, even 
   assert.is(new Set(all.map(keyOf)).size, 5)
 })
 
-test('who makes cached materials does not learn the length of the first message', async () => {
+test('who makes cached materials learns neither the length of the first message nor that it was given up', async () => {
   const { cmm, backing } = caching()
-  await messages(cmm, 1)
+  const { signal } = new AbortController()
+  await messages(cmm, 1, { signal })
   assert.not('plaintextLength' in backing.encryptRequests[0]!)
+  const { encryptedDataKeys } = backing.given[0] as NodeEncryptionMaterial
+  await cmm.decryptMaterials({ suite: UNSIGNED, encryptionContext: {}, encryptedDataKeys, signal })
+  for (const request of [backing.encryptRequests[0]!, backing.decryptRequests[0]!]) assert.not('signal' in request)
 })
 
 test('copies are whole: keys, encrypted data keys, context, trace and signature key', async () => {
@@ -628,6 +632,34 @@ test('cache ids that are remembered are those of the very question', () => {
       }
     }
   }
+})
+
+test('cache ids do not depend on the order of required keys', () => {
+  const request = toEncrypt({ encryptionContext: { a: '1', b: '2' } })
+  const [one, other] = [
+    ['a', 'b'],
+    ['b', 'a'],
+  ].map((requiredEncryptionContextKeys) =>
+    encryptionCacheId(partitionId('partition'), { ...request, requiredEncryptionContextKeys }),
+  )
+  assert.is(one, other)
+})
+
+test('cache ids that are remembered take little memory, however many and long the questions are', () => {
+  const heapUsed = () => {
+    globalThis.gc!()
+    return process.memoryUsage().heapUsed
+  }
+  const ids = new CacheIds('partition')
+  const before = heapUsed()
+  for (const [count, length] of [
+    [10_000, 1800],
+    [180, 60_000],
+  ] as const)
+    for (let i = 0; i < count; i++) ids.ofEncryption(toEncrypt({ encryptionContext: { [i]: 'x'.repeat(length) } }))
+  const grown = heapUsed() - before
+  assert.ok(grown < 4_000_000, `${grown} bytes`)
+  assert.type(ids.ofEncryption(toEncrypt()), 'string')
 })
 
 test('cache ids of thousands of keys do not depend on their order', async () => {

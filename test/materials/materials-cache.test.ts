@@ -123,6 +123,33 @@ test('expired entries are wiped without being asked for', async () => {
   cache.del('young')
 })
 
+test('an empty cache has no timer; the next entry gets one', async () => {
+  const { setInterval: start, clearInterval: stop } = globalThis
+  const running = new Set<unknown>()
+  globalThis.setInterval = ((...args: Parameters<typeof start>) => {
+    const timer = start(...args)
+    running.add(timer)
+    return timer
+  }) as typeof start
+  globalThis.clearInterval = (timer) => {
+    running.delete(timer)
+    stop(timer)
+  }
+  try {
+    const cache = getLocalCryptographicMaterialsCache(10, 1)
+    for (const key of ['a', 'b']) {
+      const material = decryption()
+      cache.putDecryptionMaterial(key, material, 1000)
+      assert.is(running.size, 1)
+      advance(2000)
+      await until(() => isWiped(material))
+      assert.is(running.size, 0)
+    }
+  } finally {
+    Object.assign(globalThis, { setInterval: start, clearInterval: stop })
+  }
+})
+
 test('refuses what is not the right kind, not cacheable, or has a negative length', () => {
   const cache = getLocalCryptographicMaterialsCache(10)
   const [e, d] = [encryption(), decryption()]

@@ -21,6 +21,14 @@ function scarce(uses: number, kept = true) {
   return { find, fetch, state }
 }
 
+/** Calls that are ended by hand, of something that is never found. */
+function byHand() {
+  const calls: { resolve: (fetched: Fetched<number>) => void; reject: (error: Error) => void }[] = []
+  const find = () => undefined
+  const fetch = () => new Promise<Fetched<number>>((resolve, reject) => calls.push({ resolve, reject }))
+  return { search: { find, fetch }, calls }
+}
+
 test('1000 simultaneous misses of one id make one call', async () => {
   const flights = new SingleFlight()
   const { find, fetch, state } = scarce(Infinity)
@@ -84,6 +92,47 @@ test('a call that never ends costs those who wait for it some time, and later on
   }
 })
 
+for (const how of ['brings something', 'fails']) {
+  test(`a lost call that ${how} in the end disturbs nobody who waits for the next`, async () => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    try {
+      const flights = new SingleFlight()
+      const { search, calls } = byHand()
+      const [lost, second, third] = [1, 2, 3].map(() => flights.get('a', search).catch(String))
+      mock.timers.tick(90_000)
+      assert.is(calls.length, 2)
+      if (how === 'fails') calls[0]!.reject(new Error('late'))
+      else calls[0]!.resolve({ value: 1, kept: true })
+      assert.is(await lost, how === 'fails' ? 'Error: late' : 1)
+      assert.is(calls.length, 2)
+      calls[1]!.resolve({ value: 2, kept: true })
+      assert.is(await second, 2)
+      calls[2]!.resolve({ value: 3, kept: true })
+      assert.is(await third, 3)
+    } finally {
+      mock.timers.reset()
+    }
+  })
+}
+
+test('a call that has ended is never taken for lost', async () => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  try {
+    const flights = new SingleFlight()
+    const { search, calls } = byHand()
+    const first = flights.get('a', search)
+    calls[0]!.resolve({ value: 1, kept: true })
+    await first
+    mock.timers.tick(60_000)
+    void flights.get('a', search)
+    mock.timers.tick(60_000)
+    void flights.get('a', search)
+    assert.is(calls.length, 2)
+  } finally {
+    mock.timers.reset()
+  }
+})
+
 test('there is one for each cache', () => {
   const [a, b] = [{}, {}]
   assert.is(SingleFlight.of(a), SingleFlight.of(a))
@@ -119,6 +168,18 @@ test('what cannot be kept is fetched by each on its own, all at once', async () 
   const { find, fetch, state } = scarce(1, false)
   await Promise.all(Array.from({ length: 10 }, () => flights.get('a', { find, fetch })))
   assert.equal(state, { calls: 10, running: 0, most: 9 })
+})
+
+test('where nothing can be kept, no call is made for whoever was given up', async () => {
+  const flights = new SingleFlight()
+  const { find, fetch, state } = scarce(1, false)
+  const controller = new AbortController()
+  const first = flights.get('a', { find, fetch })
+  const gone = rejectionOf(flights.get('a', { find, fetch, signal: controller.signal }))
+  controller.abort()
+  assert.is(await first, 1)
+  assert.is(await gone, controller.signal.reason)
+  assert.is(state.calls, 1)
 })
 
 test.run()

@@ -241,6 +241,15 @@ function testFaults(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     }
   })
 
+  test('a token that is lost before a key is asked of it is opened anew', async () => {
+    shim.reset()
+    const token = openToken(faulty)
+    shim.set({ call: 'Login', what: 'answer', value: LOST.DEVICE_REMOVED })
+    assert.is((await token.generateKey({ type: 'aes', label: 'made after a login' })).label, 'made after a login')
+    assert.is(shim.calls('Login'), 2)
+    await token.close()
+  })
+
   test('random bytes that are all zeros are refused, unless so few that they may have been drawn', async () => {
     shim.reset()
     const token = openToken(faulty)

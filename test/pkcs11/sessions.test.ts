@@ -70,11 +70,13 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     assert.equal(hostPids(), [])
   })
 
-  test('a PIN that may be tried again is that of one token, not of the others of the module', async () => {
+  test('a PIN that may be tried again is that of one token, not of others of the module, nor of another module', async () => {
     addToken('refused')
     const [one, two] = ['tests', 'refused'].map((token) => openToken(faulty, { token, pin: () => 'wrong-needle' }))
     for (const token of [one!, two!]) await rejects(token.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
     one!.tryPinAgain()
+    const elsewhere = { input: { ...faulty.input, module: process.env.SHIM_MODULE!, token: 'refused' } }
+    openToken(elsewhere).tryPinAgain()
     await rejects(two!.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
     assert.is(shim.calls('Login'), 2)
     await rejects(one!.info(), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
@@ -266,6 +268,7 @@ function testSessions(shim: Shim, faulty: Parameters<typeof openToken>[0]): void
     addToken('second')
     let pin = 'no-needle'
     const [first, second] = [openToken(faulty), openToken(faulty, { token: 'second', pin: () => pin })]
+    await wrap(first)
     await rejects(second.generateKey({ type: 'aes', label: 'aes' }), 'ERR_WRAPPING_KEY', /CKR_PIN_INCORRECT/)
     await wrap(first)
     // The process goes on for the other; the failure does not.
