@@ -217,6 +217,18 @@ test('keyrings refuse what is no material and no encrypted data key', async () =
   await rejects(keyring.onDecrypt(decryption, [{ ...EDK }] as never), TypeError, /EncryptedDataKey/)
 })
 
+test('a keyring is not asked for a data key that is there already', async () => {
+  class Unasked extends OwnKeyring {
+    override async _onDecrypt(): Promise<NodeDecryptionMaterial> {
+      throw new Error('asked')
+    }
+  }
+  const decryption = new NodeDecryptionMaterial(getSuite(0x0478), {})
+  await rejects(new Unasked().onDecrypt(decryption, [EDK]), Error, /asked/)
+  decryption.setUnencryptedDataKey(bytes(32), { keyNamespace: 'n', keyName: 'k', flags: 4 })
+  assert.is(await new Unasked().onDecrypt(decryption, [EDK]), decryption)
+})
+
 const ENCRYPTION_ANSWERS: [string, () => unknown, 'ERR_INVALID_MATERIALS' | 'ERR_COMMITMENT_POLICY', RegExp][] = [
   ['nothing', () => undefined, 'ERR_INVALID_MATERIALS', /Unsupported type/],
   [

@@ -61,6 +61,22 @@ function testHangs(shim: Shim, faulty: Parameters<typeof openToken>[0]): void {
     })
   }
 
+  test('all sessions of a token can be busy at once', async () => {
+    const token = openToken(faulty, { timeout: 3000, sessions: 8 })
+    shim.set({ call: 'Decrypt', what: 'wait', value: 5 })
+    await unwrap(token)
+    const before = shim.calls('Decrypt')
+    shim.set({ call: 'Decrypt', what: 'wait', value: FOR_EVER, many: 0 })
+    const stuck = Array.from({ length: 8 }, async () => await rejectionOf(unwrap(token)))
+    let isOver = false
+    const over = Promise.all(stuck).then(() => (isOver = true))
+    while (shim.calls('Decrypt') < before + 8 && !isOver) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.is(shim.calls('Decrypt'), before + 8)
+    shim.clear()
+    await over
+    await token.close()
+  })
+
   test('a PIN that has no answer is tried once more, and then not until told, whoever asks', async () => {
     const tokens = [1, 2].map(() => openToken(faulty, { timeout: 3000 }))
     const hang = { call: 'Login', what: 'wait', value: FOR_EVER } as const
