@@ -1,4 +1,10 @@
-import crypto, { createCipheriv, createPrivateKey, createPublicKey, publicEncrypt } from 'node:crypto'
+import crypto, {
+  createCipheriv,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  publicEncrypt,
+} from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -13,7 +19,7 @@ import {
   sealObject,
 } from '../../src/s3'
 import { rejectionOf, rejects, throws } from '../support/expect'
-import { givenBy } from '../support/given-by'
+import { givenBy, secretsMadeBy } from '../support/given-by'
 import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 import { FakeKms } from '../support/kms'
 
@@ -175,6 +181,16 @@ test('KMS is asked for the key, with the context and the grant tokens', async ()
   for (const answer of answers) assert.ok(answer.every((byte) => byte === 0))
 })
 
+test('KMS is asked for no data key that another kind of key has wrapped', async () => {
+  const kms = new FakeKms()
+  const keyring = new S3KmsKeyring({ keyId: KEY_ARN, clientProvider: kms.clientProvider })
+  for (const wrapAlgorithm of ['AES/GCM', 'AESWrap', 'AES', 'RSA-OAEP-SHA1', 'RSA'] as const) {
+    const request = { wrapAlgorithm, encryptedDataKey: bytes(60), contentAlgorithm: '115', materialDescription: {} }
+    assert.is(await keyring.unwrapDataKey(request), undefined)
+  }
+  assert.equal(kms.taken(), [])
+})
+
 test('answers of KMS that cannot be right are refused', async () => {
   const kms = new FakeKms()
   const keyring = new S3KmsKeyring({ keyId: KEY_ARN, clientProvider: kms.clientProvider })
@@ -260,6 +276,12 @@ test('version 1 of RSA: a wrong padding is a key like any other, the same each t
   assert.is((await first)!.length, 32)
   const other = Buffer.from(bad).fill(1, 255)
   assert.not.equal(await rsa.unwrapDataKey({ ...request, encryptedDataKey: other }), await first)
+  // Nobody else can tell that key: it is made of the private one.
+  const another = new S3RawRsaKeyring({ rsaKey: generateKeyPairSync('rsa', { modulusLength: 2048 }) })
+  const [mine, theirs] = [rsa, another].map((keyring) =>
+    keyring.unwrapDataKey({ ...request, encryptedDataKey: Buffer.alloc(256, 1) }),
+  )
+  assert.not.equal(await mine, await theirs)
 
   // A content made for that key opens: nothing on the way told the padding.
   const iv = Buffer.from(metadata['x-amz-iv']!, 'base64')
@@ -317,6 +339,12 @@ test('wrong keys are refused when a keyring is made', () => {
     TypeError,
     /"materialDescription" must hold strings/,
   )
+  for (const materialDescription of [['a'], 'a'])
+    throws(
+      () => new S3RawAesKeyring({ wrappingKey: bytes(32), materialDescription: materialDescription as never }),
+      TypeError,
+      /"materialDescription" must be an object/,
+    )
   throws(() => new S3RawRsaKeyring({ rsaKey: {} }), TypeError, /No Key provided/)
   throws(() => new S3RawRsaKeyring({ rsaKey: { privateKey: 'x' } }), TypeError, /"rsaKey.privateKey"/)
   throws(() => new S3KmsKeyring({}), TypeError, /"keyId"/)
@@ -330,6 +358,55 @@ test('wrong keys are refused when a keyring is made', () => {
   )
   const twice = [0, 1].map(() => ({ materialDescription: { a: 'b' }, keyring: aes }))
   throws(() => new S3MultiKeyring({ generator: aes, others: twice }), RangeError)
+})
+
+test('a keyring that only decrypts gets objects of exactly its materials description', async () => {
+  const answering = (first: number): S3Keyring => ({
+    wrapDataKey: aes.wrapDataKey.bind(aes),
+    unwrapDataKey: async () => bytes(32, first),
+  })
+  const others = [{ materialDescription: { version: '2025', tenant: 'a' }, keyring: answering(2) }]
+  const multi = new S3MultiKeyring({ generator: answering(1), others })
+  for (const [materialDescription, first] of [
+    [{ tenant: 'a', version: '2025' }, 2],
+    [{ version: '2025' }, 1],
+    [{ version: '2025', tenant: 'b' }, 1],
+    [{ version: '2025', tenant: 'a', more: 'c' }, 1],
+    [{}, 1],
+  ] as const) {
+    const request = {
+      materialDescription,
+      contentAlgorithm: '115',
+      wrapAlgorithm: 'AES/GCM',
+      encryptedDataKey: bytes(60),
+    }
+    assert.equal(await multi.unwrapDataKey(request as never), bytes(32, first))
+  }
+})
+
+test("keyrings keep keys of their own: the wrapping key may be wiped, and a given data key stays the caller's", async () => {
+  const wrappingKey = bytes(32)
+  const own = new S3RawAesKeyring({ wrappingKey })
+  wrappingKey.fill(0)
+  const object = await sealObject(bytes(3), own)
+  assert.equal(Uint8Array.from((await openObject(object, aes)).plaintext), bytes(3))
+  for (const keyring of [own, rsa]) {
+    const given = bytes(32)
+    const { dataKey } = await keyring.wrapDataKey({ contentAlgorithm: '115', encryptionContext: {}, dataKey: given })
+    assert.equal(Uint8Array.from(dataKey), given)
+    dataKey.fill(0)
+    assert.equal(given, bytes(32))
+  }
+})
+
+test('a wrapped data key of a length that none has does not open, and is wiped', async () => {
+  for (const length of [1, 8, 31, 33, 40]) {
+    const request = { contentAlgorithm: '115', encryptionContext: {}, dataKey: bytes(length) } as const
+    const wrapped = { ...request, ...(await aes.wrapDataKey(request)) }
+    const made = await secretsMadeBy(() => rejects(aes.unwrapDataKey(wrapped), 'ERR_AUTHENTICATION_FAILED'))
+    assert.ok(made.length > 0)
+    for (const secret of made) assert.equal(secret, new Uint8Array(secret.length))
+  }
 })
 
 test('a disposed keyring is not used', async () => {
