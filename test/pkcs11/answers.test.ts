@@ -1,4 +1,5 @@
 /** What keyrings make of answers that the tokens of other tests do not give. Needs no token. */
+import type { Socket } from 'node:net'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -11,6 +12,7 @@ import {
 import { tokenError } from '../../src/keyrings/pkcs11-errors'
 import { checkerOf } from '../../src/keyrings/pkcs11-key'
 import { publicKeyOf } from '../../src/keyrings/pkcs11-rsa'
+import { WireReader, WireWriter } from '../../src/keyrings/pkcs11-wire'
 import { abandon } from '../../src/materials/materials'
 import {
   type KeyDescription,
@@ -257,6 +259,29 @@ test('a private key that does not tell all of its public half says what to give'
       'ERR_WRAPPING_KEY',
       /"k": give "publicKey"/,
     )
+})
+
+test('what is said to a process, and heard of it, is wiped once it has gone on, and nothing else is', () => {
+  const written: { bytes: Buffer; done: () => void }[] = []
+  const socket = { write: (bytes: Buffer, done: () => void) => written.push({ bytes, done }) }
+  const writer = new WireWriter(socket as unknown as Socket)
+  const heard: unknown[] = []
+  const reader = new WireReader()
+  for (const id of [1, 2]) {
+    writer.send(id, { result: null }, bytes(5, id))
+    writer.flush()
+  }
+  const [first, second] = written
+  const copy = Buffer.from(first!.bytes)
+  for (const piece of [copy.subarray(0, 7), copy.subarray(7)]) reader.push(piece, (...message) => heard.push(message))
+  first!.done()
+  for (const gone of [first!.bytes, copy]) assert.equal(gone, Buffer.alloc(gone.length))
+  reader.push(second!.bytes, (...message) => heard.push(message))
+  assert.equal(second!.bytes, Buffer.alloc(copy.length))
+  assert.equal(heard, [
+    [1, { result: null }, bytes(5, 1)],
+    [2, { result: null }, bytes(5, 2)],
+  ])
 })
 
 function s3Request(

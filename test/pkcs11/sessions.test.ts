@@ -35,6 +35,31 @@ test('where all sessions are lost and no other can be had, nobody waits for one 
   pool.close()
 })
 
+test('who waits gets the place of a session that is given up, though the others stay busy', async () => {
+  let opened = 0
+  const pool = new SessionPool<number>(
+    () => ++opened,
+    () => {},
+  )
+  pool.cap = 2
+  const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
+  let end = () => {}
+  const busy = pool.use(() => new Promise<void>((resolve) => (end = resolve)))
+  const failing = rejectionOf(
+    pool.use(async () => {
+      await turn()
+      throw new Error('failed')
+    }),
+  )
+  const waiting = pool.use((session) => session)
+  await failing
+  await turn()
+  end()
+  assert.is(await waiting, 3)
+  await busy
+  pool.close()
+})
+
 const faulty = faultySoftHsm()
 if (faulty) testSessions(faulty.shim, faulty)
 
