@@ -59,12 +59,16 @@ export const cryptoOperations: Operations = {
   Decrypt(call) {
     refuseRecipient(call)
     const opened = decryptBlob(call, 'KeyId', 'EncryptionAlgorithm', 'EncryptionContext')
-    stopIfDryRun(call)
-    return {
-      KeyId: opened.key.arn,
-      EncryptionAlgorithm: opened.algorithm,
-      KeyMaterialId: opened.materialId,
-      Plaintext: secretBase64(opened.plaintext),
+    try {
+      stopIfDryRun(call)
+      return {
+        KeyId: opened.key.arn,
+        EncryptionAlgorithm: opened.algorithm,
+        KeyMaterialId: opened.materialId,
+        Plaintext: base64(opened.plaintext),
+      }
+    } finally {
+      wipe(opened.plaintext)
     }
   },
 
@@ -74,8 +78,12 @@ export const cryptoOperations: Operations = {
     const { key, material } = usableKey(call, 'ENCRYPT_DECRYPT', input.requiredText('DestinationKeyId'))
     requireAlgorithm(key, material, algorithm)
     const source = decryptBlob(call, 'SourceKeyId', 'SourceEncryptionAlgorithm', 'SourceEncryptionContext')
-    const blob = encryptWith(call, key, material, algorithm, 'DestinationEncryptionContext', source.plaintext)
-    wipe(source.plaintext)
+    let blob: Buffer
+    try {
+      blob = encryptWith(call, key, material, algorithm, 'DestinationEncryptionContext', source.plaintext)
+    } finally {
+      wipe(source.plaintext)
+    }
     stopIfDryRun(call)
     return {
       KeyId: key.arn,

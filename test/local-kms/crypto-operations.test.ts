@@ -23,7 +23,7 @@ import {
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
-import { clientOf, refuses } from './support'
+import { clientOf, refuses, secretsSeen } from './support'
 
 let kms: LocalKms
 let client: ReturnType<typeof clientOf>
@@ -433,6 +433,42 @@ test('a dry run can leave the ciphertext out', async () => {
   // Without a dry run they mean nothing.
   await refuses(decrypt({ KeyId, DryRun: false }), 'ValidationException', /ciphertextBlob/)
   await refuses(decrypt({ KeyId, CiphertextBlob, DryRun: false }), 'InvalidCiphertextException')
+})
+
+test('no plaintext and no key outlives its request, whatever comes of it', async () => {
+  const { KeyId } = await create()
+  const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId, Plaintext }))
+  const damaged = Uint8Array.from(CiphertextBlob!)
+  damaged[damaged.length - 1]! ^= 1
+  const pair = { KeyId, KeyPairSpec: 'ECC_NIST_P256' } as const
+  const toSelf = { CiphertextBlob, DestinationKeyId: KeyId }
+  const DestinationEncryptionContext = { long: 'x'.repeat(8192) }
+  const cases: [string, () => Promise<unknown>][] = [
+    ['Encrypt', () => client.send(new EncryptCommand({ KeyId, Plaintext }))],
+    ['Decrypt', () => client.send(new DecryptCommand({ CiphertextBlob }))],
+    ['Decrypt, wrong tag', () => client.send(new DecryptCommand({ CiphertextBlob: damaged }))],
+    ['Decrypt, dry run', () => client.send(new DecryptCommand({ CiphertextBlob, DryRun: true }))],
+    ['ReEncrypt', () => client.send(new ReEncryptCommand(toSelf))],
+    ['ReEncrypt, wrong', () => client.send(new ReEncryptCommand({ ...toSelf, DestinationEncryptionContext }))],
+    ['GenerateDataKey', () => client.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256' }))],
+    [
+      'GenerateDataKeyWithoutPlaintext',
+      () => client.send(new GenerateDataKeyWithoutPlaintextCommand({ KeyId, KeySpec: 'AES_256' })),
+    ],
+    ['GenerateDataKeyPair', () => client.send(new GenerateDataKeyPairCommand(pair))],
+    ['GenerateDataKeyPairWithoutPlaintext', () => client.send(new GenerateDataKeyPairWithoutPlaintextCommand(pair))],
+    ['CreateKey', () => create()],
+    ['RotateKeyOnDemand', () => client.send(new RotateKeyOnDemandCommand({ KeyId }))],
+  ]
+  for (const [name, use] of cases) {
+    const seen = await secretsSeen(() => use().catch(() => {}))
+    assert.ok(seen.length > 0, name)
+    for (const bytes of seen)
+      assert.ok(
+        bytes.every((byte) => byte === 0),
+        name,
+      )
+  }
 })
 
 test.run()

@@ -1,3 +1,4 @@
+import crypto from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -61,3 +62,51 @@ export function temporaryDirectory(): { path: string; remove: () => void } {
   const parent = mkdtempSync(join(tmpdir(), 'sealwax-kms-'))
   return { path: join(parent, 'data'), remove: () => rmSync(parent, { recursive: true }) }
 }
+
+/** The very bytes of secrets that `node:crypto` took or gave while `use` ran: of keys and of what was encrypted or decrypted. */
+export async function secretsSeen(use: () => Promise<unknown>): Promise<readonly Uint8Array[]> {
+  const seen: Uint8Array[] = []
+  const note = <T>(bytes: T): T => {
+    if (bytes instanceof Uint8Array) seen.push(bytes)
+    return bytes
+  }
+  const restore: (() => void)[] = []
+  const replace = (owner: object, name: string, by: (original: Call) => Call) => {
+    const original = Reflect.get(owner, name) as Call
+    restore.push(() => Reflect.set(owner, name, original))
+    Reflect.set(owner, name, by(original))
+  }
+  replace(crypto, 'createSecretKey', (original) => (bytes) => original(note(bytes)))
+  replace(crypto, 'createPrivateKey', (original) => (input) => {
+    note((input as { key: unknown }).key)
+    return original(input)
+  })
+  for (const name of ['createCipheriv', 'createDecipheriv']) {
+    replace(crypto, name, (original) => (...args) => {
+      const cipher = original(...args) as crypto.Cipher
+      const update = cipher.update.bind(cipher) as Call
+      cipher.update = ((bytes) =>
+        name === 'createCipheriv' ? update(note(bytes)) : note(update(bytes))) as Call as never
+      return cipher
+    })
+  }
+  const keys = [crypto.createSecretKey(Buffer.alloc(1)), crypto.generateKeyPairSync('ed25519').privateKey]
+  for (const key of keys) {
+    replace(
+      Object.getPrototypeOf(key),
+      'export',
+      (original) =>
+        function (this: unknown, ...args) {
+          return note(original.apply(this, args))
+        },
+    )
+  }
+  try {
+    await use()
+  } finally {
+    for (const undo of restore) undo()
+  }
+  return seen
+}
+
+type Call = (...args: unknown[]) => unknown
