@@ -69,4 +69,39 @@ test('refuses DER that is valid in BER only', () => {
   assert.not(verifyDigest(privateKey, 'ECDSA_SHA_256', digest, longLength))
 })
 
+test('refuses an RSA signature without its leading zero', () => {
+  const { privateKey } = rsa()
+  const algorithm = 'RSASSA_PKCS1_V1_5_SHA_256'
+  let digest: Buffer
+  let signature: Buffer
+  let count = 0
+  do {
+    digest = createHash('sha256').update(`message ${count++}`).digest()
+    signature = signDigest(privateKey, algorithm, digest)
+  } while (signature[0] !== 0)
+  assert.ok(verifyDigest(privateKey, algorithm, digest, signature))
+  assert.not(verifyDigest(privateKey, algorithm, digest, signature.subarray(1)))
+})
+
+test('refuses an ECDSA signature whose number is not below the order of the curve', () => {
+  const { privateKey } = ec('prime256v1')()
+  const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
+  const digest = createHash('sha256').update('message').digest()
+  const pair = sign('sha256', Buffer.from('message'), { key: privateKey, dsaEncoding: 'ieee-p1363' })
+  const [r, s] = [pair.subarray(0, 32), pair.subarray(32)].map((bytes) => BigInt(`0x${bytes.toString('hex')}`))
+  const signature = (integers: bigint[]) => {
+    const body = Buffer.concat(integers.map(derInteger))
+    return Buffer.concat([Buffer.from([0x30, body.length]), body])
+  }
+  assert.ok(verifyDigest(privateKey, 'ECDSA_SHA_256', digest, signature([r!, s!])))
+  assert.not(verifyDigest(privateKey, 'ECDSA_SHA_256', digest, signature([r!, s! + order])))
+})
+
 test.run()
+
+function derInteger(value: bigint): Buffer {
+  const hex = value.toString(16)
+  const bytes = Buffer.from(hex.length % 2 ? `0${hex}` : hex, 'hex')
+  const positive = bytes[0]! < 0x80 ? bytes : Buffer.concat([Buffer.alloc(1), bytes])
+  return Buffer.concat([Buffer.from([2, positive.length]), positive])
+}
