@@ -71,9 +71,11 @@ for (const [spec, algorithms] of [
           await refuses(client.send(other), 'KMSInvalidSignatureException')
         }
       }
-      const short = { KeyId, SigningAlgorithm, MessageType: 'DIGEST', Message: digest.subarray(1) } as const
-      for (const DryRun of [false, true])
-        await refuses(client.send(new SignCommand({ ...short, DryRun })), 'ValidationException', /length/)
+      for (const Message of [digest.subarray(1), Buffer.concat([digest, Buffer.alloc(1)])]) {
+        const wrong = { KeyId, SigningAlgorithm, MessageType: 'DIGEST', Message } as const
+        for (const DryRun of [false, true])
+          await refuses(client.send(new SignCommand({ ...wrong, DryRun })), 'ValidationException', /length/)
+      }
     }
   })
 }
@@ -117,6 +119,37 @@ test('derives the shared secret of ECDH', async () => {
     assert.is(KeyOrigin, 'AWS_KMS')
     await refuses(derive(der(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey)), 'ValidationException')
     await refuses(derive(createECDH(namedCurve).generateKeys()), 'ValidationException')
+  }
+})
+
+test('a dry run tells what is wrong, and makes nothing', async () => {
+  const signer = { KeyId: (await create({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' })).KeyId }
+  const signing = { ...signer, Message: Buffer.from('a message'), SigningAlgorithm: 'ECDSA_SHA_256' } as const
+  const { Signature } = await client.send(new SignCommand(signing))
+  const macs = { KeyId: (await create({ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' })).KeyId }
+  const authenticating = { ...macs, Message: Buffer.from('a message'), MacAlgorithm: 'HMAC_SHA_256' } as const
+  const { Mac } = await client.send(new GenerateMacCommand(authenticating))
+  const { KeyId } = await create({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'KEY_AGREEMENT' })
+  const { PublicKey } = await client.send(new GetPublicKeyCommand({ KeyId }))
+  const DryRun = true
+  const agreement = { KeyId, KeyAgreementAlgorithm: 'ECDH', PublicKey, DryRun } as const
+  for (const dry of [
+    () => client.send(new SignCommand({ ...signing, DryRun })),
+    () => client.send(new VerifyCommand({ ...signing, Signature, DryRun })),
+    () => client.send(new GenerateMacCommand({ ...authenticating, DryRun })),
+    () => client.send(new VerifyMacCommand({ ...authenticating, Mac, DryRun })),
+    () => client.send(new DeriveSharedSecretCommand(agreement)),
+  ]) {
+    await refuses(dry(), 'DryRunOperationException')
+  }
+  const wrong = Buffer.from('wrong')
+  for (const [name, dry] of [
+    ['KMSInvalidSignatureException', () => client.send(new VerifyCommand({ ...signing, Signature: wrong, DryRun }))],
+    ['KMSInvalidMacException', () => client.send(new VerifyMacCommand({ ...authenticating, Mac: wrong, DryRun }))],
+    ['ValidationException', () => client.send(new DeriveSharedSecretCommand({ ...agreement, PublicKey: wrong }))],
+    ['InvalidKeyUsageException', () => client.send(new DeriveSharedSecretCommand({ ...agreement, ...signer }))],
+  ] as const) {
+    await refuses(dry(), name)
   }
 })
 
