@@ -1,4 +1,5 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { createCipheriv } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -61,6 +62,41 @@ test('gives back contents of any length', async () => {
     await store.save(bytes)
     await store.close()
     assert.ok(bytes.equals((await contentsOf())!), `${length} bytes`)
+  }
+})
+
+test('seals nothing twice in the same way', async () => {
+  const ivOf = (sealed: Buffer) => sealed.subarray(47, 59).toString('hex')
+  const store = await Store.open(directory)
+  const files: Buffer[] = []
+  for (let i = 0; i < 3; i++) {
+    await store.save(contents)
+    files.push(readFileSync(file))
+  }
+  await store.close()
+  const other = await Store.open(`${directory}-2`)
+  await other.save(contents)
+  await other.close()
+  files.push(readFileSync(join(`${directory}-2`, 'keys.sealed')))
+  assert.is(new Set(files.map(ivOf)).size, 4)
+  assert.equal(
+    files.map((sealed) => sealed.subarray(0, 47).equals(files[0]!.subarray(0, 47))),
+    [true, true, true, false],
+    'a salt for each store',
+  )
+})
+
+test('refuses a tag that is cut, however right the rest of it is', async () => {
+  await create()
+  const start = readFileSync(file).subarray(0, 59)
+  const cipher = createCipheriv('aes-256-gcm', readFileSync(keyFile), start.subarray(47)).setAAD(start)
+  cipher.final()
+  const tag = cipher.getAuthTag()
+  writeFileSync(file, Buffer.concat([start, tag]))
+  assert.equal(await contentsOf(), Buffer.alloc(0))
+  for (const length of [4, 8, 12, 13, 14, 15]) {
+    writeFileSync(file, Buffer.concat([start, tag.subarray(0, length)]))
+    await refused(/is damaged/)
   }
 })
 
@@ -209,6 +245,20 @@ test('takes nothing over from a process of which it cannot be told whether it is
   assert.equal(await contentsOf(), contents)
 })
 
+test('takes nothing over from a process of another user', async () => {
+  await create()
+  const { pid } = spawnSync(process.execPath, ['-e', ''])
+  const lock = join(directory, `lock-${pid}--0123456789abcdef`)
+  writeFileSync(lock, '')
+  const { kill } = process
+  process.kill = () => {
+    throw Object.assign(new Error('not permitted'), { code: 'EPERM' })
+  }
+  await refused(/is open in process/)
+  process.kill = kill
+  assert.equal(await contentsOf(), contents)
+})
+
 test('takes over from a process that has ended and was not waited for', async () => {
   await create()
   // A parent that waits for no child: the program that the shell becomes knows of none.
@@ -243,6 +293,45 @@ test('nothing is written through a link in the place of the new file', async () 
   await rejects(store.save(contents), /cannot write/)
   assert.is(readFileSync(other, 'utf8'), 'precious')
   await store.close()
+})
+
+test('nothing is written into what another made in the place of the new file', async () => {
+  const store = await Store.open(directory)
+  const other = join(directory, 'other')
+  writeFileSync(other, 'precious')
+  linkSync(other, join(directory, 'keys.sealed.new'))
+  await rejects(store.save(contents), /cannot write/)
+  assert.is(readFileSync(other, 'utf8'), 'precious')
+  await store.close()
+})
+
+test('is on the disk before it takes the place of the old file, and the change of names before it is told', async () => {
+  const store = await Store.open(directory)
+  const handle = await promises.open(directory)
+  const prototype = Object.getPrototypeOf(handle) as { sync: () => Promise<void> }
+  await handle.close()
+  const steps: string[] = []
+  const { sync } = prototype
+  const { rename } = promises
+  prototype.sync = async function (this: typeof handle) {
+    steps.push((await this.stat()).isDirectory() ? 'sync directory' : 'sync file')
+    await sync.call(this)
+  }
+  promises.rename = async (...names) => {
+    steps.push('rename')
+    await rename(...names)
+  }
+  await store.save(contents)
+  prototype.sync = sync
+  promises.rename = rename
+  await store.close()
+  assert.equal(steps, ['sync file', 'rename', 'sync directory'])
+})
+
+test('takes no more than can be read again', () => {
+  const longest = 2 ** 28 - 75
+  assert.ok(Store.takes({ length: longest } as Uint8Array))
+  assert.not(Store.takes({ length: longest + 1 } as Uint8Array))
 })
 
 test('a header cannot ask for other work than this version does', async () => {
