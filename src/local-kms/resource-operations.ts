@@ -163,7 +163,7 @@ export const resourceOperations: Operations = {
   ListRetirableGrants(call) {
     const retiring = readPrincipal(call.input, 'Retiring') ?? throwMissing('retiringPrincipal')
     const retirable = [...call.state.grants.values()].filter(
-      (grant) => isOf(retiring, grant) && call.state.keys.get(grant.keyArn)?.region === call.region,
+      (grant) => isOf(retiring, grant) && grant.keyArn.startsWith(arnOf('key/', call)),
     )
     return grantPage(call, retirable)
   },

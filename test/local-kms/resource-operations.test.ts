@@ -84,9 +84,11 @@ test('refuses aliases that cannot be', async () => {
   await refuses(make('alias/of-none', '1234abcd-12ab-34cd-56ef-1234567890ab'), 'NotFoundException')
   const move = (AliasName: string, id: string) => client.send(new UpdateAliasCommand({ AliasName, TargetKeyId: id }))
   await refuses(move('alias/none', TargetKeyId), 'NotFoundException')
-  await refuses(move('alias/taken', signing), 'ValidationException', /same type/)
+  const rsa = await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })
+  for (const other of [signing, rsa]) await refuses(move('alias/taken', other), 'ValidationException', /same type/)
   for (let i = 1; i < 50; i++) await make(`alias/many-${i}`)
   await refuses(make('alias/many-50'), 'LimitExceededException')
+  await move('alias/taken', TargetKeyId)
 })
 
 test('tags keys', async () => {
@@ -112,11 +114,12 @@ test('tags keys', async () => {
   await refuses(tag(undefined), 'ValidationException')
   await refuses(tag([{ TagKey: 'aws:x', TagValue: '' }]), 'TagException')
   await refuses(tag([{ TagKey: 'x'.repeat(129), TagValue: '' }]), 'TagException')
+  await refuses(tag([{ TagKey: 'x', TagValue: 'x'.repeat(257) }]), 'TagException')
   await refuses(tag([{ TagKey: 'x' }]), 'SerializationException')
-  await refuses(
-    tag(Array.from({ length: 50 }, (_, i) => ({ TagKey: `t${i}`, TagValue: '' }))),
-    'LimitExceededException',
-  )
+  const many = Array.from({ length: 50 }, (_, i) => ({ TagKey: `${i}`.padEnd(128, 'x'), TagValue: 'x'.repeat(256) }))
+  await refuses(tag(many), 'LimitExceededException')
+  await tag(many.slice(1))
+  await refuses(tag(many.slice(0, 1)), 'LimitExceededException')
 })
 
 test('keeps key policies', async () => {
@@ -170,7 +173,11 @@ test('keeps grants, which grant nothing', async () => {
   // A call that is tried again is one grant, where it has a name.
   assert.equal((await client.send(new CreateGrantCommand(input))).GrantId, first.GrantId)
   assert.is(await list({}), 2)
-  await client.send(new RevokeGrantCommand({ KeyId, GrantId: first.GrantId }))
+  const revoke = { KeyId, GrantId: first.GrantId }
+  await refuses(client.send(new RevokeGrantCommand({ ...revoke, DryRun: true })), 'DryRunOperationException')
+  await refuses(client.send(new RetireGrantCommand({ ...revoke, DryRun: true })), 'DryRunOperationException')
+  assert.is(await list({}), 2)
+  await client.send(new RevokeGrantCommand(revoke))
   await client.send(new RetireGrantCommand({ KeyId, GrantId: second.GrantId }))
   assert.is(await list({}), 0)
 
@@ -237,12 +244,13 @@ test('refuses grants that no key could honour', async () => {
   const KeyId = await create()
   const GranteeServicePrincipal = 's3.amazonaws.com'
   await refuses(grant(KeyId, ['Encrypt'], { GranteeServicePrincipal }), 'ValidationException', /not both/)
-  const EncryptionContextSubset = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`k${i}`, 'v']))
-  await refuses(
-    grant(KeyId, ['Encrypt'], { Constraints: { EncryptionContextSubset } }),
-    'ValidationException',
-    /8 pairs/,
-  )
+  const pairs = Array.from({ length: 9 }, (_, i) => [`k${i}`, 'v'] as const)
+  const constrained = (count: number) => {
+    const EncryptionContextSubset = Object.fromEntries(pairs.slice(0, count))
+    return grant(KeyId, ['Encrypt'], { Constraints: { EncryptionContextSubset } })
+  }
+  await constrained(8)
+  await refuses(constrained(9), 'ValidationException', /8 pairs/)
 })
 
 test.run()

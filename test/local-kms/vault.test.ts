@@ -29,7 +29,7 @@ import { OPERATIONS } from '../../src/local-kms/operations'
 import { Store } from '../../src/local-kms/store'
 import { Vault } from '../../src/local-kms/vault'
 import { countTurns } from '../support/work'
-import { clientOf, refuses, temporaryDirectory } from './support'
+import { clientOf, refuses, secretsSeen, temporaryDirectory } from './support'
 
 test('everything survives a restart', async () => {
   const { path, remove } = temporaryDirectory()
@@ -142,6 +142,53 @@ test('starts the wait of a primary key when its last replica is gone', async () 
   assert.equal([vault.state.keys.size, vault.state.materials.size], [0, 0])
 })
 
+test('a replica that is deleted takes with it only what is its own', async () => {
+  const { vault, run, keyId, arn } = await vaultWithKey({ MultiRegion: true })
+  for (const ReplicaRegion of ['eu-west-1', 'eu-west-2']) await run('ReplicateKey', { KeyId: keyId, ReplicaRegion })
+  const grant = { KeyId: keyId, GranteePrincipal: 'someone', Operations: ['Decrypt'] }
+  for (const region of ['us-east-1', 'eu-west-1', 'eu-west-2']) {
+    await run('CreateAlias', { AliasName: 'alias/each', TargetKeyId: keyId }, { region })
+    await run('CreateGrant', grant, { region })
+  }
+  for (const region of ['us-east-1', 'eu-west-1']) await run('ScheduleKeyDeletion', { KeyId: keyId }, { region })
+  await vault.sweep(31 * DAY)
+  const { keys, aliases, grants } = vault.state
+  const left = [arn, arn.replace('us-east-1', 'eu-west-2')]
+  assert.equal([...keys.keys()], left)
+  assert.equal(
+    [...aliases.values()].map(({ region }) => region),
+    ['us-east-1', 'eu-west-2'],
+  )
+  assert.equal(
+    [...grants.values()].map(({ keyArn }) => keyArn),
+    left,
+  )
+  assert.is(keyState(keys.get(arn)!), 'PendingReplicaDeletion', 'another replica remains')
+})
+
+test('what belongs to another account is not listed, and not found', async () => {
+  const { run, keyId, arn } = await vaultWithKey()
+  const other = { account: '444455556666' }
+  const grant = { KeyId: keyId, GranteePrincipal: 'someone', RetiringPrincipal: 'me', Operations: ['Decrypt'] }
+  const { GrantToken } = (await run('CreateGrant', grant)) as { GrantToken: string }
+  await run('CreateAlias', { AliasName: 'alias/mine', TargetKeyId: keyId })
+  for (const [operation, field, fields] of [
+    ['ListKeys', 'Keys', {}],
+    ['ListAliases', 'Aliases', {}],
+    ['ListRetirableGrants', 'Grants', { RetiringPrincipal: 'me' }],
+  ] as const) {
+    const counts = [await run(operation, fields), await run(operation, fields, other)].map(
+      (answer) => (answer![field] as unknown[]).length,
+    )
+    assert.equal(counts, [1, 0], operation)
+  }
+  for (const id of [keyId, arn, 'alias/mine'])
+    await refuses(run('DescribeKey', { KeyId: id }, other).catch(asError), 'NotFoundException')
+  await refuses(run('RetireGrant', { GrantToken }, other).catch(asError), 'NotFoundException')
+  const named = { KeyId: arn.replace('111122223333', other.account) }
+  await refuses(run('DescribeKey', named).catch(asError), 'NotFoundException')
+})
+
 test('rotates by plan, as long as the key is enabled', async () => {
   const { vault, run, keyId } = await vaultWithKey()
   const origins = () => vault.state.materials.get(keyId)!.versions.map(({ origin }) => origin)
@@ -181,6 +228,29 @@ test('a store that could not be opened again is not written', async () => {
   assert.is(((await growing.catch((error: unknown) => error)) as KmsError).type, 'LimitExceededException')
   await vault.close()
   await session(path, async (again) => assert.is((await again.send(new ListKeysCommand({}))).Keys!.length, 1))
+  remove()
+})
+
+test('no key stays in memory that was stored, or read from the store', async () => {
+  const { path, remove } = temporaryDirectory()
+  const texts: Buffer[] = []
+  const { from } = Buffer
+  Buffer.from = ((...args: Parameters<typeof from>) => {
+    const bytes = from(...args)
+    if (String(args[0]).includes('"secret":"')) texts.push(bytes)
+    return bytes
+  }) as typeof from
+  const seen = await secretsSeen(async () => {
+    const { vault, run } = await vaultWithKey({}, await Store.open(path))
+    await run('CreateKey', { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' })
+    await vault.close()
+    const again = await Vault.open(await Store.open(path))
+    assert.is(again.state.keys.size, 2)
+    await again.close()
+  })
+  Buffer.from = from
+  assert.ok(texts.length > 0 && seen.length > 0)
+  for (const bytes of [...texts, ...seen]) assert.ok(bytes.every((byte) => byte === 0))
   remove()
 })
 
@@ -241,6 +311,16 @@ test('what callers may choose freely has a bound in all, and what is there can b
   const refused = await grant('b').catch((error: unknown) => error)
   assert.is((refused as KmsError).type, 'LimitExceededException')
   assert.equal([...vault.state.grants.keys()], ['a'])
+  const key = vault.state.keys.get(arn)!
+  const half = 'x'.repeat(13 * 2 ** 20)
+  for (const more of [
+    { policy: half + half },
+    { description: half + half },
+    { tags: [{ TagKey: half, TagValue: half }] },
+  ]) {
+    const change = vault.commit((draft) => draft.keys.set(arn, { ...key, ...more }))
+    assert.is(((await change.catch((error: unknown) => error)) as KmsError).type, 'LimitExceededException')
+  }
   await vault.commit((draft) => draft.grants.delete('a'))
   await grant('b')
 })
