@@ -1,3 +1,4 @@
+import { createHash, createHmac } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { GenerateRandomCommand, KMSClient } from '@aws-sdk/client-kms'
@@ -33,6 +34,7 @@ test('refuses any change to what was signed', () => {
     ['InvalidSignatureException', {}, { 'x-amz-target': 'TrentService.Decrypt' }],
     ['IncompleteSignatureException', {}, { 'x-amz-added': 'later' }],
     ['IncompleteSignatureException', {}, { 'x-amz-date': undefined as unknown as string }],
+    ['IncompleteSignatureException', {}, { host: undefined as unknown as string }],
     [
       'InvalidSignatureException',
       {},
@@ -67,6 +69,18 @@ test('refuses any change to the Authorization header', () => {
   ]) {
     refused('IncompleteSignatureException', () => parseAuthorization(malformed))
   }
+})
+
+test('reads values as they are signed: without spaces around them, and with one between words', () => {
+  const headers = signed({ 'x-note': 'some words' })
+  verify({ headers: { ...headers, 'x-note': '  some   words ' } })
+  refused('InvalidSignatureException', () => verify({ headers: { ...headers, 'x-note': 'somewords' } }))
+})
+
+test('refuses a body that is not the declared one, though the signature fits', () => {
+  verify({ headers: signed({ 'x-amz-content-sha256': sha256(request.body) }) })
+  for (const declared of ['0'.repeat(64), 'UNSIGNED-PAYLOAD'])
+    refused('InvalidSignatureException', () => verify({ headers: signed({ 'x-amz-content-sha256': declared }) }))
 })
 
 test('refuses signatures from another time', () => {
@@ -121,7 +135,7 @@ test('a server without credentials takes the Region of any signature', async () 
 test.run()
 
 function verify(change: Partial<SignedRequest>, headers: IncomingHttpHeaders = {}, skew = 0): void {
-  const changed = { ...request, ...change, headers: { ...request.headers, ...headers } }
+  const changed = { ...request, ...change, headers: { ...(change.headers ?? request.headers), ...headers } }
   verifySignature(changed, parseAuthorization(changed.headers.authorization!), CREDENTIALS, now + skew)
 }
 
@@ -132,6 +146,27 @@ function refused(type: string, run: () => void): void {
 /** The Authorization header with one more signed header. */
 function signing(name: string): string {
   return request.headers.authorization!.replace('SignedHeaders=', `SignedHeaders=${name};`)
+}
+
+/** The headers of `request` and these, signed as they are: an account of the rules of its own. */
+function signed(more: Record<string, string>): IncomingHttpHeaders {
+  const { host, 'x-amz-date': date } = request.headers as Record<string, string>
+  const target = 'TrentService.GenerateRandom'
+  const headers: Record<string, string> = { host: host!, 'x-amz-date': date!, 'x-amz-target': target, ...more }
+  const names = Object.keys(headers).sort()
+  const lines = names.map((name) => `${name}:${headers[name]}`)
+  const canonical = ['POST', '/', '', ...lines, '', names.join(';'), sha256(request.body)].join('\n')
+  const scope = [date!.slice(0, 8), 'us-east-1', 'kms', 'aws4_request']
+  const text = ['AWS4-HMAC-SHA256', date, scope.join('/'), sha256(canonical)].join('\n')
+  let key = Buffer.from(`AWS4${CREDENTIALS.secretAccessKey}`)
+  for (const part of [...scope, text]) key = createHmac('sha256', key).update(part).digest()
+  const credential = `Credential=${CREDENTIALS.accessKeyId}/${scope.join('/')}`
+  const authorization = `AWS4-HMAC-SHA256 ${credential}, SignedHeaders=${names.join(';')}, Signature=${key.toString('hex')}`
+  return { ...headers, authorization }
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex')
 }
 
 async function recordSignedRequest(): Promise<SignedRequest & { headers: IncomingHttpHeaders }> {

@@ -24,7 +24,7 @@ import { startLocalKms } from '../../src/local-kms'
 import type { Call } from '../../src/local-kms/call'
 import type { KmsError } from '../../src/local-kms/errors'
 import { Input } from '../../src/local-kms/input'
-import { DAY, keyState } from '../../src/local-kms/keys'
+import { DAY, type Grant, keyState } from '../../src/local-kms/keys'
 import { OPERATIONS } from '../../src/local-kms/operations'
 import { Store } from '../../src/local-kms/store'
 import { Vault } from '../../src/local-kms/vault'
@@ -274,6 +274,29 @@ test('other events have their turns while many keys are being stored', async () 
   assert.is(secrets.size, 1)
 })
 
+test('closing waits for the change that is being stored', async () => {
+  const steps: string[] = []
+  let begin = () => {}
+  let end = () => {}
+  const begun = new Promise<void>((resolve) => (begin = resolve))
+  const ended = new Promise<void>((resolve) => (end = resolve))
+  const save = async () => {
+    begin()
+    await ended
+    steps.push('saved')
+  }
+  const close = async () => {
+    steps.push('closed')
+  }
+  const vault = await Vault.open({ contents: Buffer.from(EMPTY), save, close } as Partial<Store> as Store)
+  const change = vault.commit(() => {})
+  await begun
+  const closing = vault.close()
+  end()
+  await Promise.all([change, closing])
+  assert.equal(steps, ['saved', 'closed'])
+})
+
 test('refuses changes once it is closed', async () => {
   const { vault, run, keyId } = await vaultWithKey()
   await vault.close()
@@ -323,6 +346,10 @@ test('what callers may choose freely has a bound in all, and what is there can b
   }
   await vault.commit((draft) => draft.grants.delete('a'))
   await grant('b')
+  // More than there can be now, as an earlier version may have left it.
+  const { grants } = vault.state
+  for (const id of ['c', 'd']) (grants as Map<string, Grant>).set(id, { ...grants.get('b')!, id })
+  await vault.commit((draft) => draft.grants.delete('c'))
 })
 
 test('there is a bound to how many keys there are, and grants of one', async () => {
@@ -362,6 +389,8 @@ test('a deletion that is due and cannot be stored is no matter of other keys', a
 })
 
 test.run()
+
+const EMPTY = '{"version":1,"materials":[],"keys":[],"aliases":[],"grants":[]}'
 
 /** As a client has it. */
 function asError({ type, message }: KmsError): never {
