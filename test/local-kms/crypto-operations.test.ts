@@ -1,9 +1,10 @@
-import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { createCipheriv, createPrivateKey, createPublicKey, createSecretKey } from 'node:crypto'
 import {
   CreateAliasCommand,
   CreateKeyCommand,
   type CreateKeyCommandInput,
   DecryptCommand,
+  DeriveSharedSecretCommand,
   DescribeKeyCommand,
   DisableKeyCommand,
   EncryptCommand,
@@ -14,6 +15,7 @@ import {
   GenerateMacCommand,
   GenerateRandomCommand,
   type KeyMetadata,
+  type KMSServiceException,
   ReEncryptCommand,
   ReplicateKeyCommand,
   RotateKeyOnDemandCommand,
@@ -23,6 +25,7 @@ import {
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
+import { decrypt, keyVersion } from '../../src/local-kms/material'
 import { clientOf, refuses, secretsSeen } from './support'
 
 let kms: LocalKms
@@ -113,8 +116,32 @@ test('keeps plaintexts to 4096 bytes and blobs to 6144', async () => {
     await refuses(client.send(new EncryptCommand({ KeyId, Plaintext: Buffer.alloc(length) })), 'ValidationException')
   }
   await refuses(client.send(new DecryptCommand({ CiphertextBlob: Buffer.alloc(6145) })), 'ValidationException')
-  const EncryptionContext = { long: 'x'.repeat(8192) }
-  await refuses(client.send(new EncryptCommand({ KeyId, Plaintext, EncryptionContext })), 'ValidationException')
+  // With the count, the lengths and the name.
+  const sealWith = (length: number) =>
+    client.send(new EncryptCommand({ KeyId, Plaintext, EncryptionContext: { long: 'x'.repeat(length) } }))
+  await sealWith(8192 - 10)
+  await refuses(sealWith(8192 - 9), 'ValidationException')
+})
+
+test('opens a blob that was sealed as is written, with any version of the key', () => {
+  const keyId = 'mrk-0123'
+  const context = Buffer.from('a context')
+  const secrets = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)]
+  const versions = secrets.map((secret, number) => keyVersion(keyId, number, createSecretKey(secret), 'INITIAL', 0))
+  const usage = { spec: 'SYMMETRIC_DEFAULT', usage: 'ENCRYPT_DECRYPT' } as const
+  const material = { keyId, ...usage, multiRegion: true, primaryRegion: 'us-east-1', versions }
+  for (const [version, secret] of secrets.entries()) {
+    const iv = Buffer.alloc(12, 3)
+    const header = Buffer.concat([
+      Buffer.from([1, keyId.length]),
+      Buffer.from(keyId),
+      Buffer.from([0, 0, 0, version, 1]),
+      iv,
+    ])
+    const cipher = createCipheriv('aes-256-gcm', secret, iv).setAAD(Buffer.concat([header, context]))
+    const blob = Buffer.concat([header, cipher.update(Plaintext), cipher.final(), cipher.getAuthTag()])
+    assert.equal(decrypt(material, 'SYMMETRIC_DEFAULT', context, blob), Plaintext)
+  }
 })
 
 test('old blobs stay readable after a rotation, new ones use the new material', async () => {
@@ -323,6 +350,8 @@ test('refuses keys for what they are not meant for', async () => {
   const { CiphertextBlob } = await client.send(new EncryptCommand({ KeyId: symmetric, Plaintext }))
   const Message = Plaintext
   const other = (await create()).KeyId
+  const Recipient = {}
+  const agreement = { KeyId: symmetric, KeyAgreementAlgorithm: 'ECDH', PublicKey: Message } as const
   const cases: [string, () => Promise<unknown>][] = [
     ['InvalidKeyUsageException', () => client.send(new EncryptCommand({ KeyId: signing, Plaintext }))],
     ['InvalidKeyUsageException', () => client.send(new EncryptCommand({ KeyId: rsa, Plaintext }))],
@@ -359,7 +388,13 @@ test('refuses keys for what they are not meant for', async () => {
       'ValidationException',
       () => client.send(new SignCommand({ KeyId: signing, Message, SigningAlgorithm: undefined })),
     ],
-    ['UnsupportedOperationException', () => client.send(new DecryptCommand({ CiphertextBlob, Recipient: {} }))],
+    ...[
+      () => client.send(new DecryptCommand({ CiphertextBlob, Recipient })),
+      () => client.send(new GenerateDataKeyCommand({ KeyId: symmetric, KeySpec: 'AES_256', Recipient })),
+      () => client.send(new GenerateDataKeyPairCommand({ KeyId: symmetric, KeyPairSpec: 'ECC_NIST_P256', Recipient })),
+      () => client.send(new GenerateRandomCommand({ NumberOfBytes: 1, Recipient })),
+      () => client.send(new DeriveSharedSecretCommand({ ...agreement, Recipient })),
+    ].map((use): [string, () => Promise<unknown>] => ['UnsupportedOperationException', use]),
     ['IncorrectKeyException', () => client.send(new DecryptCommand({ KeyId: other, CiphertextBlob }))],
   ]
   for (const [name, use] of cases) await refuses(use(), name)
@@ -404,7 +439,18 @@ test('a dry run checks and does nothing', async () => {
   ]) {
     await refuses(use(), 'DryRunOperationException')
   }
+  const told = await client.send(new EncryptCommand({ KeyId, Plaintext, DryRun })).catch((error: unknown) => error)
+  assert.is((told as KMSServiceException).$metadata.httpStatusCode, 412)
   await refuses(client.send(new EncryptCommand({ KeyId: 'alias/none', Plaintext, DryRun })), 'NotFoundException')
+  const rsa = (await create({ KeySpec: 'RSA_2048', KeyUsage: 'ENCRYPT_DECRYPT' })).KeyId
+  const pair = { KeyId, KeyPairSpec: 'RSA_4096', DryRun } as const
+  const EncryptionContext = { long: 'x'.repeat(8192) }
+  for (const [name, wrong] of [
+    ['InvalidKeyUsageException', { KeyId: rsa }],
+    ['ValidationException', { EncryptionContext }],
+  ] as const) {
+    await refuses(client.send(new GenerateDataKeyPairCommand({ ...pair, ...wrong })), name)
+  }
 })
 
 test('a dry run can leave the ciphertext out', async () => {

@@ -89,6 +89,7 @@ test('refuses to create keys that cannot be', async () => {
     ['ValidationException', { Description: 'x'.repeat(8193) }],
     ['UnsupportedOperationException', { Origin: 'EXTERNAL' }],
     ['UnsupportedOperationException', { CustomKeyStoreId: 'cks-1' }],
+    ['UnsupportedOperationException', { XksKeyId: 'xks-1' }],
     ['TagException', { Tags: [{ TagKey: '', TagValue: '' }] }],
     ['TagException', { Tags: [1, 2].map(() => ({ TagKey: 'twice', TagValue: '' })) }],
     ['MalformedPolicyDocumentException', { Policy: 'allow' }],
@@ -131,6 +132,7 @@ test('takes keys through their states', async () => {
   assert.ok(Math.abs(scheduled.DeletionDate!.getTime() - Date.now() - 7 * 86_400_000) < 60_000)
   const told = await describe(KeyId)
   assert.equal([told.Enabled, told.KeyState, told.DeletionDate], [false, 'PendingDeletion', scheduled.DeletionDate])
+  assert.is(told.PendingDeletionWindowInDays, undefined)
   for (const refused of [
     () => client.send(new EnableKeyCommand({ KeyId })),
     () => client.send(new DisableKeyCommand({ KeyId })),
@@ -167,7 +169,7 @@ test('a key has one spec', async () => {
 
 test('changes descriptions, also to nothing', async () => {
   const { KeyId } = await create({ Description: 'old' })
-  for (const Description of ['new ☂', '']) {
+  for (const Description of ['new ☂', 'x'.repeat(8192), '']) {
     await client.send(new UpdateKeyDescriptionCommand({ KeyId, Description }))
     assert.is((await describe(KeyId)).Description, Description)
   }
@@ -184,6 +186,13 @@ test('rotates symmetric keys on demand and by plan', async () => {
   const { KeyRotationEnabled, RotationPeriodInDays, NextRotationDate } = await status()
   assert.equal([KeyRotationEnabled, RotationPeriodInDays], [true, 90])
   assert.ok(Math.abs(NextRotationDate!.getTime() - Date.now() - 90 * 86_400_000) < 60_000)
+  await client.send(new EnableKeyRotationCommand({ KeyId }))
+  assert.is((await status()).RotationPeriodInDays, 90, 'as it was')
+  await client.send(new ScheduleKeyDeletionCommand({ KeyId }))
+  assert.is((await status()).KeyRotationEnabled, false)
+  await client.send(new CancelKeyDeletionCommand({ KeyId }))
+  await client.send(new EnableKeyCommand({ KeyId }))
+  assert.is((await status()).KeyRotationEnabled, true)
   await client.send(new DisableKeyRotationCommand({ KeyId }))
   assert.is((await status()).KeyRotationEnabled, false)
 
@@ -247,7 +256,11 @@ test('replicates multi-Region keys, each replica with a state of its own', async
   await elsewhere.send(new EnableKeyCommand({ KeyId }))
   await client.send(new UpdatePrimaryRegionCommand({ KeyId, PrimaryRegion: 'eu-west-1' }))
   assert.is((await describe(KeyId)).MultiRegionConfiguration!.MultiRegionKeyType, 'REPLICA')
+  const back = new UpdatePrimaryRegionCommand({ KeyId, PrimaryRegion: 'us-east-1' })
+  await refuses(client.send(back), 'UnsupportedOperationException', /not a multi-Region primary key/)
   await elsewhere.send(new RotateKeyOnDemandCommand({ KeyId }))
+  const single = { KeyId: (await create()).KeyId, PrimaryRegion: 'us-east-1' }
+  await refuses(client.send(new UpdatePrimaryRegionCommand(single)), 'UnsupportedOperationException', /multi-Region/)
 })
 
 for (const [region, partition] of [
