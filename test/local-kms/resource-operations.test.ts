@@ -132,6 +132,9 @@ test('keeps key policies', async () => {
   for (const Policy of ['[]', '{', '1', 'null']) {
     await refuses(client.send(new PutKeyPolicyCommand({ KeyId, Policy })), 'MalformedPolicyDocumentException')
   }
+  const policy = (length: number) => new PutKeyPolicyCommand({ KeyId, Policy: '{}'.padEnd(length) })
+  await client.send(policy(32_768))
+  await refuses(client.send(policy(32_769)), 'ValidationException')
   await refuses(client.send(new GetKeyPolicyCommand({ KeyId, PolicyName: 'other' })), 'NotFoundException')
 })
 

@@ -112,6 +112,8 @@ test('a server with credentials answers its own client only', async () => {
   await refuses(send({ credentials: { ...CREDENTIALS, accessKeyId: 'OTHER' } }), 'UnrecognizedClientException')
   await refuses(send({ systemClockOffset: 3_600_000 }), 'InvalidSignatureException')
   assert.match((await post(kms, '{}')).body, 'MissingAuthenticationTokenException')
+  const unknown = await post(kms, '{}', { 'x-amz-target': 'TrentService.None' })
+  assert.match(unknown.body, 'MissingAuthenticationTokenException')
   assert.match((await post(kms, '{}', { authorization: 'x' })).body, 'IncompleteSignatureException')
   // The SDK corrects its clock by the Date header and tries again.
   await send({ systemClockOffset: 3_600_000, maxAttempts: 2 })

@@ -100,6 +100,19 @@ test('refuses a tag that is cut, however right the rest of it is', async () => {
   }
 })
 
+test('refuses another version, and another source of the key, that are sealed well', async () => {
+  await create()
+  const good = readFileSync(file).subarray(0, 59)
+  for (const at of [12, 13]) {
+    const start = Buffer.from(good)
+    start[at] = 2
+    const cipher = createCipheriv('aes-256-gcm', readFileSync(keyFile), start.subarray(47)).setAAD(start)
+    cipher.final()
+    writeFileSync(file, Buffer.concat([start, cipher.getAuthTag()]))
+    await refused(/version that this program does not know/)
+  }
+})
+
 test('is for its owner only, whatever the umask', async () => {
   const before = process.umask(0)
   await create()
