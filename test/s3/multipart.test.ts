@@ -30,6 +30,7 @@ import { PartGeometry } from '../../src/s3/part-geometry'
 import { until } from '../support/clock'
 import { rejectionOf, rejects, throws } from '../support/expect'
 import { startFaultProxy } from '../support/fault-proxy'
+import { givenBy } from '../support/given-by'
 import { bytes } from '../support/keys'
 import { seeded, shuffled } from '../support/random'
 import { startSmallS3 } from '../support/small-s3'
@@ -70,6 +71,13 @@ async function main(): Promise<void> {
       abort: () => by.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId })),
       sent: () => [...s3.uploads.get(UploadId!)!.parts].map(([number, { body }]) => [number, body.length]),
     }
+  }
+  /** One upload without a store. */
+  const unsent = async () => {
+    const content = await newContentKey(keyring, 3, {})
+    const { envelope } = content
+    const start = { bucket: Bucket, key: Key, content, envelope, storage: {}, instructionFile: undefined }
+    return { content, upload: new MultipartUpload(start) }
   }
   /** What one serial AES-GCM run under the same key and IV gives. */
   const serial = async (plaintext: Uint8Array, settings: Partial<S3EncryptionSettings> = {}) => {
@@ -156,6 +164,26 @@ async function main(): Promise<void> {
     await upload.abort()
     body.end(bytes(10))
     for (const error of [await part, await token]) assert.is((error as { code?: string }).code, 'ERR_MULTIPART_UPLOAD')
+  })
+
+  test('a token waits for the parts under way, and no other begins', async () => {
+    const by = clientOf()
+    const upload = await begin(by)
+    await upload.part(1, bytes(100))
+    const body = new PassThrough()
+    const part = upload.part(2, body, { ContentLength: 100 })
+    body.write(bytes(50))
+    await until(() => body.readableLength === 0)
+    const token = resumeToken(by, upload.UploadId!)
+    await rejects(upload.part(3, bytes(10)), 'ERR_MULTIPART_UPLOAD', /was handed over/)
+    body.end(bytes(50))
+    await part
+    const { Parts } = await resumeUpload(client, await token)
+    assert.equal(
+      Parts.map(({ PartNumber }) => PartNumber),
+      [1, 2],
+    )
+    await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId: upload.UploadId }))
   })
 
   const random = seeded(1)
@@ -359,6 +387,57 @@ async function main(): Promise<void> {
     await check(plaintext)
   })
 
+  test('a part whose other request could not be read keeps its place', async () => {
+    const upload = await begin()
+    await upload.part(1, bytes(100))
+    const [broken, whole] = [new PassThrough(), new PassThrough()]
+    const failed = rejectionOf(upload.part(2, broken, { ContentLength: 100 }))
+    const sent = upload.part(2, whole, { ContentLength: 100 })
+    for (const body of [broken, whole]) {
+      body.write(bytes(100).subarray(0, 1))
+      await until(() => body.readableLength === 0)
+    }
+    broken.destroy(new Error('broke'))
+    assert.match(String(await failed), /broke/)
+    whole.end(bytes(100).subarray(1))
+    await sent
+    await upload.complete()
+    await check(Buffer.concat([bytes(100), bytes(100)]))
+  })
+
+  test('the last part gets no second tag where the tag is stored as a part of its own', async () => {
+    const five = bytes(5 * 2 ** 20)
+    const upload = await begin()
+    await upload.part(1, five)
+    await rejects(upload.complete({ MpuObjectSize: 1 }), RangeError, /"MpuObjectSize"/)
+    await upload.part(1, five)
+    assert.equal(upload.sent(), [
+      [1, five.length],
+      [2, 16],
+    ])
+    await upload.complete()
+    await check(five)
+  })
+
+  test('memory of parts that were sent is used again, but not held where it is very long', async () => {
+    const longest = 64 * 2 ** 20
+    for (const [length, times] of [
+      [longest, 1],
+      [longest + 1, 2],
+    ] as const) {
+      const { upload } = await unsent()
+      const plaintext = new Uint8Array(length)
+      const made = await givenBy([[getEngine(), 'allocate']], async () => {
+        for (const number of [1, 2]) {
+          const body = await upload.seal(number, bodyOf(plaintext), undefined)
+          upload.sent({ number, body })
+        }
+      })
+      assert.is(made.length, times)
+      upload.end('was given up')
+    }
+  })
+
   test('parts that do not fit together are refused', async () => {
     const refused = async (parts: [number, number, object?][], pattern: RegExp) => {
       const upload = await begin()
@@ -446,16 +525,7 @@ async function main(): Promise<void> {
   })
 
   test('part 10000 is the last, whatever its length', async () => {
-    const content = await newContentKey(keyring, 3, {})
-    const start = {
-      bucket: Bucket,
-      key: Key,
-      content,
-      envelope: content.envelope,
-      storage: {},
-      instructionFile: undefined,
-    }
-    const upload = new MultipartUpload(start)
+    const { content, upload } = await unsent()
     const sealed: Uint8Array[] = []
     for (let number = 1; number <= 10_000; number++) {
       const body = await upload.seal(number, bodyOf(Uint8Array.of(number)), undefined)
