@@ -94,6 +94,10 @@ async function main(): Promise<void> {
     assert.ok(Buffer.from(await Body!.transformToByteArray()).equals(plaintext), 'and they open')
     assert.is(s3.uploads.size, 0)
   }
+  const text = async () => {
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
+    return await Body!.transformToString()
+  }
   const cut = (plaintext: Uint8Array, length: number) =>
     Array.from({ length: Math.max(1, Math.ceil(plaintext.length / length)) }, (_, i) => ({
       number: i + 1,
@@ -438,6 +442,23 @@ async function main(): Promise<void> {
     }
   })
 
+  test('memory of a part that was sent more than once is not used again: an attempt may still read it', async () => {
+    for (const attempts of [1, 2]) {
+      const by = clientOf()
+      const count = (next: (args: object) => Promise<{ output: object }>) => async (args: object) => {
+        const { output, ...rest } = await next(args)
+        return { ...rest, output: { ...output, $metadata: { attempts } } }
+      }
+      by.middlewareStack.add(count as never, { step: 'build' })
+      const upload = await begin(by)
+      const made = await givenBy([[getEngine(), 'allocate']], async () => {
+        for (const number of [1, 2]) await upload.part(number, bytes(5 * 2 ** 20))
+      })
+      assert.is(made.length, attempts)
+      await upload.abort()
+    }
+  })
+
   test('parts that do not fit together are refused', async () => {
     const refused = async (parts: [number, number, object?][], pattern: RegExp) => {
       const upload = await begin()
@@ -568,6 +589,7 @@ async function main(): Promise<void> {
     await upload.part(2, bytes(100))
     const Parts = [{ PartNumber: 1, ETag: 'x' }]
     await rejects(upload.complete({ MultipartUpload: { Parts } }), 'ERR_MULTIPART_UPLOAD', /parts 1 to 3/)
+    await rejects(upload.complete({ ChecksumSHA256: 'x' }), TypeError, /"ChecksumSHA256" describes/)
     await rejects(upload.complete({ MpuObjectSize: 299 }), RangeError, /"MpuObjectSize" is 299.* 300 bytes/)
     await rejects(upload.part(4, bytes(100)), 'ERR_MULTIPART_UPLOAD', /part 4 cannot follow part 3/)
     await upload.part(3, bytes(100))
@@ -669,10 +691,6 @@ async function main(): Promise<void> {
       }
     }
     writer.middlewareStack.add(fail as never, { step: 'build', name: 'fail' })
-    const text = async () => {
-      const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
-      return await Body!.transformToString()
-    }
     const beginWith = async (body: string) => {
       const upload = await begin(writer)
       await upload.part(1, body)
@@ -703,6 +721,92 @@ async function main(): Promise<void> {
     await rejects(lost.complete(), Error, /failed/)
     assert.is(((await rejectionOf(lost.abort())) as Error).name, 'NoSuchUpload')
     assert.is(await text(), 'newest')
+
+    // A store may say of an upload that is complete that it was aborted.
+    const agree = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
+      const agreed = { response: {}, output: { $metadata: {} } }
+      return async (args: object) => (commandName === 'AbortMultipartUploadCommand' ? agreed : await next(args))
+    }
+    writer.middlewareStack.add(agree as never, { step: 'build' })
+    const kept = await beginWith('last')
+    await rejects(kept.complete(), Error, /failed/)
+    await kept.abort()
+    assert.is(await text(), 'last')
+    s3.objects.delete(`${Key}.instruction`)
+  })
+
+  test('requests that go along with an upload say what those for its parts say', async () => {
+    const writer = clientOf({ putInstructionFiles: true })
+    const said: unknown[] = []
+    const note = (next: (args: object) => unknown, { commandName }: { commandName: string }) => {
+      return async (args: { request: { headers: Record<string, string> } }) => {
+        if (commandName === 'CompleteMultipartUploadCommand') throw new Error('lost')
+        if (/UploadPart|Head/.test(commandName)) said.push([commandName, args.request.headers['x-amz-request-payer']])
+        return await next(args)
+      }
+    }
+    writer.middlewareStack.add(note as never, { step: 'finalizeRequest', priority: 'low' })
+    const upload = await begin(writer)
+    await upload.part(1, 'x', { RequestPayer: 'requester' })
+    await rejects(upload.complete(), Error, /lost/)
+    await upload.abort()
+    assert.equal(said, [
+      ['UploadPartCommand', 'requester'],
+      ['UploadPartCommand', 'requester'],
+      ['HeadObjectCommand', 'requester'],
+    ])
+  })
+
+  test('an upload that is given up while its tag is sent stores no instruction file', async () => {
+    const writer = clientOf({ putInstructionFiles: true })
+    const controller = new AbortController()
+    const sent: string[] = []
+    const note = (next: (args: object) => unknown, { commandName }: { commandName: string }) => {
+      return async (args: object) => {
+        sent.push(commandName)
+        if (sent.length === 4) controller.abort()
+        return await next(args)
+      }
+    }
+    writer.middlewareStack.add(note as never, { step: 'finalizeRequest' })
+    const { UploadId, part, listed } = await begin(writer)
+    for (const number of [1, 2]) await part(number, bytes(100))
+    const target = { Bucket, Key, UploadId }
+    const complete = new CompleteMultipartUploadCommand({ ...target, MultipartUpload: { Parts: [...listed.values()] } })
+    const error = await rejectionOf(writer.send(complete, { abortSignal: controller.signal }))
+    assert.is((error as Error).name, 'AbortError')
+    // Waits for what is left of it.
+    await resumeToken(writer, UploadId!)
+    assert.equal(sent, ['CreateMultipartUploadCommand', ...Array(3).fill('UploadPartCommand')])
+    await client.send(new AbortMultipartUploadCommand(target))
+  })
+
+  test('completing again keeps what was there before the instruction file, and puts it back once', async () => {
+    const writer = clientOf({ putInstructionFiles: true })
+    let failure: object | undefined
+    const fail = (next: (args: object) => unknown, { commandName }: { commandName: string }) => {
+      return async (args: object) => {
+        if (commandName !== 'CompleteMultipartUploadCommand' || !failure) return await next(args)
+        throw Object.assign(new Error('failed'), failure)
+      }
+    }
+    writer.middlewareStack.add(fail as never, { step: 'finalizeRequest', priority: 'low' })
+    const beginWith = async (body: string) => {
+      const upload = await begin(writer)
+      await upload.part(1, body)
+      return upload
+    }
+    await (await beginWith('old')).complete()
+    const upload = await beginWith('new')
+    // First nobody knows whether it arrived, then it is refused.
+    for (failure of [{}, { name: 'InvalidPart', $metadata: { httpStatusCode: 400 } }]) {
+      await rejects(upload.complete(), Error, /failed/)
+    }
+    assert.is(await text(), 'old')
+    failure = undefined
+    await (await beginWith('of another')).complete()
+    await upload.abort()
+    assert.is(await text(), 'of another')
     s3.objects.delete(`${Key}.instruction`)
   })
 
