@@ -365,12 +365,12 @@ async function main(): Promise<void> {
     await upload.complete()
     await check(Buffer.concat([bytes(100), bytes(10)]))
     const waits = await begin()
-    await waits.part(2, bytes(100))
-    await rejects(waits.part(2, bytes(100, 2)), 'ERR_MULTIPART_UPLOAD', /part 2/)
-    await waits.part(2, bytes(100))
+    await waits.part(2, bytes(60))
+    await rejects(waits.part(2, bytes(60, 2)), 'ERR_MULTIPART_UPLOAD', /part 2/)
+    await waits.part(2, bytes(60))
     await waits.part(1, bytes(100))
     await waits.complete()
-    await check(Buffer.concat([bytes(100), bytes(100)]))
+    await check(Buffer.concat([bytes(100), bytes(60)]))
   })
 
   test('a part that could not be read has no place: it may come again as it is', async () => {
@@ -389,6 +389,12 @@ async function main(): Promise<void> {
     await upload.part(2, second!)
     await upload.complete()
     await check(plaintext)
+    // Nor does it keep the object from ending before it.
+    const shorter = await begin()
+    await shorter.part(1, first!)
+    await rejects(shorter.part(2, Readable.from([]), { ContentLength: 100 }), RangeError, /has fewer/)
+    await shorter.complete()
+    await check(first!)
   })
 
   test('a part whose other request could not be read keeps its place', async () => {
@@ -896,6 +902,12 @@ async function main(): Promise<void> {
       const bad = changed.with(place, changed[place]! ^ 1)
       await rejects(resumeUpload(client, Buffer.from(bad).toString('base64url')), 'ERR_AUTHENTICATION_FAILED')
     }
+    // In version 2 nothing else binds the IV to the data key.
+    const old = clientOf(V2)
+    const ofOld = Buffer.from(await resumeToken(old, (await begin(old)).UploadId!), 'base64url').toString('latin1')
+    const otherIv = ofOld.replace(/"x-amz-iv":"./, (iv) => iv.slice(0, -1) + (iv.endsWith('A') ? 'B' : 'A'))
+    const withOtherIv = Buffer.from(otherIv, 'latin1').toString('base64url')
+    await rejects(resumeUpload(old, withOtherIv), 'ERR_AUTHENTICATION_FAILED')
     const short = changed.subarray(0, 3 + changed.readUInt16BE(1) + 32 + 15)
     await rejects(resumeUpload(client, short.toString('base64url')), 'ERR_AUTHENTICATION_FAILED')
     await rejects(resumeUpload(client, 'none'), 'ERR_MESSAGE_MALFORMED')
@@ -966,6 +978,26 @@ async function main(): Promise<void> {
     }
     assert.is(keys.length, ends.length)
     assert.ok(keys.every((key) => key.every((byte) => byte === 0)))
+    s3.uploads.clear()
+  })
+
+  test("a customer's key is not in a token, though it is sealed", async () => {
+    const engine = getEngine()
+    const { UploadId } = await begin(client, { SSECustomerAlgorithm: 'AES256', SSECustomerKey: 'of the customer' })
+    const sealed: string[] = []
+    const seal: typeof engine.seal = (...of) => {
+      sealed.push(Buffer.from(of[3]).toString())
+      engine.seal(...of)
+    }
+    useEngine(Object.assign(Object.create(engine), { seal }))
+    try {
+      await resumeToken(client, UploadId!)
+    } finally {
+      useEngine(engine)
+    }
+    assert.is(sealed.length, 1)
+    assert.match(sealed[0]!, UploadId!)
+    assert.not.match(sealed[0]!, 'SSECustomer')
     s3.uploads.clear()
   })
 

@@ -128,6 +128,8 @@ export async function startSmallS3(): Promise<SmallS3> {
     } else throw new Refusal(501, 'NotImplemented')
   }
 
+  // On a machine under load a client may take up a connection just as it is closed for being idle, and does not try again.
+  server.keepAliveTimeout = 0
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
