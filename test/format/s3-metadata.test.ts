@@ -100,6 +100,43 @@ test('the longest instruction file is 64 KiB', () => {
   throws(() => parseInstructionFile(Buffer.from([0x7b, 0xff, 0x7d]), undefined), 'ERR_MESSAGE_MALFORMED', /UTF-8/)
 })
 
+test('version 2 with AES-CBC is read under the wrap that it was written with only', () => {
+  const cbc = ENVELOPES['version 2 with AES-CBC']!
+  const others = [
+    'AES/GCM',
+    'RSA-OAEP-SHA1',
+    'kms+context',
+    'AESWrap',
+    'RSA/ECB/OAEPWithSHA-256AndMGF1Padding',
+  ] as const
+  for (const wrapAlgorithm of others) {
+    const metadata = serializeS3Metadata({ ...cbc, wrapAlgorithm })
+    throws(() => parseS3Metadata(metadata), 'ERR_UNSUPPORTED_FORMAT', /x-amz-wrap-alg beside AES-CBC/)
+  }
+})
+
+test('an instruction file has nothing of another version, whatever its value', () => {
+  const refused = (version: keyof typeof ENVELOPES, more: Record<string, string>) => {
+    const { metadata, instructionFile } = serializeWithInstructionFile(ENVELOPES[version]!)
+    const file = Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(instructionFile).toString()), ...more }))
+    const commitment = parseS3Metadata(metadata) as S3Commitment | undefined
+    throws(() => parseInstructionFile(file, commitment), 'ERR_MESSAGE_MALFORMED', /must not have|has both/)
+  }
+  for (const name of [
+    'x-amz-c',
+    'x-amz-d',
+    'x-amz-i',
+    'x-amz-key',
+    'x-amz-key-v2',
+    'x-amz-iv',
+    'x-amz-cek-alg',
+    'x-amz-wrap-alg',
+  ])
+    refused('version 3', { [name]: 'AA==' })
+  for (const name of ['x-amz-c', 'x-amz-d', 'x-amz-i', 'x-amz-3', 'x-amz-w', 'x-amz-key'])
+    refused('version 2', { [name]: 'AA==' })
+})
+
 test('metadata must be an object of strings', () => {
   throws(() => parseS3Metadata(undefined as never), TypeError, /"metadata" must be/)
   for (const pairs of [new Headers({ 'x-amz-v': '02' }), new Map([['x-amz-v', '02']])])
