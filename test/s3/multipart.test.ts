@@ -24,6 +24,7 @@ import {
 import { bodyOf } from '../../src/s3/body'
 import { newContentKey, openContentKey } from '../../src/s3/content-key'
 import { MultipartUpload } from '../../src/s3/multipart-upload'
+import { OpenUploads } from '../../src/s3/open-uploads'
 import { checkDecryptOptions } from '../../src/s3/options'
 import { sealPart } from '../../src/s3/part'
 import { PartGeometry } from '../../src/s3/part-geometry'
@@ -628,6 +629,25 @@ async function main(): Promise<void> {
     s3.uploads.clear()
   })
 
+  test('past 10,000 open uploads, that which was not used for longest is given up', async () => {
+    const uploads = new OpenUploads()
+    const [first, second, other] = [await unsent(), await unsent(), await unsent()]
+    uploads.add('first', first.upload)
+    uploads.add('second', second.upload)
+    for (let i = 2; i < 10_000; i++) uploads.add(`${i}`, other.upload)
+    assert.is(uploads.get('first'), first.upload)
+    assert.ok(second.content.key.some(Boolean))
+    uploads.add('one more', other.upload)
+    assert.equal([uploads.find('first'), uploads.find('second')], [first.upload, undefined])
+    assert.equal(second.content.key, new Uint8Array(32))
+    await rejects(
+      second.upload.run(async () => {}),
+      'ERR_MULTIPART_UPLOAD',
+      /was given up: too many are open/,
+    )
+    uploads.endAll('was given up')
+  })
+
   test('what is sent after destroy(), as Upload of the SDK cleans up, leaves no connection behind', async () => {
     const proxy = await startFaultProxy({ origin: s3.endpoint })
     const ended = new S3EncryptionClient({ ...s3.config, endpoint: proxy.endpoint }, { keyring })
@@ -868,6 +888,16 @@ async function main(): Promise<void> {
     })
   }
 
+  test('a last part that has the tag need not be sent again elsewhere', async () => {
+    const upload = await begin(clientOf())
+    for (const { number, body } of cut(bytes(150), 100)) await upload.part(number, body)
+    const other = clientOf()
+    const { Parts } = await resumeUpload(other, await resumeToken(clients.at(-2)!, upload.UploadId!))
+    const target = { Bucket, Key, UploadId: upload.UploadId }
+    await other.send(new CompleteMultipartUploadCommand({ ...target, MultipartUpload: { Parts: [...Parts] } }))
+    await check(bytes(150))
+  })
+
   test('what the store has in place of a part that waited is not taken for the part by the next process', async () => {
     const [first, second] = [bytes(100), bytes(60, 1)]
     const upload = await begin(clientOf())
@@ -911,6 +941,8 @@ async function main(): Promise<void> {
     const short = changed.subarray(0, 3 + changed.readUInt16BE(1) + 32 + 15)
     await rejects(resumeUpload(client, short.toString('base64url')), 'ERR_AUTHENTICATION_FAILED')
     await rejects(resumeUpload(client, 'none'), 'ERR_MESSAGE_MALFORMED')
+    const newer = Buffer.from(changed.with(0, 2)).toString('base64url')
+    await rejects(resumeUpload(client, newer), 'ERR_MESSAGE_MALFORMED', /no resume token/)
     for (const json of ['null', '1', '"text"', '[]', '{"x-amz-w":1}', '{']) {
       const [start, rest] = [changed.subarray(0, 1), Buffer.alloc(1000)]
       const other = Buffer.concat([start, Buffer.from([0, json.length]), Buffer.from(json), rest])
