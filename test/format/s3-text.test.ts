@@ -49,6 +49,12 @@ test('names of Object.prototype are names like any other', () => {
   throws(() => parseFlatJson('{"__proto__":"a","__proto__":"b"}', 'map'), 'ERR_MESSAGE_MALFORMED')
 })
 
+test('half a character is refused, in names and in values', () => {
+  for (const text of ['{"\\ud800":"a"}', '{"a":"\\udc00"}'])
+    throws(() => parseStringMap(text, 'map'), 'ERR_MESSAGE_MALFORMED', /lone surrogate/)
+  assert.equal(Object.entries(parseStringMap('{"\\ud83d\\ude00":"a"}', 'map')), [['\u{1f600}', 'a']])
+})
+
 test('a header that S3 encoded gives the text that was sent', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {

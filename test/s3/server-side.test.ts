@@ -209,6 +209,16 @@ test('fields of the input are refused beside it', async () => {
       const put = new PutObjectCommand({ Bucket, Key, Body: 'x', ...input })
       await rejects(using(mode).send(put), TypeError, /"serverSide" excludes fields of the input/)
     }
+    // Middleware may write it as it likes.
+    const put = new PutObjectCommand({ Bucket, Key, Body: 'x' })
+    put.middlewareStack.add(
+      (next) => (args) => {
+        Object.assign((args.request as { headers: Headers }).headers, { 'X-Amz-Server-Side-Encryption': 'AES256' })
+        return next(args)
+      },
+      { step: 'build' },
+    )
+    await rejects(using(mode).send(put), TypeError, /the request has X-Amz-Server-Side-Encryption already/)
     assert.is(sent.length, before)
   }
 })
@@ -264,6 +274,8 @@ test('what the store did must be what it was asked for', async () => {
     [kms, (headers) => (headers[`${TARGET}-aws-kms-key-id`] = ARN.replace('1234abcd', '00000000'))],
     [kms, (headers) => delete headers[`${TARGET}-aws-kms-key-id`]],
     [kms, (headers) => delete headers[`${TARGET}-bucket-key-enabled`]],
+    [{ mode: 'kms', keyId: '111122223333' }, (headers) => (headers[`${TARGET}-aws-kms-key-id`] = ARN)],
+    [{ mode: 'kms', keyId: 'alias/a' }, (headers) => delete headers[`${TARGET}-aws-kms-key-id`]],
     [{ mode: 'customer', key: KEY }, (headers) => delete headers[`${TARGET}-customer-algorithm`]],
     [{ mode: 'customer', key: KEY }, (headers) => (headers[`${TARGET}-customer-key-md5`] = md5(OTHER_KEY))],
   ]
@@ -278,7 +290,23 @@ test('what the store did must be what it was asked for', async () => {
   const reader = using({ mode: 'customer', key: KEY }, undefined, (headers) => {
     delete headers[`${TARGET}-customer-key-md5`]
   })
+  for (const send of [
+    () => reader.send(new HeadObjectCommand({ Bucket, Key })),
+    () => reader.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body: 'x' })),
+  ]) {
+    await rejects(send(), 'ERR_SERVER_SIDE_ENCRYPTION')
+  }
+  let body: Readable | undefined
+  reader.middlewareStack.add(
+    (next) => async (args) => {
+      const result = await next(args)
+      body = (result.output as { Body?: Readable }).Body
+      return result
+    },
+    { step: 'finalizeRequest', priority: 'low' },
+  )
   await rejects(reader.send(new GetObjectCommand({ Bucket, Key })), 'ERR_SERVER_SIDE_ENCRYPTION')
+  assert.ok(body?.destroyed, 'its connection is free again')
 })
 
 test('a key may be named in a shorter way than S3 answers', async () => {
@@ -325,14 +353,16 @@ test('a bucket that refuses customers\u2019 keys is told of, where an upload was
   const denied = () => {
     throw Object.assign(new Error('Access Denied'), { name: 'AccessDenied', $metadata: { httpStatusCode: 403 } })
   }
-  const send = (mode: ServerSideEncryption, command: PutObjectCommand) =>
-    rejectionOf(using(mode, 'https://store.example', denied).send(command))
+  const send = (mode: ServerSideEncryption, command: PutObjectCommand | GetObjectCommand) =>
+    rejectionOf(using(mode, 'https://store.example', denied).send(command as PutObjectCommand))
   const put = new PutObjectCommand({ Bucket, Key, Body: 'x' })
   const withKey = (await send({ mode: 'customer', key: KEY }, put)) as Error
   assert.is(withKey.name, 'AccessDenied')
   assert.match(withKey.message, /BlockedEncryptionTypes/)
   const another = (await send({ mode: 's3' }, put)) as Error
   assert.is(another.message, 'Access Denied')
+  const read = (await send({ mode: 'customer', key: KEY }, new GetObjectCommand({ Bucket, Key }))) as Error
+  assert.is(read.message, 'Access Denied')
 })
 
 for (const [whose, key] of [
