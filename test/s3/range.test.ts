@@ -32,7 +32,7 @@ const put = async (plaintext: Uint8Array, options: SealObjectOptions = {}) => {
   store.reset()
   return body
 }
-const get = async (Range: string, by = client) => {
+const get = async (Range: string | undefined, by = client) => {
   const { Body, ContentLength, ContentRange } = await by.send(
     new GetObjectCommand({ Bucket: 'objects', Key: 'object', Range }),
   )
@@ -102,6 +102,21 @@ test('an answer of another range or length than was asked for gives nothing', as
     }
     await rejects(get('bytes=40-60'), code)
     assert.is(store.open, 0)
+  }
+})
+
+test('a part is not taken for the whole that was asked for', async () => {
+  for (const options of FORMATS) {
+    const body = await put(bytes(96), options)
+    const part = body.subarray(16)
+    store.change = (answer) => {
+      const headers = { ...answer.headers, 'content-range': `bytes 16-${body.length - 1}/${body.length}` }
+      Object.assign(answer, { status: 206, body: part, headers })
+    }
+    for (const settings of [{}, { enableDelayedAuthenticationMode: true }]) {
+      await rejects(get(undefined, clientOf(settings)), 'ERR_MESSAGE_TRUNCATED', /is a part of the object/)
+      assert.is(store.open, 0)
+    }
   }
 })
 
