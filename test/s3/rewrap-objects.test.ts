@@ -1,7 +1,7 @@
 /** All objects of a bucket get another key, over interruptions of every kind. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, watch, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -235,6 +235,18 @@ async function main(): Promise<void> {
     }
     await rejects(openJournal(path, { ...work, to: 'other' }), 'ERR_FILE', /of other work/)
     await rejects(openJournal(join(folder, 'no/such/folder'), work), 'ERR_FILE')
+  })
+
+  test('the last name in a journal is the last by its bytes, as S3 lists them, and its file is for its owner', async () => {
+    const path = newJournal()
+    const journal = await openJournal(path, { Bucket })
+    // In UTF-16 the second comes before the first.
+    for (const Key of ['\uff5e', '\u{1f600}', 'a']) await journal.add({ Key, status: 'rewrapped' })
+    await journal.close()
+    assert.is(statSync(path).mode & 0o777, 0o600)
+    const again = await openJournal(path, { Bucket })
+    assert.is(again.last, '\u{1f600}')
+    await again.close()
   })
 
   test('the journal holds no secret, and is the work of one key', async () => {
