@@ -230,6 +230,20 @@ async function main(): Promise<void> {
     assert.is((await rewrap({ to: sameKey, enforceRotation: false })).status, 'rewrapped')
   })
 
+  test('where nobody can say whether the old key opens it, nothing is written', async () => {
+    const { metadata } = await store(aes)
+    let calls = 0
+    const silent: S3Keyring = {
+      wrapDataKey: (request) => aes.wrapDataKey(request),
+      unwrapDataKey: async (request) => {
+        if (++calls > 1) throw new Error('no answer')
+        return await aes.unwrapDataKey(request)
+      },
+    }
+    await rejects(rewrap({ from: silent }), Error, /no answer/)
+    assert.is((await stored()).metadata['x-amz-3'], metadata['x-amz-3'])
+  })
+
   test('a keyring of all keys tells the old one by its description', async () => {
     await store(aes)
     const all = new S3MultiKeyring({
@@ -366,6 +380,7 @@ async function main(): Promise<void> {
     await rejects(rewrap({ from, to: newAes }), 'ERR_ENCRYPTION_CONTEXT', /raw key binds no/)
     await rewrap({ from, to, newEncryptionContext: { tenant: 'c' } })
     assert.equal(await open(to, { encryptionContext: { tenant: 'c' } }), PLAINTEXT)
+    await rejects(rewrap({ from, to, encryptionContext: { tenant: 'b' } }), 'ERR_ENCRYPTION_CONTEXT')
     await send(new PutObjectCommand({ Bucket, Key: 'plain', Body: 'plain' }))
     await rejects(rewrap({ Key: 'plain' }), 'ERR_UNSUPPORTED_FORMAT', /not encrypted by/)
     const filed = { Bucket, Key: 'filed', from: aes, to: newAes }
