@@ -114,7 +114,7 @@ async function main(): Promise<void> {
     const head = await fakeHead()
     for (const length of [1000, 12 * MiB]) {
       const store = new FakeStore({ ...head, 'content-length': String(length) })
-      await rewrap({ partSize: 5 * MiB }, store.client)
+      await rewrap({ partSize: 5 * MiB, ExpectedBucketOwner: '111122223333' }, store.client)
       const isLong = length > 1000
       const creating = store.requests.find(({ method }) => method === (isLong ? 'POST' : 'PUT'))!
       for (const [name, value] of Object.entries(KEPT_HEADERS)) assert.is(creating.headers[name], value, name)
@@ -127,6 +127,7 @@ async function main(): Promise<void> {
       for (const { headers } of copies) {
         assert.is(headers['x-amz-copy-source'], 'objects/folder/an%20object.txt')
         assert.is(headers['x-amz-copy-source-if-match'], '"tag"')
+        assert.is(headers['x-amz-source-expected-bucket-owner'], '111122223333')
       }
       assert.is(creating.headers['x-amz-tagging'], 'a+b=c%26d')
       assert.is(creating.headers['x-amz-tagging-directive'], isLong ? undefined : 'REPLACE')
@@ -178,6 +179,22 @@ async function main(): Promise<void> {
           assert.equal([method, query.uploadId], ['DELETE', 'upload'])
       }
     }
+  })
+
+  test('an upload is aborted once no part is on its way any more', async () => {
+    const head = { ...(await fakeHead()), 'content-length': String(12 * MiB) }
+    let running = 0
+    let atAbort: number | undefined
+    const store = new FakeStore(head, async ({ method, query }) => {
+      if (method === 'DELETE') atAbort = running
+      if (query.partNumber === '1') throw new SealwaxError('ERR_KEY_SERVICE', 'fault')
+      if (!query.partNumber) return
+      running++
+      for (let turn = 0; turn < 10_000 && atAbort === undefined; turn++) await new Promise(setImmediate)
+      running--
+    })
+    await rejects(rewrap({ partSize: 5 * MiB }, store.client), 'ERR_KEY_SERVICE')
+    assert.is(atAbort, 0)
   })
 
   test('a store that keeps the old metadata, or an object that changed, is told', async () => {
@@ -493,12 +510,12 @@ class FakeStore {
   changeAfter: Headers = {}
   #head: Headers
 
-  constructor(head: Headers, onRequest: (request: Request) => void = () => {}) {
+  constructor(head: Headers, onRequest: (request: Request) => void | Promise<void> = () => {}) {
     this.#head = head
     const handle = async (request: Request, { abortSignal }: { abortSignal?: AbortSignal } = {}) => {
       const { method, query = {}, headers } = request
       this.requests.push({ method, query, headers })
-      onRequest({ method, query, headers })
+      await onRequest({ method, query, headers })
       if (abortSignal?.aborted) throw Object.assign(new Error('aborted'), { name: 'AbortError' })
       return { response: { statusCode: 200, ...this.#answer({ method, query, headers }) } as never }
     }
