@@ -148,6 +148,14 @@ test('a changed or shortened stream gives no byte, and its file is gone', async 
   assert.is(openFiles(), before)
 })
 
+test('the file of a changed stream is closed, and not left to the garbage collector', async () => {
+  const { metadata, body } = await sealObject(bytes(100), keyring)
+  body[0]! ^= 1
+  const before = openFiles()
+  await rejects(openObject({ metadata, body: one(body) }, keyring, { bufferSize: 16 }), 'ERR_AUTHENTICATION_FAILED')
+  assert.is(openFiles(), before)
+})
+
 test('AES-CBC is held in memory, or not read', async () => {
   const plaintext = bytes(1000)
   const { metadata, body } = await sealObject(plaintext, keyring, V1)
