@@ -1,8 +1,15 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { chmodSync, lstatSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import fs, { chmodSync, lstatSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { keyForms, path, printed, read, sealwax, sealwaxWith, shell, temporaries } from './cli'
+import { MAX_KEY_FILE_LENGTH, serializeKeyFile, withKeyFile } from '../../src/cli/keys'
+import { programOf } from '../../src/cli/program'
+import { writeOutput } from '../../src/cli/sink'
+import { getEngine } from '../../src/engine'
+import { rejectionOf } from '../support/expect'
+import { openFilesIn } from '../support/open-files'
+import { folder, keyForms, path, printed, read, sealwax, sealwaxWith, shell, temporaries } from './cli'
 
 const plaintext = randomBytes(1_000_003)
 const MARKER = 'plaintext-that-must-not-be-printed'
@@ -122,6 +129,87 @@ test('RSA keys: the public one encrypts, the private one decrypts', async () => 
   assert.ok((await decrypt()).stdout.equals(plaintext))
   chmodSync(path('private.pem'), 0o640)
   assert.match((await decrypt()).stderr, /open to others \(mode 0640\)/)
+})
+
+const isZero = (bytes: Uint8Array) => bytes.length > 0 && bytes.every((byte) => byte === 0)
+const run = async (...args: string[]) =>
+  await rejectionOf(programOf(new AbortController().signal).parseAsync(args, { from: 'user' }))
+
+test('what is read of files of keys is wiped, whatever becomes of it, and none stays open', async () => {
+  writeFileSync(path('short.key'), randomBytes(31), { mode: 0o600 })
+  chmodSync(path('private.pem'), 0o600)
+  const [key, pem, rsa] = [path('key.json'), path('private.pem'), path('rsa.sealed')]
+  const wiped = ['-fo', path('wiped')]
+  const names = ['--namespace', 'partner', '--name', '2026']
+  const bytes: Uint8Array[] = []
+  const { readSync } = fs
+  fs.readSync = ((fd: number, into: Uint8Array) => {
+    bytes.push(into)
+    return readSync(fd, into)
+  }) as typeof readSync
+  try {
+    for (const [args, fails] of [
+      [['encrypt', path('plain'), '-k', key, ...wiped], false],
+      [['encrypt', path('plain'), '-k', pem, ...wiped], true],
+      [['decrypt', rsa, '--rsa-private-key', pem, ...names, ...wiped], false],
+      [['decrypt', rsa, '--rsa-private-key', key, ...names, ...wiped], true],
+      [['inspect', 's3://bucket/key', '--sse-c-key', path('short.key')], true],
+      [['kms', 'serve', '--credentials', key], true],
+    ] as const) {
+      assert.is((await run(...args)) !== undefined, fails)
+      assert.ok(bytes.length > 0 && bytes.splice(0).every(isZero), args.join(' '))
+    }
+  } finally {
+    fs.readSync = readSync
+  }
+  assert.ok(isZero(await withKeyFile(key, (file) => file.key)))
+  assert.is(openFilesIn(folder), 0)
+})
+
+test('what keygen makes is wiped once it is written', async () => {
+  const bytes: Uint8Array[] = []
+  const engine = getEngine()
+  const { randomBytes: made } = engine
+  const { write } = fs
+  engine.randomBytes = (length) => {
+    const random = made.call(engine, length)
+    if (length === 32) bytes.push(random)
+    return random
+  }
+  const recording = async (fd: number, from: Buffer, ...rest: number[]) => {
+    if (from.includes('"key": "')) bytes.push(from)
+    return await promisify(write)(fd, from, ...rest)
+  }
+  fs.write = Object.assign(() => {}, { [promisify.custom]: recording }) as never
+  try {
+    assert.is(await run('keygen', path('made.json')), undefined)
+  } finally {
+    fs.write = write
+    engine.randomBytes = made
+  }
+  assert.is(bytes.length, 2)
+  assert.ok(bytes.every(isZero))
+})
+
+test('the longest key file that keygen makes can be read', async () => {
+  const name = 'n'.repeat(MAX_KEY_FILE_LENGTH - serializeKeyFile('sealwax', '', new Uint8Array(32)).length)
+  assert.is((await sealwax('keygen', 'longest.json', '--name', name)).code, 0)
+  assert.is(statSync(path('longest.json')).size, MAX_KEY_FILE_LENGTH)
+  assert.is((await sealwax('encrypt', 'plain', '-k', 'longest.json', '-o', 'longest.sealed')).code, 0)
+  const longer = await sealwax('keygen', 'longer.json', '--name', `${name}n`)
+  assert.is(longer.code, 2)
+  assert.match(longer.stderr, /--namespace and --name are too long/)
+})
+
+test('a secret output is for its owner alone, and for its owner, whatever the umask', async () => {
+  const before = process.umask(0o777)
+  try {
+    const target = { path: path('masked'), force: false, secret: true }
+    await writeOutput(target, Buffer.from('text'), new AbortController().signal)
+  } finally {
+    process.umask(before)
+  }
+  assert.is(statSync(path('masked')).mode & 0o777, 0o600)
 })
 
 test('--force replaces a file, or a symbolic link and not what it points to', async () => {
