@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
 import {
   chmodSync,
+  closeSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -14,7 +16,10 @@ import {
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { path, sealwax, shell, start } from './cli'
+import { openRegularFile } from '../../src/cli/io'
+import { rejects } from '../support/expect'
+import { openFilesIn } from '../support/open-files'
+import { folder, path, sealwax, shell, start } from './cli'
 
 const KEY = ['-k', 'key.json']
 const NOT_UTF8 = Buffer.from([0x6e, 0xff, 0x80])
@@ -64,7 +69,7 @@ test('a tree goes there and back, names byte for byte', async () => {
   const decrypted = await sealwax('decrypt', '-r', 'sealed/', '-o', 'out/', ...KEY)
   assert.equal([decrypted.code, decrypted.stdout.length, decrypted.stderr], [0, 0, ''])
   assert.equal(contents(path('out')), contents(path('in')))
-  assert.is(statSync(path('out/a')).mode & 0o777, 0o700)
+  for (const name of ['out', 'out/a']) assert.is(statSync(path(name)).mode & 0o777, 0o700)
   assert.is(statSync(path('out/a/one')).mode & 0o777, 0o600)
 })
 
@@ -91,14 +96,34 @@ test('links below the output folder lead nowhere: they are in the way, or replac
   mkdirSync(path('through'))
   symlinkSync('/dev/stdout', path('through/a'))
   symlinkSync('../elsewhere', path('through/b'))
-  const kept = await sealwax('decrypt', '-r', 'way.sealed', '-o', 'through', ...KEY)
-  assert.is(kept.code, 1)
-  assert.match(kept.stderr, /"through\/a" exists already/)
+  for (const more of [[], ['--skip-existing']]) {
+    const kept = await sealwax('decrypt', '-r', 'way.sealed', '-o', 'through', ...more, ...KEY)
+    assert.equal([kept.code, kept.stdout.length], [1, 0])
+    assert.match(kept.stderr, /"through\/a" exists already/)
+  }
   const replaced = await sealwax('decrypt', '-r', 'way.sealed', '-o', 'through', '--force', ...KEY)
   assert.is(replaced.code, 0, replaced.stderr)
-  assert.is(kept.stdout.length + replaced.stdout.length, 0)
+  assert.is(replaced.stdout.length, 0)
   assert.is(readFileSync(path('elsewhere'), 'utf8'), 'old\n')
   for (const name of ['a', 'b']) assert.ok(lstatSync(path(`through/${name}`)).isFile())
+})
+
+test('a pipe below the output folder is not written to', async () => {
+  await shell('mkdir piped && mkfifo piped/a.sealed')
+  // Whoever writes to it need not wait.
+  const pipe = openSync(path('piped/a.sealed'), 'r+')
+  const { code, stderr } = await sealwax('encrypt', '-r', 'way', '-o', 'piped', '--force', ...KEY)
+  closeSync(pipe)
+  assert.is(code, 1)
+  assert.match(stderr, /cannot write "piped\/a.sealed": it is not a file/)
+  assert.ok(lstatSync(path('piped/a.sealed')).isFIFO())
+})
+
+test('what takes the place of a file that was found is not followed, nor waited for', async () => {
+  symlinkSync('way/a', path('instead'))
+  await rejects(openRegularFile(path('instead')), 'ERR_FILE', /cannot read ".*instead": too many symbolic links/)
+  await rejects(openRegularFile(path('piped/a.sealed')), 'ERR_FILE', /it is not a regular file/)
+  assert.is(openFilesIn(folder), 0)
 })
 
 test('symbolic links and pipes are not followed, and told of', async () => {
