@@ -87,20 +87,43 @@ async function main(): Promise<void> {
     proxy.setRules([])
   })
 
+  test('an object that comes up while another is on its way there is kept', async () => {
+    writeFileSync(path('short'), 'text')
+    for (const name of ['short', 'long']) {
+      const object = { body: Buffer.from("somebody's"), etag: '"s"', metadata: {}, encryption: {} }
+      const body = (answer: Buffer) => {
+        store.objects.set(`raced-${name}`, object)
+        return answer
+      }
+      proxy.setRules([{ fault: 'swap', body, match: { method: 'HEAD' } }])
+      const { code, stderr } = await sealwax('encrypt', name, '-o', url(`raced-${name}`), ...KEY, ...at)
+      assert.is(code, 1)
+      assert.match(stderr, `sealwax: "${url(`raced-${name}`)}" exists already: --force replaces it`)
+      assert.is(store.objects.get(`raced-${name}`), object)
+      assert.is(store.uploads.size, 0)
+    }
+    proxy.setRules([])
+  })
+
   test('a file that is too long for an object is refused before it goes up', async () => {
     // Without blocks on the disk.
     writeFileSync(path('huge'), '')
     truncateSync(path('huge'), 2 ** 36 - 31)
-    proxy.setRules([{ fault: 'status', status: 403, match: { method: 'POST' } }])
+    const beginning: FaultRule = { fault: 'status', status: 403, match: { method: 'POST' } }
+    proxy.setRules([beginning])
     const { code, stderr } = await sealwax('encrypt', 'huge', '-o', url('huge'), ...KEY, ...at)
     assert.is(code, 1)
     assert.match(stderr, /"huge" has 68719476705 bytes.*use --format message \[ERR_LIMIT_EXCEEDED\]/)
     assert.is(proxy.stats().injected, 0)
+    truncateSync(path('huge'), 2 ** 36 - 32)
+    const longest = await sealwax('encrypt', 'huge', '-o', url('huge'), ...KEY, ...at)
+    assert.match(longest.stderr, /cannot write .* \(403\)/)
+    assert.is(proxy.stats().injected, 1)
     proxy.setRules([])
   })
 
   test('an object that is replaced while it is inspected is told as such', async () => {
-    const match = { method: 'GET', header: { range: /./ } }
+    const match = { method: 'GET', header: { range: /./, 'if-match': /./ } }
     proxy.setRules([{ fault: 'status', status: 412, body: errorXml('PreconditionFailed'), match }])
     const { code, stderr } = await sealwax('inspect', url('message'), ...at)
     assert.is(proxy.stats().injected, 1)

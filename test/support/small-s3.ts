@@ -95,6 +95,7 @@ export async function startSmallS3(): Promise<SmallS3> {
       uploads.delete(uploadId)
       response.writeHead(204).end()
     } else if (method === 'PUT') {
+      if (headers['if-none-match'] === '*' && objects.has(key)) throw new Refusal(412, 'PreconditionFailed')
       const etag = quoted(md5(body).toString('hex'))
       objects.set(key, { body, etag, metadata: metadataOf(request), encryption })
       response.writeHead(200, { etag }).end()
