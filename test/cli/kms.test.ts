@@ -1,8 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { startFaultProxy } from '../support/fault-proxy'
 import { path, read, sealwax, start } from './cli'
 
 const CREDENTIALS = { accessKeyId: 'local-id', secretAccessKey: 'local-secret-that-is-not-printed' }
@@ -92,6 +93,32 @@ test('files under KMS keys: strict, several, discovery', async () => {
   const gone = await decrypt('--wrapping-key', one)
   assert.is(gone.code, 1, 'nobody could tell')
   assert.match(gone.stderr, /ERR_NO_DATA_KEY\]\n {2}KMS decrypt with arn:aws:kms:/)
+})
+
+test('of a signed file that changes while it is verified, nothing goes to standard output', async () => {
+  const kms = await serve()
+  const proxy = await startFaultProxy({ origin: kms.endpoint })
+  const key = await createKey(kms.endpoint)
+  const at = ['--kms-endpoint', proxy.endpoint, '--wrapping-key', key]
+  assert.is((await sealwax('encrypt', 'plain', '-o', 'sealed', ...at)).code, 0)
+  const body = (answer: Buffer) => {
+    appendFileSync(path('growing'), 'x')
+    return answer
+  }
+  proxy.setRules([{ fault: 'swap', body }])
+  process.env.AWS_ENDPOINT_URL_KMS = proxy.endpoint
+  for (const args of [
+    ['decrypt', 'growing', '-o', '-', ...at],
+    ['-d', '-i', 'growing', '-o', '-', '-S', '-w', `key=${key}`],
+  ]) {
+    writeFileSync(path('growing'), read('sealed'))
+    const { code, stdout, stderr } = await sealwax(...args)
+    assert.equal([code, stdout.length], [1, 0], stderr)
+    assert.match(stderr, /"growing" changed while it was read/)
+  }
+  delete process.env.AWS_ENDPOINT_URL_KMS
+  await proxy.close()
+  await kms.stop('SIGTERM')
 })
 
 test('keys are kept in a folder, requests must be signed, and the log is lines of JSON', async () => {
