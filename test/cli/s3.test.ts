@@ -1,4 +1,5 @@
 /** `s3://bucket/key` as input and output, on an S3 server in this process. */
+import { createCipheriv } from 'node:crypto'
 import { appendFileSync, existsSync, writeFileSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
@@ -252,13 +253,30 @@ async function main(): Promise<void> {
     await refused(1, /ERR_LEGACY_REFUSED/, ...open, ...policy, wraps)
     await ok(...open, ...policy, wraps, modes)
     assert.equal(read('v1'), PLAINTEXT)
-    await refused(2, /legacy algorithms are of S3 objects/, 'decrypt', 'plain', '-o', 'x', ...key, wraps)
+    for (const legacy of [wraps, modes]) {
+      await refused(2, /legacy algorithms are of S3 objects/, 'decrypt', 'plain', '-o', 'x', ...key, legacy)
+    }
+    const wrap = createCipheriv('id-aes256-wrap', Buffer.from(text, 'base64'), Buffer.alloc(8, 0xa6))
+    const old = {
+      'x-amz-key-v2': wrap.update(bytes(32)).toString('base64'),
+      'x-amz-wrap-alg': 'AESWrap',
+      'x-amz-cek-alg': 'AES/GCM/NoPadding',
+      'x-amz-tag-len': '128',
+      'x-amz-iv': Buffer.alloc(12).toString('base64'),
+      'x-amz-matdesc': '{}',
+    }
+    await s3.client.send(new PutObjectCommand({ Bucket, Key: 'old', Body: body, Metadata: old }))
+    const rewrap = ['rewrap', `s3://${Bucket}/old`, ...key, '--new-key', 'new.json', ...at]
+    await refused(1, /ERR_LEGACY_REFUSED/, ...rewrap, ...policy)
+    await refused(1, /ERR_COMMITMENT_POLICY/, ...rewrap, wraps)
+    assert.match((await ok(...rewrap, ...policy, wraps)).stdout.toString(), /^1 rewrapped/)
   })
 
   test('what cannot be is refused', async () => {
     const url = `s3://${Bucket}/x`
     await refused(2, /s3:\/\/bucket\/key/, 'encrypt', 'plain', '-o', 's3://bucket', ...key, ...at)
     await refused(2, /--recursive is for folders/, 'encrypt', '-r', 'plain', '-o', url, ...key, ...at)
+    await refused(2, /--endpoint-url must be a URL/, 'encrypt', 'plain', '-o', url, ...key, '--endpoint-url', 'ftp://x')
     await refused(2, /one wrapping key/, 'encrypt', 'plain', '-o', url, ...key, '-k', 'new.json', ...at)
     await refused(2, /use --format message/, 'encrypt', 'plain', '-o', url, '--frame-length', '64', ...key, ...at)
     const rsa = ['--rsa-public-key', 'rsa.pem', '--oaep-hash', 'sha512']
