@@ -32,11 +32,12 @@ function testCommands(kind: NonNullable<typeof token>): void {
   const withPin = ['--pin-file', 'pin']
   const wrapping = (object: string) => ['--wrapping-key', uri(object)]
 
-  test('the file that a URI takes its PIN from is not replaced', async () => {
+  test('the file that the PIN comes from is not replaced', async () => {
     const key = uri('aes', `&pin-source=file:${path('pin')}`)
     const aws = ['-e', '-i', 'plain', '-w', 'provider=sealwax', `key=${key}`]
     for (const args of [
       ['encrypt', 'plain', '-f', '-o', 'pin', '--wrapping-key', key],
+      ['encrypt', 'plain', '-f', '-o', 'pin', ...wrapping('aes'), ...withPin],
       [...aws, '-o', 'pin', '-S'],
       [...aws, '-o', 'x', '--metadata-output', 'pin', '--overwrite-metadata'],
     ]) {
@@ -135,6 +136,12 @@ function testCommands(kind: NonNullable<typeof token>): void {
     const asked = await atTerminal(`${PIN.slice(0, -1)}x\x7f${PIN.slice(-1)}\r`)
     assert.match(asked.stdout.toString(), /^PIN of "tests": \r\nplaintext$/)
     assert.is(asked.code, 0)
+  })
+
+  test('the PIN leaves the environment, which the process of a module inherits', () => {
+    process.env.SEALWAX_PIN = 'needle'
+    assert.is((require('../../src/cli/token') as typeof import('../../src/cli/token')).environmentPin, 'needle')
+    assert.not.ok('SEALWAX_PIN' in process.env)
   })
 
   test('Ctrl-C at the prompt, or nothing typed, or the wrong PIN, ends it', async () => {
