@@ -13,14 +13,17 @@ import {
   writeSync,
 } from 'node:fs'
 import { homedir } from 'node:os'
+import { Readable, type Transform } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import * as peer from '@aws-crypto/client-node'
 import { CreateKeyCommand, KMSClient, ReplicateKeyCommand } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { awsProgram } from '../../src/cli/aws'
 import { expandArguments } from '../../src/cli/aws-arguments'
+import { Base64Decoder, Base64Encoder } from '../../src/cli/base64'
 import { exitCodeOf } from '../../src/cli/errors'
-import { rejectionOf } from '../support/expect'
+import { rejectionOf, rejects } from '../support/expect'
 import {
   atTerminal,
   folder,
@@ -210,6 +213,25 @@ test('standard input and output, base64 on either side, buffered or not', async 
   assert.is(stdout.toString(), 'cGxhaW50ZXh0')
 })
 
+test('base64 in pieces of any length, and nothing that is not', async () => {
+  const through = async (transform: Transform, text: string, length: number) => {
+    const pieces = text.match(new RegExp(`.{1,${length}}`, 'gs')) ?? []
+    return (await buffer(Readable.from(pieces.map((piece) => Buffer.from(piece))).pipe(transform))).toString()
+  }
+  for (const length of [1, 2, 3, 4, 5]) {
+    for (const text of ['', 'a', 'ab', 'abc', 'abcdefgh']) {
+      const base64 = Buffer.from(text).toString('base64')
+      assert.is(await through(new Base64Encoder(), text, length), base64)
+      for (const folded of [base64, base64.replace(/.{3}/g, '$&\r\n')]) {
+        assert.is(await through(new Base64Decoder(), folded, length), text)
+      }
+    }
+    for (const wrong of ['YQ==YQ==', 'YQ==A', 'YR==', 'YQ=', 'YQ', 'Y', 'YWJj=', 'YWJj*', 'YW Jj', 'YW-j']) {
+      await rejects(through(new Base64Decoder(), wrong, length), 'ERR_MESSAGE_MALFORMED', /not base64/)
+    }
+  }
+})
+
 test('folders, suffixes, and files into folders', async () => {
   for (const name of ['in', 'in/sub', 'out', 'back', 'plainout']) mkdirSync(path(name))
   for (const name of ['in/a', 'in/sub/b']) writeFileSync(path(name), name)
@@ -291,7 +313,7 @@ test('each question has its answer, and without one nothing is replaced', async 
   const args = ['-e', '-i', 'asked/*', '-o', 'asked-out', ...KEYS, ...QUIET, '--interactive']
   const replaced = (names: string[]) => names.filter((name) => read(`asked-out/${name}.encrypted`).toString() !== 'old')
   for (const [answers, code, expected] of [
-    ['y\nn\nyes\n', 0, ['a', 'c', 'd']],
+    ['y\nnay\nyes\n', 0, ['a', 'c', 'd']],
     ['n\ny', 1, ['b', 'd']],
     ['', 1, ['d']],
   ] as const) {
