@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { parseCount, parseLength } from '../../src/cli/options'
 import { keyForms, path, printed, read, sealwax, shell, temporaries } from './cli'
 
 const KEY = ['-k', 'key.json']
@@ -79,6 +80,7 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', '--rsa-public-key', 'bad.pem', ...RSA], 1, /key in "bad.pem" cannot be used/],
   [['decrypt', 'plain', '--rsa-private-key', 'bad.pem', ...RSA, '-o', '-'], 1, /key in "bad.pem" cannot be used/],
   [['decrypt', 'plain', ...KEY], 2, /"plain" does not end in .sealed/],
+  [['decrypt', 'mode-640.json', ...KEY], 2, /"mode-640.json" does not end in .sealed/],
   [['decrypt', '.sealed', ...KEY], 2, /does not end in .sealed/],
   [['decrypt', 'plain', ...KEY, '-o', 'out'], 3, /"plain" is no message: Not a supported message format version/],
 
@@ -86,7 +88,11 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'nowhere/plain', ...KEY], 1, /cannot read "nowhere\/plain": no such file/],
   [['encrypt', 'directory', ...KEY], 1, /cannot read "directory": it is a directory; .* --recursive/],
   [['encrypt', 'loop', ...KEY], 1, /cannot read "loop": too many symbolic links/],
-  [['encrypt', 'line\n\u001b[31m\u009b\u202e', ...KEY], 1, /cannot read "line\\n\\u001b\[31m\\u009b\\u202e": no such/],
+  [
+    ['encrypt', 'line\n\u001b[31m\u009b\u202e\u2028', ...KEY],
+    1,
+    /cannot read "line\\n\\u001b\[31m\\u009b\\u202e\\u2028": no such/,
+  ],
   [['encrypt', 'plain', ...KEY, '-o', 'directory'], 1, /cannot write "directory": it is a directory/],
   [['encrypt', 'plain', ...KEY, '-o', 'nowhere/out'], 1, /cannot write "nowhere\/out": no such file/],
   [['encrypt', 'plain', ...KEY, '-o', 'plain/out'], 1, /cannot write "plain\/out": not a directory/],
@@ -108,6 +114,7 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', '-k', 'missing.json'], 1, /cannot read "missing.json": no such file/],
   [['encrypt', 'plain', '-k', 'directory'], 1, /"directory" is not a file/],
   [['encrypt', 'plain', '-k', '/dev/null'], 1, /"\/dev\/null" is not a file/],
+  [['encrypt', 'plain', '-k', 'pipe'], 1, /"pipe" is not a file/],
   [['encrypt', 'plain', '-k', 'mode-640.json'], 1, /"mode-640.json" is open to others \(mode 0640\): chmod 600 it/],
   [['encrypt', 'plain', '-k', 'mode-604.json'], 1, /open to others/],
   [['encrypt', 'plain', '-k', 'mode-620.json'], 1, /open to others/],
@@ -148,6 +155,19 @@ for (const [args, code, stderr] of CASES) {
     assert.is(read('plain').toString(), 'plaintext')
   })
 }
+
+test('numbers and lengths go up to their limits', () => {
+  const count = parseCount(1, 256)
+  for (const text of ['1', '256', '007']) assert.is(count(text), Number(text))
+  for (const text of ['0', '257', '-1', '1.5', '1e2', '0x1', ' 1', '']) {
+    assert.throws(() => count(text), /a whole number from 1 to 256/)
+  }
+  const length = parseLength(5, 2 ** 20)
+  for (const text of ['5', '1048576', '1KiB', '1024KiB', '1MiB']) length(text)
+  for (const text of ['4', '1048577', '1025KiB', '2MiB', '1GiB', '1kib', '1 KiB', '1.5KiB', '-5', 'KiB', '']) {
+    assert.throws(() => length(text), /from 5 to 1048576 bytes/)
+  }
+})
 
 test('refuses a key file of another user', async () => {
   if (process.getuid!() !== 0) return console.log('SKIPPED a key file of another user: only root can make one')
