@@ -1,7 +1,31 @@
 import { randomBytes } from 'node:crypto'
-import { appendFileSync, existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  closeSync,
+  constants,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  openSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { lstat } from 'node:fs/promises'
+import { buffer } from 'node:stream/consumers'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { awsProgram } from '../../src/cli/aws'
+import { HeldPlaintext } from '../../src/cli/decrypt'
+import { openSource, transformSource } from '../../src/cli/io'
+import { programOf } from '../../src/cli/program'
+import { openProgress } from '../../src/cli/progress'
+import { openSink, writer } from '../../src/cli/sink'
+import { rejectionOf, rejects, throws } from '../support/expect'
+import { openFilesIn } from '../support/open-files'
 import { path, read, sealwax, sealwaxWith, shell, start, temporaries } from './cli'
 
 const KEY = ['-k', 'key.json']
@@ -112,6 +136,46 @@ test('nothing of a signed message goes to standard output before its signature i
   }
 })
 
+test('what waited for its signature is wiped, whatever the signature proves to be', async () => {
+  const held: Uint8Array[] = []
+  const { add } = HeldPlaintext.prototype
+  HeldPlaintext.prototype.add = function (piece) {
+    held.push(piece)
+    add.call(this, piece)
+  }
+  await shell('mkfifo waiting')
+  const { signal } = new AbortController()
+  const key = path('key.json')
+  const ours = ['decrypt', path('waiting'), '-k', key, '-o', '/dev/null']
+  const aws = [
+    '-d',
+    '-i',
+    path('waiting'),
+    '-o',
+    '/dev/null',
+    '-S',
+    '-w',
+    JSON.stringify(['provider=sealwax', `key=${key}`]),
+  ]
+  for (const name of ['signed', 'wrong']) {
+    for (const run of [
+      () => programOf(signal).parseAsync(ours, { from: 'user' }),
+      () => awsProgram(signal).parseAsync(aws, { from: 'user' }),
+    ]) {
+      createWriteStream(path('waiting')).end(read(name))
+      assert.is((await rejectionOf(run())) !== undefined, name === 'wrong')
+      assert.ok(held.splice(0).every((piece) => piece.length > 0 && piece.every((byte) => byte === 0)))
+    }
+  }
+  HeldPlaintext.prototype.add = add
+})
+
+test('64 MiB may wait for their signature, and no byte more', () => {
+  const held = new HeldPlaintext('the input')
+  held.add(new Uint8Array(64 * MEBIBYTE))
+  throws(() => held.add(new Uint8Array(1)), 'ERR_LIMIT_EXCEEDED')
+})
+
 test('a signed message too large to hold, through a pipe: the error names the ways out, and they lead out', async () => {
   const { code, stdout, stderr } = await shell(
     '"$@" decrypt - -k key.json < large | wc -c; cat large | "$@" decrypt - -k key.json',
@@ -136,6 +200,47 @@ test('a file that changes between the reading that verifies and the one that wri
   truncateSync(path('large'), read('large').length - 4)
   assert.is(code, 1)
   assert.match(stderr, /"large" changed while it was read/)
+})
+
+test('a file has changed where its length has, or its time', async () => {
+  writeFileSync(path('steady'), 'text')
+  utimesSync(path('steady'), 1e9, 1e9)
+  const source = await openSource(path('steady'))
+  source.checkUnchanged()
+  writeFileSync(path('steady'), 'TEXT')
+  throws(() => source.checkUnchanged(), 'ERR_FILE', /changed while it was read/)
+  appendFileSync(path('steady'), 'more')
+  utimesSync(path('steady'), 1e9, 1e9)
+  throws(() => source.checkUnchanged(), 'ERR_FILE', /changed while it was read/)
+  source.close()
+})
+
+test('an output that is there already is refused before anything is read for it', async () => {
+  await rejects(openSink({ path: path('plain'), force: false, secret: false }), 'ERR_FILE', /exists already/)
+})
+
+test('an output that is complete when a signal comes has no name, and no file stays open', async () => {
+  const abort = new AbortController()
+  const io = { signal: abort.signal, progress: await openProgress('-') }
+  const work = { label: 'interrupted', secret: true, run: async () => abort.abort() }
+  const target = { path: path('unnamed'), force: false }
+  const error = await rejectionOf(transformSource(await openSource(path('plain')), target, work, io))
+  assert.is((error as Error).name, 'AbortError')
+  assert.not.ok(existsSync(path('unnamed')))
+  assert.equal([temporaries(), openFilesIn(path('plain')), openFilesIn(path('.sealwax-'))], [[], 0, 0])
+})
+
+test('a pipe that is full, and takes only some bytes at a time, gets all of them', async () => {
+  await shell('mkfifo narrow')
+  const fd = openSync(path('narrow'), constants.O_RDWR | constants.O_NONBLOCK)
+  const end = openSync(path('narrow'), 'r')
+  const length = writeSync(fd, plaintext)
+  const written = writer(fd, 'the pipe')(plaintext.subarray(length)).finally(() => closeSync(fd))
+  // So long that the first try is over.
+  await lstat(path('narrow'))
+  const all = await buffer(createReadStream('', { fd: end }))
+  await written
+  assert.ok(length < plaintext.length && all.equals(plaintext))
 })
 
 test('a bad message stops the command while its input stays open', async () => {
