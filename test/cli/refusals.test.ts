@@ -1,7 +1,9 @@
 import { chmodSync, chownSync, linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { exitCodeOf } from '../../src/cli/errors'
 import { parseCount, parseLength } from '../../src/cli/options'
+import { SealwaxError } from '../../src/index'
 import { keyForms, path, printed, read, sealwax, shell, temporaries } from './cli'
 
 const KEY = ['-k', 'key.json']
@@ -155,6 +157,14 @@ for (const [args, code, stderr] of CASES) {
     assert.is(read('plain').toString(), 'plaintext')
   })
 }
+
+test('a message that is refused has its own exit code, whatever is wrong with it', () => {
+  const refusals = ['AUTHENTICATION_FAILED', 'ENCRYPTION_CONTEXT', 'MESSAGE_MALFORMED', 'MESSAGE_TRUNCATED'] as const
+  const others = ['NO_DATA_KEY', 'TRAILING_DATA', 'UNSUPPORTED_FORMAT'] as const
+  for (const what of [...refusals, ...others]) {
+    assert.is(exitCodeOf(new SealwaxError(`ERR_${what}`, 'refused')), 3, what)
+  }
+})
 
 test('numbers and lengths go up to their limits', () => {
   const count = parseCount(1, 256)
