@@ -49,6 +49,8 @@ async function main(): Promise<void> {
     assert.equal(read('back'), PLAINTEXT)
     const { stdout } = await ok('decrypt', `s3://${Bucket}/dir/object`, '-o', '-', '-k', 'new.json', ...key, ...at)
     assert.equal(stdout, PLAINTEXT)
+    const others = ['-k', 'new.json', '-k', 'new.json']
+    await refused(3, /AUTHENTICATION_FAILED/, 'decrypt', `s3://${Bucket}/dir/object`, '-o', 'none', ...others, ...at)
     const { key: wrappingKey } = JSON.parse(read('key.json').toString()) as { key: string }
     const keyring = new S3RawAesKeyring({ wrappingKey: Buffer.from(wrappingKey, 'base64') })
     const client = new S3EncryptionClient(s3.config, { keyring })
