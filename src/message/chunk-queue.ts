@@ -1,9 +1,9 @@
 import { allocateSecret, isShared, viewOf, wipe } from '../bytes'
 
 /** A chunk this long is worked on where it lies; shorter ones are put together first, which costs less than a batch each. */
-const LONG_CHUNK = 32 * 1024
-/** How many bytes are put together. */
-const GATHERED_LENGTH = 128 * 1024
+const LONG_CHUNK = 16 * 1024
+/** How many bytes are put together: what they make takes no pages of its own from the system, which would cost more. */
+const GATHERED_LENGTH = 64 * 1024
 
 interface Chunk {
   readonly bytes: Uint8Array
