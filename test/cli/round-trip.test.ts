@@ -1,13 +1,22 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import fs, { chmodSync, lstatSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import fs, {
+  chmodSync,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { MAX_KEY_FILE_LENGTH, serializeKeyFile, withKeyFile } from '../../src/cli/keys'
+import { MAX_KEY_FILE_LENGTH, readSecret, serializeKeyFile, withKeyFile } from '../../src/cli/keys'
 import { programOf } from '../../src/cli/program'
 import { writeOutput } from '../../src/cli/sink'
 import { getEngine } from '../../src/engine'
-import { rejectionOf } from '../support/expect'
+import { rejectionOf, rejects } from '../support/expect'
 import { openFilesIn } from '../support/open-files'
 import { folder, keyForms, path, printed, read, sealwax, sealwaxWith, shell, temporaries } from './cli'
 
@@ -201,6 +210,16 @@ test('the longest key file that keygen makes can be read', async () => {
   assert.match(longer.stderr, /--namespace and --name are too long/)
 })
 
+test('a key file is for its owner alone: nobody else has any right to it', async () => {
+  writeFileSync(path('shared.key'), 'text')
+  for (const right of [0o040, 0o020, 0o010, 0o004, 0o002, 0o001]) {
+    chmodSync(path('shared.key'), 0o600 | right)
+    await rejects(readSecret(path('shared.key')), 'ERR_FILE', /open to others/)
+  }
+  chmodSync(path('shared.key'), 0o700)
+  assert.is((await readSecret(path('shared.key'))).toString(), 'text')
+})
+
 test('a secret output is for its owner alone, and for its owner, whatever the umask', async () => {
   const before = process.umask(0o777)
   try {
@@ -210,6 +229,48 @@ test('a secret output is for its owner alone, and for its owner, whatever the um
     process.umask(before)
   }
   assert.is(statSync(path('masked')).mode & 0o777, 0o600)
+})
+
+const writeText = async (name: string) =>
+  await writeOutput(
+    { path: path(name), force: false, secret: false },
+    Buffer.from('text'),
+    new AbortController().signal,
+  )
+
+test('an output is on the disk before it has its name, which is put there next', async () => {
+  const synced: unknown[] = []
+  const { fsync } = fs
+  fs.fsync = ((fd, done) => {
+    const stats = fstatSync(fd)
+    synced.push(stats.isFile() ? stats.size : 'folder', existsSync(path('synced')))
+    fsync(fd, done)
+  }) as typeof fsync
+  try {
+    await writeText('synced')
+  } finally {
+    fs.fsync = fsync
+  }
+  assert.equal(synced, [4, false, 'folder', true])
+})
+
+test('a file system without hard links will do, and what else fails is told', async () => {
+  const { linkSync } = fs
+  const codes = ['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EIO']
+  const failed: string[] = []
+  for (const code of codes) {
+    fs.linkSync = () => {
+      throw Object.assign(new Error('no links'), { code })
+    }
+    if (await rejectionOf(writeText(`unlinked-${code}`))) failed.push(code)
+  }
+  fs.linkSync = linkSync
+  assert.equal(failed, ['EIO'])
+  assert.equal(
+    codes.filter((code) => existsSync(path(`unlinked-${code}`))),
+    codes.slice(0, 4),
+  )
+  assert.equal(temporaries(), [])
 })
 
 test('--force replaces a file, or a symbolic link and not what it points to', async () => {
