@@ -1,6 +1,6 @@
 /** The arguments of the AWS Encryption CLI. */
 import type { ChildProcess } from 'node:child_process'
-import {
+import fs, {
   closeSync,
   linkSync,
   mkdirSync,
@@ -9,12 +9,14 @@ import {
   rmSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
 import { homedir } from 'node:os'
 import { Readable, type Transform } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { promisify } from 'node:util'
 import * as peer from '@aws-crypto/client-node'
 import { CreateKeyCommand, KMSClient, ReplicateKeyCommand } from '@aws-sdk/client-kms'
 import { test } from 'uvu'
@@ -41,6 +43,12 @@ import {
 const KEYS = ['--wrapping-keys', 'provider=sealwax', 'key=key.json']
 const QUIET = ['-S']
 const program = awsProgram(new AbortController().signal)
+/** In this process. */
+const run = async (...args: string[]) =>
+  await awsProgram(new AbortController().signal).parseAsync(
+    [...args, '-w', `["provider=sealwax","key=${path('key.json')}"]`],
+    { from: 'user' },
+  )
 let kms: ChildProcess
 let arn: string
 let endpoint: string
@@ -449,6 +457,27 @@ test('metadata that cannot be written are told by their own name', async () => {
   const { code, stderr } = await sealwax('-e', '-i', 'plain', '-o', 'x', ...KEYS, '--metadata-output', '/dev/full')
   assert.is(code, 1)
   assert.match(stderr, /^sealwax: cannot write "\/dev\/full": no space left on device/)
+  const output = await sealwax('-e', '-i', 'plain', '-o', '-', ...KEYS, '--metadata-output', '/dev/full')
+  assert.equal([output.code, output.stdout.length], [1, 0])
+})
+
+test('each line of metadata is whole, though several are under way, and little is taken at a time', async () => {
+  mkdirSync(path('lines'))
+  for (const name of ['1', '2', '3']) writeFileSync(path(`lines/${name}`), name)
+  const { write } = fs
+  const some = async (fd: number, from: Uint8Array) => await promisify(write)(fd, from, 0, Math.min(from.length, 100))
+  fs.write = Object.assign(() => {}, { [promisify.custom]: some }) as never
+  try {
+    await run('-e', '-r', '-i', path('lines'), '-o', path('lines-out'), '--metadata-output', path('lines.json'))
+  } finally {
+    fs.write = write
+  }
+  assert.equal(
+    metadataIn('lines.json')
+      .map(({ input }) => input)
+      .sort(),
+    ['1', '2', '3'].map((name) => path(`lines/${name}`)),
+  )
 })
 
 test('a message without the required context is refused, and the metadata say why', async () => {
@@ -470,6 +499,32 @@ test('a message without the required context is refused, and the metadata say wh
   assert.equal(rest.missing_encryption_context_keys, ['b'])
   assert.equal(rest.missing_encryption_context_pairs, [['a', '2']])
   assert.not.ok(readdirSync(folder).includes('none'))
+})
+
+test('nor has the second reading of a file, which writes, another context than the first', async () => {
+  const unsigned = ['-a', 'AES_256_GCM_HKDF_SHA512_COMMIT_KEY']
+  for (const name of ['1', '2'])
+    await good('-e', '-i', 'plain', '-o', `twice-${name}`, ...KEYS, ...QUIET, ...unsigned, '-c', `a=${name}`)
+  const [first, second] = [read('twice-1'), read('twice-2')]
+  assert.is(first.length, second.length)
+  const put = (message: Buffer) => {
+    writeFileSync(path('twice'), message)
+    utimesSync(path('twice'), 1e9, 1e9)
+  }
+  put(first)
+  const { createReadStream } = fs
+  let opened = 0
+  fs.createReadStream = ((...args: Parameters<typeof createReadStream>) => {
+    if (++opened === 2) put(second)
+    return createReadStream(...args)
+  }) as typeof createReadStream
+  try {
+    const args = ['-d', '-i', path('twice'), '-o', '/dev/null', '-b', ...QUIET, '-c', 'a=1']
+    await rejects(run(...args), 'ERR_ENCRYPTION_CONTEXT')
+  } finally {
+    fs.createReadStream = createReadStream
+  }
+  assert.is(opened, 2)
 })
 
 test('required keys are kept out of the message, and needed to open it', async () => {
