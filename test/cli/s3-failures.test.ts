@@ -1,8 +1,11 @@
 /** What the command does where a store fails, or a signal ends its work there. */
+import { once } from 'node:events'
 import { existsSync, truncateSync, writeFileSync } from 'node:fs'
-import { setTimeout } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
+import { type S3Client, UploadPartCommand } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { openS3Sink } from '../../src/cli/s3'
 import { errorXml, type FaultRule, startFaultProxy } from '../support/fault-proxy'
 import { bytes } from '../support/keys'
 import { CREDENTIALS } from '../support/s3-server'
@@ -131,6 +134,40 @@ async function main(): Promise<void> {
       [code, stderr],
       [1, `sealwax: "${url('message')}" was replaced meanwhile: try again [ERR_OBJECT_CHANGED]\n`],
     )
+    proxy.setRules([])
+  })
+
+  test('an upload is aborted once its parts have been, and none is under way', async () => {
+    const events: string[] = []
+    const send = async (command: object, { abortSignal }: { abortSignal?: AbortSignal } = {}) => {
+      if (command instanceof UploadPartCommand) {
+        await Promise.race([once(abortSignal!, 'abort'), setTimeout(10_000, undefined, { ref: false })])
+        await setImmediate()
+        events.push(abortSignal!.aborted ? 'aborted part' : 'part')
+      } else events.push(command.constructor.name)
+      return { UploadId: 'one' }
+    }
+    const options = { force: true, equalParts: true, signal: new AbortController().signal }
+    const sink = await openS3Sink({ send } as unknown as S3Client, url('never'), options)
+    await sink.write(bytes(17 * MiB))
+    await sink.discard()
+    const [begins, ends] = ['CreateMultipartUploadCommand', 'AbortMultipartUploadCommand']
+    assert.equal(events, [begins, 'aborted part', 'aborted part', ends])
+  })
+
+  test('the Region has the name that the SDK reads, or else the one of other tools', async () => {
+    const AWS_DEFAULT_REGION = 'eu-west-1'
+    for (const [AWS_REGION, used] of [
+      ['us-east-1', 'us-east-1'],
+      [undefined, AWS_DEFAULT_REGION],
+    ]) {
+      proxy.setRules([
+        { fault: 'status', status: 403, match: { header: { authorization: new RegExp(`/${used}/s3/`) } } },
+      ])
+      const env = { ...process.env, AWS_REGION, AWS_DEFAULT_REGION }
+      const { stderr } = await start(['inspect', url('message'), ...at], { env }).done
+      assert.is(proxy.stats().injected, 1, stderr)
+    }
     proxy.setRules([])
   })
 
