@@ -157,7 +157,7 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', '--wrapping-key', ARN, '--kms-endpoint', 'ftp://x'], 2, /must be a URL/],
   [['encrypt', 'plain', '--discovery'], 2, /unknown option/],
   [['decrypt', 'plain', '--wrapping-key', ARN, '--discovery', '-o', 'x'], 2, /leave out --wrapping-key/],
-  ...['alias/my-app', '1234abcd-12ab-34cd-56ef-1234567890ab', ARN.replace('key/', 'alias/')].map(
+  ...['alias/my-app', '1234abcd-12ab-34cd-56ef-1234567890ab', ARN.replace('key/', 'alias/'), `alias/${ARN}`].map(
     (key): (typeof CASES)[number] => [
       ['decrypt', 'plain', '--wrapping-key', ARN, '--wrapping-key', key, '-o', 'x'],
       2,

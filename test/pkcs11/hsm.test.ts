@@ -4,8 +4,10 @@ import { chmodSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { programOf } from '../../src/cli/program'
 import { atTerminal, folder, path, printed, quotedCommand, read, sealwax, start } from '../cli/cli'
-import { PIN, softHsm } from '../support/pkcs11'
+import { rejects } from '../support/expect'
+import { hostPids, PIN, softHsm } from '../support/pkcs11'
 
 const pinFile = join(folder, 'pin')
 writeFileSync(pinFile, `${PIN}\n`, { mode: 0o600 })
@@ -105,6 +107,13 @@ function testCommands(module: readonly string[], name: readonly string[]): void 
       assert.match(result.stderr, message)
     })
   }
+
+  test('no process of a token outlives its command, not even one that fails', async () => {
+    const program = programOf(new AbortController().signal)
+    const args = ['hsm', 'test', ...withPin, '--key', 'none']
+    await rejects(program.parseAsync(args, { from: 'user' }), 'ERR_WRAPPING_KEY', /no key with label "none"/)
+    assert.equal(hostPids(), [])
+  })
 
   test('a PIN file that others can read is refused', async () => {
     chmodSync(pinFile, 0o644)
