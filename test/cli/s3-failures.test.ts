@@ -155,6 +155,19 @@ async function main(): Promise<void> {
     assert.equal(events, [begins, 'aborted part', 'aborted part', ends])
   })
 
+  test('all parts of an encrypted object but the last have one length, whatever comes', async () => {
+    const lengths: number[] = []
+    const send = async (command: object) => {
+      if (command instanceof UploadPartCommand) lengths.push((command.input.Body as Buffer).length)
+      return { UploadId: 'one' }
+    }
+    const options = { force: true, equalParts: true, signal: new AbortController().signal }
+    const sink = await openS3Sink({ send } as unknown as S3Client, url('parts'), options)
+    for (const length of [5, 12, 3]) await sink.write(bytes(length * MiB + 1))
+    await sink.commit()
+    assert.equal(lengths, [8 * MiB, 8 * MiB, 4 * MiB + 3])
+  })
+
   test('the Region has the name that the SDK reads, or else the one of other tools', async () => {
     const AWS_DEFAULT_REGION = 'eu-west-1'
     for (const [AWS_REGION, used] of [
