@@ -600,6 +600,7 @@ test('an option may be given by its start, where no other has it', async () => {
 })
 
 const IO = ['-i', 'plain', '-o', 'refused']
+const ARN = 'arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab'
 for (const [args, message] of [
   [['-e', '-d', ...IO, ...KEYS, ...QUIET], /cannot be used with/],
   [['-e', '-o', 'x', ...KEYS, ...QUIET], /required option '-i, --input/],
@@ -615,6 +616,10 @@ for (const [args, message] of [
   [['-d', ...IO, ...QUIET, '-w', 'discovery=true', 'key=x'], /no particular key/],
   [['-d', ...IO, ...QUIET, '-w', 'discovery=maybe'], /true or false/],
   [['-d', ...IO, ...QUIET, '-w', 'discovery=true', 'discovery-account=1'], /go together/],
+  [
+    ['-d', ...IO, ...QUIET, '-w', `key=${ARN}`, 'discovery-account=1', 'discovery-partition=aws'],
+    /need discovery=true/,
+  ],
   [['-d', ...IO, ...QUIET, '-w', 'key=alias/a'], /ARN|arn/],
   [['-d', ...IO, ...QUIET, '-w', 'key=arn:aws:kms:us-east-1:111122223333:alias/a'], /key= must be the ARN of a key/],
   [['-e', ...IO, ...QUIET, ...KEYS, '-c', 'bare'], /takes key=value/],

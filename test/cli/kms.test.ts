@@ -153,6 +153,7 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['kms', 'serve', '--credentials', 'missing'], 1, /cannot read "missing"/],
   [['kms', 'serve', '--credentials', 'plain'], 1, /open to others/],
   [['kms', 'serve', '--credentials', 'empty.json'], 1, /"accessKeyId" and "secretAccessKey"/],
+  [['kms', 'serve', '--credentials', 'number.json'], 1, /"accessKeyId" and "secretAccessKey"/],
   [['encrypt', 'plain', '--wrapping-key', 'arn:nonsense'], 2, /rn/],
   [['encrypt', 'plain', '--wrapping-key', ARN, '--kms-endpoint', 'ftp://x'], 2, /must be a URL/],
   [['encrypt', 'plain', '--discovery'], 2, /unknown option/],
@@ -173,7 +174,8 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
 
 for (const [args, code, message] of CASES) {
   test(`refuses: ${args.join(' ')}`, async () => {
-    writeFileSync(path('empty.json'), '{"accessKeyId":1}', { mode: 0o600 })
+    writeFileSync(path('empty.json'), '{}', { mode: 0o600 })
+    writeFileSync(path('number.json'), '{"accessKeyId":1,"secretAccessKey":"x"}', { mode: 0o600 })
     const result = await sealwax(...args)
     assert.match(result.stderr, message)
     assert.is(result.code, code)
