@@ -54,6 +54,8 @@ async function keyringOf(group: KeyGroup, decrypting: boolean): Promise<Keyring>
   const discovery = truth(one(group, 'discovery'))
   if (discovery !== undefined && !decrypting) throw new UsageError('discovery= is for decrypting')
   if (provider === 'sealwax') {
+    const other = [...group.keys()].find((name) => name !== 'key' && name !== 'provider')
+    if (other !== undefined) throw new UsageError(`${other}= is for keys of KMS, not for provider=sealwax`)
     const tokenKeys = keys.filter(isTokenKey)
     const files = keys.filter((key) => !isTokenKey(key))
     return await toKeyring({ key: files, wrappingKey: tokenKeys }, decrypting ? 'decrypt' : 'encrypt')

@@ -611,6 +611,8 @@ for (const [args, message] of [
   [['-e', ...IO, ...QUIET, '-w', 'provider=aws-kms'], /needs key=/],
   [['-e', ...IO, ...QUIET, '-w', 'provider=other', 'key=x'], /provider= must be aws-kms/],
   [['-e', ...IO, ...QUIET, '-w', 'colour=x'], /It takes key=/],
+  [['-e', ...IO, ...QUIET, '-w', 'provider=sealwax', 'key=x', 'region=a'], /region= is for keys of KMS/],
+  [['-d', ...IO, ...QUIET, '-w', 'provider=sealwax', 'discovery-account=1', 'key=x'], /discovery-account= is for keys/],
   [['-e', ...IO, ...QUIET, '-w', 'key=x', 'region=a', 'region=b'], /region= stands twice/],
   [['-e', ...IO, ...QUIET, '-w', 'discovery=true'], /discovery= is for decrypting/],
   [['-d', ...IO, ...QUIET, '-w', 'discovery=true', 'key=x'], /no particular key/],
