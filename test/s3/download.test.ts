@@ -4,10 +4,12 @@ import {
   createWriteStream,
   mkdirSync,
   mkdtempSync,
+  promises,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -173,12 +175,22 @@ for (const [name, get] of Object.entries(targets)) {
     store.change = (answer, n) => void (n === 3 && Object.assign(answer.headers, { etag: '"other"' }))
     await rejects(get(), 'ERR_OBJECT_CHANGED')
     await nothingLeft()
+    const passing = clientOf({ onPlaintextObject: 'passthrough' })
+    await put(plaintext)
+    store.objects.set(Key, { metadata: {}, body: plaintext })
+    store.change = (_, request) => void (request === 0 && store.objects.set(Key, { metadata: {}, body: bytes(9) }))
+    await rejects(get({}, passing), 'ERR_OBJECT_CHANGED')
+    await nothingLeft()
   })
 
   test(`${name}: answers of another range or length than was asked for give nothing`, async () => {
     const body = await put(plaintext)
     const changes: [code: string, change: (answer: { headers: Record<string, string>; body: Uint8Array }) => void][] = [
       ['ERR_MESSAGE_MALFORMED', ({ headers }) => Object.assign(headers, { 'content-range': 'bytes 0-1/2' })],
+      [
+        'ERR_MESSAGE_MALFORMED',
+        ({ headers }) => Object.assign(headers, { 'content-range': headers['content-range']!.replace(/.$/, '0') }),
+      ],
       ['ERR_MESSAGE_MALFORMED', ({ headers }) => void delete headers['content-range']],
       [
         'ERR_MESSAGE_MALFORMED',
@@ -268,17 +280,19 @@ for (const [name, get] of Object.entries(targets)) {
     await rejects(get(), 'ERR_LEGACY_REFUSED')
     await nothingLeft()
     const legacy = { enableLegacyWrappingAlgorithms: true, enableLegacyUnauthenticatedModes: true }
+    const totals = new Set<unknown>()
+    const onProgress = ({ total }: { total: unknown }) => totals.add(total)
     for (const more of [{}, { enableDelayedAuthenticationMode: true }]) {
       const reader = clientOf({ ...legacy, ...more })
-      assert.ok(plaintext.equals(await get({}, reader)))
+      assert.ok(plaintext.equals(await get({ onProgress }, reader)))
+      assert.equal([...totals], [undefined], 'only the end tells it')
       await nothingLeft()
     }
+    totals.clear()
     await rejects(get({}, clientOf({ ...legacy, bufferSize: MiB })), 'ERR_LIMIT_EXCEEDED')
     await nothingLeft()
     store.objects.set(Key, { metadata: {}, body: plaintext })
     await rejects(get(), 'ERR_UNSUPPORTED_FORMAT')
-    const totals = new Set<unknown>()
-    const onProgress = ({ total }: { total: unknown }) => totals.add(total)
     assert.ok(plaintext.equals(await get({ onProgress }, clientOf({ onPlaintextObject: 'passthrough' }))))
     assert.equal([...totals], [plaintext.length])
     await nothingLeft()
@@ -317,10 +331,10 @@ test('a file takes its place when it is complete, with the usual rights', async 
   assert.equal(readdirSync(folder), ['downloaded'])
   assert.ok(plaintext.equals(readFileSync(path)))
   assert.is(statSync(path).mode & 0o777, 0o666 & ~process.umask())
-  for (const mode of [0o600, 0o640]) {
+  for (const mode of [0o600, 0o640, 0o4750]) {
     chmodSync(path, mode)
     await downloadObject(client, { Bucket, Key }, path)
-    assert.is(statSync(path).mode & 0o777, mode, 'who could read what was there')
+    assert.is(statSync(path).mode & 0o7777, mode & 0o777, 'who could read what was there, and as whom nobody runs it')
   }
   rmSync(path)
   await downloadObject(client, { Bucket, Key }, path)
@@ -333,11 +347,61 @@ test('what is no file, and what cannot be written, is refused before anything is
   mkdirSync(path)
   await rejects(toFile(), 'ERR_FILE', /not a regular file/)
   rmSync(path, { recursive: true })
+  symlinkSync(path, path)
+  await rejects(toFile(), 'ERR_FILE', /ELOOP/)
+  rmSync(path)
   await rejects(downloadObject(client, { Bucket, Key }, '/dev/null'), 'ERR_FILE', /not a regular file/)
   await rejects(downloadObject(client, { Bucket, Key }, join(folder, 'none', 'file')), 'ERR_FILE', /ENOENT/)
   assert.is(store.requests.length, 0)
   await nothingLeft()
 })
+
+/** What all open files have in common. */
+async function fileHandles() {
+  const handle = await promises.open(folder)
+  await handle.close()
+  return Object.getPrototypeOf(handle) as Pick<typeof handle, 'stat' | 'sync' | 'write'>
+}
+
+test('a file is on the disk before it takes its place, and its name before that is told', async () => {
+  await put(plaintext)
+  const files = await fileHandles()
+  const steps: string[] = []
+  const { sync } = files
+  const { rename } = promises
+  files.sync = async function () {
+    steps.push((await this.stat()).isDirectory() ? 'sync folder' : 'sync file')
+    await sync.call(this)
+  }
+  promises.rename = async (...names) => {
+    steps.push('rename')
+    await rename(...names)
+  }
+  await downloadObject(client, { Bucket, Key }, path)
+  files.sync = sync
+  promises.rename = rename
+  assert.equal(steps, ['sync file', 'rename', 'sync folder'])
+  rmSync(path)
+})
+
+for (const [name, get] of Object.entries(targets)) {
+  test(`${name}: what a system writes in pieces is written whole, and a disk that is full is an error of the file`, async () => {
+    await put(plaintext)
+    const files = await fileHandles()
+    const { write } = files
+    files.write = function (this: typeof files, bytes: Uint8Array, from: number, length: number, offset: number) {
+      return write.apply(this, [bytes, from, Math.min(length, 300_000), offset] as never)
+    } as typeof write
+    assert.ok(plaintext.equals(await get()))
+    files.write = (async () => {
+      throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' })
+    }) as typeof write
+    const error = await rejects(get(), 'ERR_FILE', /ENOSPC/)
+    files.write = write
+    assert.is((error.cause as NodeJS.ErrnoException).code, 'ENOSPC')
+    await nothingLeft()
+  })
+}
 
 test('a Writable that fails ends the download, and one that is slow is waited for', async () => {
   await put(plaintext)
@@ -377,8 +441,8 @@ test('a Writable that is lost while ranges come ends the download; one that was 
 test('wrong options are refused', async () => {
   const download = (input: object, target: unknown = path) =>
     downloadObject(client, { Bucket, Key, ...input } as never, target as never)
-  await rejects(download({ concurrency: 0 }), RangeError, /"concurrency"/)
-  await rejects(download({ partSize: 1000 }), RangeError, /"partSize"/)
+  for (const concurrency of [0, 257]) await rejects(download({ concurrency }), RangeError, /"concurrency"/)
+  for (const partSize of [1000, 65_520, 2 ** 32 + 16]) await rejects(download({ partSize }), RangeError, /"partSize"/)
   await rejects(download({ partSize: 65_537 }), RangeError, /multiple of 16, got 65537/)
   await rejects(download({ Key: '' }), RangeError, /"Key"/)
   await rejects(download({ Bucket: 4 }), TypeError, /"Bucket"/)
