@@ -147,6 +147,16 @@ for (const largeObjects of MODES) {
       Object.assign(answer, { headers: { ...answer.headers, 'content-length': '99999999999' } })
     await rejects(get(client), 'ERR_LIMIT_EXCEEDED')
     await nothingLeft()
+    // The longest that AES-GCM takes, and its tag.
+    for (const [length, code] of [
+      [2 ** 36 - 16, 'ERR_MESSAGE_TRUNCATED'],
+      [2 ** 36 - 15, 'ERR_LIMIT_EXCEEDED'],
+    ] as const) {
+      store.change = (answer) =>
+        Object.assign(answer, { headers: { ...answer.headers, 'content-length': String(length) } })
+      await rejects(get(client), code)
+      await nothingLeft()
+    }
   })
 
   test(`${largeObjects}: a connection that breaks or hangs is an error, and an abort ends it`, async () => {
@@ -189,6 +199,15 @@ test('two passes are the default, the second for the same object', async () => {
   const [first, again] = store.requests
   assert.is(first!.headers['if-match'], undefined)
   assert.match(again!.headers['if-match']!, /^"[0-9a-f]{32}"$/)
+})
+
+test('the tag of an object is the same with and without quotes, and as a weak one', async () => {
+  await put('object', plaintext)
+  for (const change of [(tag: string) => tag.slice(1, -1), (tag: string) => `W/${tag}`]) {
+    store.reset()
+    second(({ headers }) => ({ headers: { ...headers, etag: change(headers.etag!) } }))
+    assert.ok(plaintext.equals((await drain((await get(twice)).Body)).plaintext))
+  }
 })
 
 test('an object that is replaced between the passes gives no byte', async () => {
@@ -266,6 +285,18 @@ test('objects in AES-CBC are not read beyond the buffer', async () => {
   await put('object', plaintext, cbc)
   const legacy = { enableLegacyWrappingAlgorithms: true, enableLegacyUnauthenticatedModes: true }
   await rejects(get(clientOf(legacy)), 'ERR_LIMIT_EXCEEDED', /bufferSize/)
+  await nothingLeft()
+  await put('object', plaintext.subarray(0, 32), cbc)
+  await rejects(get(clientOf({ ...legacy, bufferSize: 31 })), 'ERR_LIMIT_EXCEEDED', /bufferSize/)
+  const { Body } = await get(clientOf({ ...legacy, bufferSize: 32 }))
+  assert.is((await Body!.transformToByteArray()).length, 32)
+})
+
+test('what is longer than the store said is not read beyond the buffer', async () => {
+  const body = await put('object', plaintext)
+  store.change = (answer) => Object.assign(answer, { body, headers: { ...answer.headers, 'content-length': '20' } })
+  await rejects(get(twice), 'ERR_LIMIT_EXCEEDED', /bufferSize/)
+  assert.ok(store.taken < MiB, `${store.taken} bytes taken`)
   await nothingLeft()
 })
 

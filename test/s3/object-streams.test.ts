@@ -164,6 +164,11 @@ test('AES-CBC is held in memory, or not read', async () => {
   assert.ok((await buffer(opened)).equals(plaintext))
   const long = openObject({ metadata, body: one(body) }, keyring, { ...options, bufferSize: 900 })
   await rejects(long, 'ERR_LIMIT_EXCEEDED')
+  const whole = await sealObject(bytes(992), keyring, V1)
+  const openIn = (bufferSize: number) =>
+    openObject({ ...whole, body: one(whole.body) }, keyring, { ...options, bufferSize })
+  await rejects(openIn(991), 'ERR_LIMIT_EXCEEDED')
+  assert.is((await buffer((await openIn(992)).plaintext)).length, 992)
   await rejects(sealObject(one(plaintext), keyring, V1), RangeError, /takes bytes/)
 })
 

@@ -1,4 +1,4 @@
-import { GetObjectCommand } from '@aws-sdk/client-s3'
+import { GetObjectCommand, HeadObjectCommand } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -131,6 +131,38 @@ test('an object that has no room for a tag, or a wrong padding, gives nothing', 
   cbc[cbc.length - 17]! ^= 0xff
   store.objects.set('object', { ...store.objects.get('object')!, body: cbc.subarray(0, -1) })
   await rejects(get('bytes=90-'), 'ERR_AUTHENTICATION_FAILED')
+})
+
+test('a range of an object that another takes the place of is of none of the two', async () => {
+  const passing = clientOf({ onPlaintextObject: 'passthrough' })
+  const plain = (length: number) => ({ metadata: {}, body: bytes(length) })
+  const encrypted = await sealObject(bytes(100), keyring)
+  for (const [first, next, code] of [
+    [plain(100), plain(101), 'ERR_OBJECT_CHANGED'],
+    [plain(100), encrypted, 'ERR_OBJECT_CHANGED'],
+    [encrypted, plain(100), 'ERR_UNSUPPORTED_FORMAT'],
+  ] as const) {
+    store.objects.set('object', first)
+    store.reset()
+    store.change = (_, n, { method }) => void (n === 0 && method === 'HEAD' && store.objects.set('object', next))
+    await rejects(get('bytes=40-60', passing), code)
+    assert.is(store.open, 0)
+  }
+})
+
+test('a length is that of the plaintext where all of the object is asked about, an empty one included', async () => {
+  const head = async (input = {}) =>
+    (await client.send(new HeadObjectCommand({ Bucket: 'objects', Key: 'object', ...input }))).ContentLength
+  for (const length of [0, 100]) {
+    await put(bytes(length))
+    assert.is(await head(), length)
+    for (const input of [{ Range: 'bytes=0-15' }, { PartNumber: 1 }]) {
+      store.change = (answer) => Object.assign(answer, { headers: { ...answer.headers, 'content-length': '16' } })
+      assert.is(await head(input), 16)
+    }
+  }
+  await put(bytes(32), CBC)
+  assert.is(await head(), 48)
 })
 
 test('a range that does not fit the buffer is refused', async () => {
