@@ -1,7 +1,7 @@
 /** All objects of a bucket get another key, over interruptions of every kind. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, watch, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, promises, readFileSync, rmSync, statSync, watch, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -15,12 +15,14 @@ import {
   type RewrapProgress,
   rewrapObject,
   rewrapObjects,
+  type S3Keyring,
   S3RawAesKeyring,
   sealObject,
 } from '../../src/s3'
 import { openJournal } from '../../src/s3/journal'
 import { rejects } from '../support/expect'
 import { bytes } from '../support/keys'
+import { openFilesIn } from '../support/open-files'
 import { startS3 } from '../support/s3-server'
 import { ScriptedS3 } from '../support/scripted-s3'
 
@@ -155,7 +157,17 @@ async function main(): Promise<void> {
     s3.objects.set('a', { metadata: {}, body: Buffer.from('x') })
     s3.objects.set('a.instruction', { metadata: INSTRUCTION_FILE_METADATA, body: Buffer.from('{}') })
     const input = { Bucket, Key: 'a', from, to }
-    await rejects(rewrapObject(new S3Client(s3.config), input), 'ERR_MESSAGE_MALFORMED')
+    const client = new S3Client(s3.config)
+    await rejects(rewrapObject(client, input), 'ERR_MESSAGE_MALFORMED')
+    // Beside a commitment it is one, marked or not.
+    const { metadata } = await sealObject(Buffer.from('x'), from, { instructionFile: true })
+    s3.objects.set('a', { metadata, body: Buffer.from('x') })
+    s3.objects.set('a.instruction', { metadata: {}, body: Buffer.from('{}') })
+    await rejects(rewrapObject(client, input), 'ERR_MESSAGE_MALFORMED')
+    s3.objects.set('a.instruction', { metadata: {}, body: bytes(2 ** 22) })
+    s3.reset()
+    await rejects(rewrapObject(client, input), 'ERR_LIMIT_EXCEEDED')
+    assert.ok(s3.taken < 2 ** 20, `${s3.taken} bytes taken`)
   })
 
   test('an object with a commitment whose instruction file is gone has failed, and is not skipped', async () => {
@@ -235,6 +247,35 @@ async function main(): Promise<void> {
     }
     await rejects(openJournal(path, { ...work, to: 'other' }), 'ERR_FILE', /of other work/)
     await rejects(openJournal(join(folder, 'no/such/folder'), work), 'ERR_FILE')
+    // Not even what begins as a journal does is emptied where more follows.
+    for (const text of ['\nprecious', `${JSON.stringify({ journal: 'sealwax rewrap' }).slice(0, -1)}\nprecious`]) {
+      writeFileSync(path, text)
+      await rejects(openJournal(path, work), 'ERR_FILE', /of other work/)
+      assert.is(readFileSync(path, 'utf8'), text)
+    }
+    assert.is(openFilesIn(folder), 0)
+  })
+
+  test('a line of a journal is on the disk before its object is told of, and the name of a new one before the first', async () => {
+    await put('synced/1')
+    const handle = await promises.open(folder)
+    await handle.close()
+    const files = Object.getPrototypeOf(handle) as Pick<typeof handle, 'stat' | 'sync' | 'datasync'>
+    const { sync, datasync } = files
+    const steps: string[] = []
+    files.sync = async function () {
+      steps.push((await this.stat()).isDirectory() ? 'sync folder' : 'sync file')
+      await sync.call(this)
+    }
+    files.datasync = async function (this: typeof files) {
+      steps.push('sync data')
+      await datasync.call(this)
+    } as typeof datasync
+    const onProgress = ({ Key }: RewrapProgress) => void steps.push(Key)
+    const { rewrapped } = await rewrap({ Prefix: 'synced/', journal: newJournal(), onProgress })
+    Object.assign(files, { sync, datasync })
+    assert.is(rewrapped, 1)
+    assert.equal(steps, ['sync file', 'sync folder', 'sync data', 'synced/1'])
   })
 
   test('the last name in a journal is the last by its bytes, as S3 lists them, and its file is for its owner', async () => {
@@ -258,7 +299,10 @@ async function main(): Promise<void> {
       assert.not.match(text, Buffer.from(key).toString('base64').slice(0, 20))
     }
     assert.match(text.split('\n')[0]!, /"to":\{"key":"new"\}/)
-    await rejects(rewrap({ journal, from: to, to: other }), 'ERR_FILE', /of other work/)
+    for (const more of [{ from: to, to: other }, { Prefix: 'objects' }, { Bucket: 'others' }]) {
+      await rejects(rewrap({ journal, ...more }), 'ERR_FILE', /of other work/)
+    }
+    assert.is(openFilesIn(folder), 0, 'it is closed')
   })
 
   test('a list that ends in the middle, without saying where it goes on, is not taken for all', async () => {
@@ -286,10 +330,29 @@ async function main(): Promise<void> {
     })
     assert.not.ok(complete)
     assert.ok(failed >= 5 && failed < 5 + 8, `${failed} failed`)
+    const one = await rewrap({ from: other, to: other, maxFailures: 5, concurrency: 1 })
+    assert.equal([one.failed, one.complete], [5, false])
+  })
+
+  test('as many objects are worked on at a time as was said', async () => {
+    await fill()
+    let running = 0
+    let most = 0
+    const counting: S3Keyring = {
+      wrapDataKey: (request) => to.wrapDataKey(request),
+      unwrapDataKey: async (request) => {
+        most = Math.max(most, ++running)
+        await new Promise(setImmediate)
+        running--
+        return await from.unwrapDataKey(request)
+      },
+    }
+    await rewrap({ from: counting, enforceRotation: false, concurrency: 2 })
+    assert.ok(most <= 2, `${most} at a time`)
   })
 
   test('wrong options are refused', async () => {
-    await rejects(rewrap({ concurrency: 0 }), RangeError, /"concurrency"/)
+    for (const concurrency of [0, 257]) await rejects(rewrap({ concurrency }), RangeError, /"concurrency"/)
     await rejects(rewrap({ dryRun: true, journal: 'x' }), TypeError, /"journal"/)
     await rejects(rewrap({ onProgress: 1 as never }), TypeError, /"onProgress"/)
     await rejects(rewrap({ Key: 'x' } as never), TypeError, /unknown option "Key"/)

@@ -1,7 +1,13 @@
 /** Wrapping keys of stored objects are replaced: on an S3 server in this process, with raw keys and the local KMS. */
 import { Readable } from 'node:stream'
 import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
-import { GetObjectCommand, HeadObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { startLocalKms } from '../../src/local-kms'
@@ -20,7 +26,8 @@ import {
   sealObject,
   serverSideEncryption,
 } from '../../src/s3'
-import { rejects } from '../support/expect'
+import { RewrapSession } from '../../src/s3/rewrap-session'
+import { rejectionOf, rejects } from '../support/expect'
 import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
 
@@ -111,13 +118,16 @@ async function main(): Promise<void> {
   }
 
   test('what a copy would forget is stated again', async () => {
-    const head = await fakeHead()
+    const unencrypted = { 'x-amz-meta-x-amz-unencrypted-content-length': '1000' }
+    const head = { ...(await fakeHead()), ...unencrypted }
     for (const length of [1000, 12 * MiB]) {
       const store = new FakeStore({ ...head, 'content-length': String(length) })
       await rewrap({ partSize: 5 * MiB, ExpectedBucketOwner: '111122223333' }, store.client)
       const isLong = length > 1000
       const creating = store.requests.find(({ method }) => method === (isLong ? 'POST' : 'PUT'))!
-      for (const [name, value] of Object.entries(KEPT_HEADERS)) assert.is(creating.headers[name], value, name)
+      for (const [name, value] of Object.entries({ ...KEPT_HEADERS, ...unencrypted })) {
+        assert.is(creating.headers[name], value, name)
+      }
       assert.is(creating.headers['x-amz-meta-title'], 't')
       const names = store.requests.map(({ method, query }) => `${method} ${Object.keys(query).sort()}`)
       const parts = Array(3).fill('PUT partNumber,uploadId,x-id')
@@ -206,6 +216,46 @@ async function main(): Promise<void> {
     }
     const lossy = new FakeStore({ ...head, 'x-amz-missing-meta': '1' })
     await rejects(rewrap({}, lossy.client), 'ERR_UNSUPPORTED_FORMAT', /would lose them/)
+    const undated = new FakeStore({ ...head, expires: 'never' })
+    await rejects(rewrap({}, undated.client), 'ERR_UNSUPPORTED_FORMAT', /would lose them/)
+  })
+
+  test('an object is copied in parts where it is longer than one, and in 10 000 at most', async () => {
+    const head = await fakeHead()
+    const firstCopy = async (length: number) => {
+      const store = new FakeStore({ ...head, 'content-length': String(length) }, ({ headers }) => {
+        if ('x-amz-copy-source' in headers) throw new SealwaxError('ERR_KEY_SERVICE', 'enough')
+      })
+      await rejects(rewrap({ partSize: 5 * MiB }, store.client), 'ERR_KEY_SERVICE')
+      return store.requests.find(({ headers }) => 'x-amz-copy-source' in headers)?.headers['x-amz-copy-source-range']
+    }
+    assert.is(await firstCopy(5 * MiB), undefined)
+    assert.is(await firstCopy(5 * MiB + 1), 'bytes=0-5242879')
+    assert.is(await firstCopy(60 * 1024 * MiB), 'bytes=0-6442450')
+  })
+
+  test('a store that forgets the tags of a copy is told them again, and one that hides them is not believed', async () => {
+    const head = await fakeHead()
+    const forgetful = new FakeStore(head)
+    forgetful.changeAfter = { 'x-amz-tagging-count': '0' }
+    await rewrap({}, forgetful.client)
+    const { method, query } = forgetful.requests.at(-1)!
+    assert.equal([method, 'tagging' in query], ['PUT', true])
+    const refuse = ({ query }: Request) => {
+      if ('tagging' in query) throw Object.assign(new Error('no'), { name: 'NotImplemented' })
+    }
+    const hiding = new FakeStore(head, refuse)
+    assert.is(((await rejectionOf(rewrap({}, hiding.client))) as Error).name, 'NotImplemented')
+    const { 'x-amz-tagging-count': _, ...untold } = head
+    const knowsNone = new FakeStore({ ...untold, 'content-length': String(12 * MiB) }, refuse)
+    assert.is((await rewrap({ partSize: 5 * MiB }, knowsNone.client)).status, 'rewrapped')
+  })
+
+  test('the source of a copy is named as S3 wants it', () => {
+    const pathOf = (Bucket: string) => new RewrapSession(s3.client, { Bucket, Key: 'a b/c?d+\u00fc' }).sourcePath
+    assert.is(pathOf('objects'), 'objects/a%20b/c%3Fd%2B%C3%BC')
+    const point = 'arn:aws:s3:eu-central-1:111122223333:accesspoint/point'
+    assert.is(pathOf(point), `${point}/object/a%20b/c%3Fd%2B%C3%BC`)
   })
 
   test("the store's own encryption is kept, or changed where that is asked for", async () => {
@@ -276,6 +326,15 @@ async function main(): Promise<void> {
     const writeOnly = new S3RawRsaKeyring({ rsaKey: { publicKey: RSA_PRIVATE_PEM } })
     await rewrap({ to: writeOnly })
     assert.equal(await open(old.RSA!), PLAINTEXT)
+    const failing = (error: Error): S3Keyring => ({
+      wrapDataKey: (request) => newAes.wrapDataKey(request),
+      unwrapDataKey: () => Promise.reject(error),
+    })
+    const cause = Object.assign(new Error('no'), { name: 'AccessDeniedException' })
+    await store(aes)
+    await rejects(rewrap({ to: failing(new SealwaxError('ERR_KEY_SERVICE', 'no answer')) }), 'ERR_KEY_SERVICE')
+    await rewrap({ to: failing(new SealwaxError('ERR_KEY_SERVICE', 'no', { cause })) })
+    assert.equal(await open(newAes), PLAINTEXT)
   })
 
   test('a dry run does all but write', async () => {
@@ -290,6 +349,7 @@ async function main(): Promise<void> {
   })
 
   test('an instruction file whose answer was lost is known again', async () => {
+    let failure = 'PreconditionFailed'
     for (const newSuffix of ['.instruction', '.partner'] as const) {
       await store(aes, { instructionFile: true })
       const client = new S3Client(s3.config)
@@ -299,11 +359,18 @@ async function main(): Promise<void> {
             const result = await next(args)
             if (commandName !== 'PutObjectCommand') return result
             const $metadata = { attempts: 2, httpStatusCode: 412 }
-            throw Object.assign(new Error('no'), { name: 'PreconditionFailed', $metadata })
+            throw Object.assign(new Error('no'), { name: failure, $metadata })
           },
         { step: 'build' },
       )
-      const { status } = await rewrapInstructionFile(client, { Bucket, Key, from: aes, to: newAes, newSuffix })
+      const input = { Bucket, Key, from: aes, to: newAes, newSuffix }
+      if (newSuffix === '.partner') {
+        failure = 'AccessDenied'
+        assert.is(((await rejectionOf(rewrapInstructionFile(client, input))) as Error).name, failure)
+        await send(new DeleteObjectCommand({ Bucket, Key: `${Key}${newSuffix}` }))
+        failure = 'PreconditionFailed'
+      }
+      const { status } = await rewrapInstructionFile(client, input)
       assert.is(status, 'rewrapped')
       assert.equal(await open(newAes, {}, await file(newSuffix)), PLAINTEXT)
       client.destroy()
@@ -422,7 +489,7 @@ async function main(): Promise<void> {
   test('requests are conditional, and an object that was replaced meanwhile is told', async () => {
     const client = new S3Client(s3.config)
     const seen: Record<string, string | undefined>[] = []
-    let fails = false
+    let fails: string | undefined
     client.middlewareStack.add(
       (next, { commandName = '' }) =>
         async (args) => {
@@ -433,7 +500,7 @@ async function main(): Promise<void> {
               none: headers['if-none-match'],
               source: headers['x-amz-copy-source-if-match'],
             })
-            if (fails) throw Object.assign(new Error('no'), { name: 'PreconditionFailed' })
+            if (fails) throw Object.assign(new Error('no'), { name: fails })
           }
           return await next(args)
         },
@@ -442,11 +509,13 @@ async function main(): Promise<void> {
     await store(aes)
     const { ETag } = await send(new HeadObjectCommand({ Bucket, Key }))
     const bare = ETag!.replaceAll('"', '')
-    fails = true
-    await rejects(rewrap({}, client), 'ERR_OBJECT_CHANGED')
-    assert.equal(seen.pop(), { match: bare, none: undefined, source: ETag })
-    fails = false
+    for (fails of ['PreconditionFailed', 'ConditionalRequestConflict']) {
+      await rejects(rewrap({}, client), 'ERR_OBJECT_CHANGED')
+      assert.equal(seen.pop(), { match: bare, none: undefined, source: ETag })
+    }
     await store(aes, { instructionFile: true })
+    await rejects(rewrap({}, client), 'ERR_OBJECT_CHANGED')
+    fails = undefined
     const { ETag: fileTag } = await send(new HeadObjectCommand({ Bucket, Key: `${Key}.instruction` }))
     await rewrap({}, client)
     assert.is(seen.pop()?.match, fileTag!.replaceAll('"', ''))
@@ -458,11 +527,16 @@ async function main(): Promise<void> {
   test('wrong options are refused before anything is sent', async () => {
     await rejects(rewrap({ to: undefined as never }), TypeError, /"to" must have/)
     await rejects(rewrap({ Key: '' }), RangeError, /"Key"/)
-    await rejects(rewrap({ partSize: 1 }), RangeError, /"partSize"/)
+    for (const partSize of [5 * MiB - 1, 5 * 2 ** 30 + 1]) {
+      await rejects(rewrap({ partSize }), RangeError, /"partSize"/)
+    }
     await rejects(rewrap({ partsize: 1 } as never), TypeError, /unknown option "partsize"/)
     await rejects(rewrap({ enforceRotation: 1 as never }), TypeError, /"enforceRotation"/)
     await rejects(rewrap({ copySource: { mode: 's3' } }), TypeError, /"copySource" goes with/)
-    await rejects(rewrap({ serverSide: { mode: 'x' } as never }), RangeError, /serverSide.mode/)
+    const store = new FakeStore(await fakeHead())
+    await rejects(rewrap({ serverSide: { mode: 'x' } as never }, store.client), RangeError, /serverSide.mode/)
+    await rejects(rewrap({ signal: AbortSignal.abort() }, store.client), 'ERR_ABORTED')
+    assert.equal(store.requests, [])
     await rejects(rewrap({}, {} as never), TypeError, /"client" must be/)
   })
 
