@@ -6,6 +6,9 @@ import {
   MAX_HEADER_LENGTH,
   type MessageHeader,
   parseHeader,
+  peekIsSigned,
+  peekKeyCount,
+  peekPairCount,
   serializeHeaderBody,
 } from '../../src/format/message-header'
 import { EncryptedDataKey } from '../../src/index'
@@ -110,6 +113,32 @@ test('refuses on the first byte that breaks a rule, without waiting for more', (
   const parser = new HeaderParser({ maxEncryptedDataKeys: 1 })
   const upToCount = serializeHeaderBody(V2).subarray(0, 37 + CONTEXT.length / 2 + 2)
   throws(() => parser.push(upToCount), 'ERR_LIMIT_EXCEEDED', /2 > 1/)
+})
+
+test('a field of an encrypted data key that is empty is refused as soon as its length is there', () => {
+  const upToCount = serializeHeaderBody(V2).subarray(0, 37 + CONTEXT.length / 2 + 2)
+  for (const fields of ['0000', '0001780000', '0001780001780000']) {
+    const input = Buffer.concat([upToCount, Buffer.from(fields, 'hex')])
+    throws(() => new HeaderParser().push(input), 'ERR_MESSAGE_MALFORMED', /Malformed encrypted data key/)
+  }
+})
+
+test('how much work a header is can be seen before anything of it is checked, from as little as has come', () => {
+  for (const header of [V1, V2]) {
+    const seen = (bytes: Uint8Array) => [peekPairCount(bytes), peekKeyCount(bytes)]
+    const whole = serializeHeaderBody(header)
+    assert.equal(seen(whole), [2, 2])
+    assert.equal(seen(serializeHeaderBody({ ...header, encryptionContext: {} })), [0, 2])
+    const keysAt = (header.version === 1 ? 20 : 35) + 2 + CONTEXT.length / 2
+    assert.equal(seen(whole.subarray(0, keysAt + 2)), [2, 2])
+    assert.equal(seen(whole.subarray(0, keysAt + 1)), [2, 0])
+    assert.equal(seen(new Uint8Array(0)), [0, 0])
+    const suiteEnd = header.version === 1 ? 4 : 3
+    const signed = serializeHeaderBody({ ...header, suiteId: header.version === 1 ? 0x0378 : 0x0578 } as MessageHeader)
+    assert.ok(peekIsSigned(signed.subarray(0, suiteEnd)))
+    assert.not.ok(peekIsSigned(signed.subarray(0, suiteEnd - 1)))
+    assert.not.ok(peekIsSigned(whole))
+  }
 })
 
 test('fields longer than their length can say are refused', () => {
