@@ -205,6 +205,9 @@ for (const [name, get] of Object.entries(targets)) {
       store.reset()
       store.change = (answer, n) => void (n === 5 && change(answer))
       await rejects(get(), code as 'ERR_MESSAGE_MALFORMED')
+      // Only the tag tells of wrong bytes.
+      const isEarly = code !== 'ERR_AUTHENTICATION_FAILED'
+      assert.is(store.requests.length < 20, isEarly, `${store.requests.length} requests, of 50`)
       await nothingLeft()
     }
   })

@@ -8,7 +8,8 @@ import {
   type SealObjectOptions,
   sealObject,
 } from '../../src/s3'
-import { rejects } from '../support/expect'
+import { rejectionOf, rejects } from '../support/expect'
+import { errorXml } from '../support/fault-proxy'
 import { bytes } from '../support/keys'
 import { type ScriptedAnswer, ScriptedS3 } from '../support/scripted-s3'
 
@@ -163,6 +164,23 @@ test('a length is that of the plaintext where all of the object is asked about, 
   }
   await put(bytes(32), CBC)
   assert.is(await head(), 48)
+  // What is in the instruction file decides, where it can be read.
+  const { metadata, body, instructionFile } = await sealObject(bytes(32), keyring, { ...FORBID, instructionFile: true })
+  store.objects.set('object', { metadata, body })
+  store.objects.set('object.instruction', { metadata: {}, body: instructionFile! })
+  assert.is(await head(), 32)
+  for (const [status, code] of [
+    [403, 'AccessDenied'],
+    [403, 'InvalidObjectState'],
+    [503, 'SlowDown'],
+  ] as const) {
+    store.change = (answer, _, { key }) => {
+      if (key !== 'object') Object.assign(answer, { status, headers: {}, body: Buffer.from(errorXml(code)) })
+    }
+    if (status === 403) assert.is(await head(), 48)
+    else assert.is(((await rejectionOf(head())) as Error).name, code)
+  }
+  store.objects.delete('object.instruction')
 })
 
 test('a range that does not fit the buffer is refused', async () => {
