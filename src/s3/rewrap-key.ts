@@ -132,10 +132,9 @@ async function wrapNew(envelope: S3Envelope, keys: CheckedRewrapKeys, dataKey: U
   }
   const anew = { encryptedDataKey, wrapAlgorithm, materialDescription }
   const opened = await openAgain(keys.to, { contentAlgorithm, ...anew })
-  if (opened && !equalSecrets(opened, dataKey)) {
-    throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring "to" does not open what it wrapped')
-  }
+  const isOther = opened && !equalSecrets(opened, dataKey)
   wipe(opened)
+  if (isOther) throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring "to" does not open what it wrapped')
   return anew
 }
 

@@ -14,6 +14,7 @@ import {
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Engine, getEngine, type SegmentHash, useEngine } from '../../src/engine/engine'
+import { parseS3Metadata, type S3Envelope } from '../../src/format/s3-metadata'
 import {
   downloadObject,
   openObject,
@@ -21,9 +22,11 @@ import {
   resumeUpload,
   S3EncryptionClient,
   type S3EncryptionSettings,
+  type S3Keyring,
   S3RawAesKeyring,
   sealObject,
 } from '../../src/s3'
+import { checkRewrapKeys, rewrapEnvelope } from '../../src/s3/rewrap-key'
 import { rejectionOf, rejects } from '../support/expect'
 import { givenBy, secretsMadeBy } from '../support/given-by'
 import { bytes } from '../support/keys'
@@ -170,6 +173,37 @@ test('reading a long object that is another the second time', async () => {
     }
     await failsAndLeavesNothing(READERS['a long object twice'])
   }
+})
+
+test('giving an object another wrapping key', async () => {
+  const other = new S3RawAesKeyring({ wrappingKey: bytes(32, 77) })
+  const { metadata } = await sealObject(bytes(10), keyring)
+  const envelope = parseS3Metadata(metadata) as S3Envelope
+  const rewrap = (of: S3Envelope, from: S3Keyring, to: S3Keyring) => rewrapEnvelope(of, checkRewrapKeys({ from, to }))
+  const done = (await rewrap(envelope, keyring, other))!
+  await leavesNothing(async () => assert.ok(await rewrap(envelope, keyring, other)))
+  await leavesNothing(async () => assert.is(await rewrap(done, keyring, other), undefined))
+  const ofAnother = parseS3Metadata((await sealObject(bytes(10), keyring)).metadata) as S3Envelope
+  const { encryptedDataKey, materialDescription } = ofAnother
+  for (const [of, to, code] of [
+    [envelope, keyring, 'ERR_WRAPPING_KEY'],
+    [{ ...envelope, encryptedDataKey, materialDescription }, other, 'ERR_AUTHENTICATION_FAILED'],
+  ] as const) {
+    await failsAndLeavesNothing(() => rewrap(of, keyring, to))
+    await rejects(rewrap(of, keyring, to), code)
+  }
+  // What another keyring gives in the place of a data key.
+  const given: Uint8Array[] = []
+  const giving = () => {
+    given.push(bytes(32, 3))
+    return given.at(-1)!
+  }
+  const made = other.wrapDataKey.bind(other)
+  const unwrapDataKey = async () => giving()
+  await rejects(rewrap(envelope, keyring, { wrapDataKey: made, unwrapDataKey }), 'ERR_INVALID_MATERIALS')
+  const wrapDataKey: typeof made = async (request) => ({ ...(await made(request)), dataKey: giving() })
+  await rejects(rewrap(envelope, keyring, { wrapDataKey, unwrapDataKey }), 'ERR_INVALID_MATERIALS')
+  assert.equal(given, [new Uint8Array(32), new Uint8Array(32)])
 })
 
 test('opening and sealing without a client', async () => {
