@@ -112,6 +112,7 @@ async function wrap(
   const wrapped = await keyring.wrapDataKey({ contentAlgorithm: CONTENT_ALGORITHMS[version], encryptionContext })
   const { dataKey, encryptedDataKey, wrapAlgorithm, materialDescription } = wrapped
   if (!(types.isUint8Array(dataKey) && dataKey.length === 32 && types.isUint8Array(encryptedDataKey))) {
+    if (types.isUint8Array(dataKey)) wipe(dataKey)
     throw new SealwaxError('ERR_INVALID_MATERIALS', 'the keyring gave no data key of 32 bytes in wrapped form')
   }
   const taken = version === 1 ? VERSION_1_WRAPS : COMMITMENT_WRAPS

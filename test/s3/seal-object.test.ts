@@ -222,13 +222,10 @@ test('keyrings of others are checked for what they give', async () => {
     { wrapAlgorithm: 'kms' },
   ]
   for (const part of wrong) {
-    const dataKey = bytes(32)
-    const keyring = {
-      wrapDataKey: async () => ({ ...wrapped, dataKey, ...part }),
-      unwrapDataKey: async () => undefined,
-    }
+    const given = { ...wrapped, dataKey: bytes(32), ...part }
+    const keyring = { wrapDataKey: async () => given, unwrapDataKey: async () => undefined }
     await rejects(sealObject(bytes(10), keyring), 'ERR_INVALID_MATERIALS')
-    if (part.wrapAlgorithm) assert.equal(dataKey, new Uint8Array(32))
+    if (typeof given.dataKey !== 'string') assert.not(given.dataKey.some(Boolean))
   }
   const object = await sealObject(bytes(10), aes)
   const giving = (dataKey: unknown) => ({
