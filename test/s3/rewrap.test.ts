@@ -196,7 +196,10 @@ async function main(): Promise<void> {
     let running = 0
     let atAbort: number | undefined
     const store = new FakeStore(head, async ({ method, query }) => {
-      if (method === 'DELETE') atAbort = running
+      if (method === 'DELETE') {
+        atAbort = running
+        throw new Error('that it stays open is not what the caller is to hear')
+      }
       if (query.partNumber === '1') throw new SealwaxError('ERR_KEY_SERVICE', 'fault')
       if (!query.partNumber) return
       running++
@@ -246,6 +249,7 @@ async function main(): Promise<void> {
     }
     const hiding = new FakeStore(head, refuse)
     assert.is(((await rejectionOf(rewrap({}, hiding.client))) as Error).name, 'NotImplemented')
+    assert.ok(hiding.requests.every(({ method }) => method !== 'PUT'))
     const { 'x-amz-tagging-count': _, ...untold } = head
     const knowsNone = new FakeStore({ ...untold, 'content-length': String(12 * MiB) }, refuse)
     assert.is((await rewrap({ partSize: 5 * MiB }, knowsNone.client)).status, 'rewrapped')
@@ -309,6 +313,9 @@ async function main(): Promise<void> {
     }
     await rejects(rewrap({ from: silent }), Error, /no answer/)
     assert.is((await stored()).metadata['x-amz-3'], metadata['x-amz-3'])
+    // That the new key opens it does not say that the old one does not.
+    await store(newAes)
+    await rejects(rewrap({ from: silent }), Error, /no answer/)
   })
 
   test('a keyring of all keys tells the old one by its description', async () => {
