@@ -322,6 +322,7 @@ test('wrong options are refused', async () => {
   const object = await sealObject(bytes(1), aes)
   await rejects(openObject({ ...object, bdy: 1 } as never, aes), TypeError, /unknown option "bdy"/)
   await rejects(openObject({ metadata: object.metadata, body: 'x' } as never, aes), TypeError, /"body"/)
+  await rejects(openObject({ ...object, instructionFile: '{}' } as never, aes), TypeError, /"instructionFile"/)
   await rejects(openObject(object, aes, { enableLegacyModes: true } as never), TypeError, /unknown option/)
 })
 
