@@ -29,6 +29,7 @@ import {
 } from '../../src/s3'
 import { until } from '../support/clock'
 import { rejectionOf, rejects } from '../support/expect'
+import { errorXml } from '../support/fault-proxy'
 import { bytes } from '../support/keys'
 import { openFilesIn } from '../support/open-files'
 import { startS3 } from '../support/s3-server'
@@ -311,6 +312,23 @@ for (const [name, get] of Object.entries(targets)) {
     store.objects.clear()
     assert.is(((await rejectionOf(get())) as Error).name, 'NoSuchKey')
     await nothingLeft()
+    // HeadObject has no name for it; a store that fails is not asked once more.
+    for (const [status, code, ranges] of [
+      [301, 'PermanentRedirect', [undefined, 'bytes=0-0']],
+      [403, 'AccessDenied', [undefined, 'bytes=0-0']],
+      [503, undefined, [undefined]],
+    ] as const) {
+      store.reset()
+      store.change = (answer) =>
+        Object.assign(answer, { status, headers: {}, body: Buffer.from(errorXml(code ?? 'x')) })
+      const { name } = (await rejectionOf(get())) as Error
+      if (code) assert.is(name, code)
+      assert.equal(
+        store.requests.map(({ headers }) => headers.range),
+        ranges,
+      )
+      await nothingLeft()
+    }
   })
 }
 
@@ -419,6 +437,23 @@ test('a Writable that fails ends the download, and one that is slow is waited fo
   await downloading
   assert.ok(plaintext.equals(Buffer.concat(chunks)))
   await nothingLeft()
+})
+
+test('an abort does not wait for a Writable that is slow', async () => {
+  const passing = clientOf({ onPlaintextObject: 'passthrough' })
+  for (const isPlain of [false, true]) {
+    await put(plaintext)
+    if (isPlain) store.objects.set(Key, { metadata: {}, body: plaintext })
+    const controller = new AbortController()
+    const slow = new PassThrough()
+    const { signal } = controller
+    const downloading = rejects(downloadObject(passing, { Bucket, Key, signal }, slow), 'ERR_ABORTED')
+    await once(slow, 'readable')
+    controller.abort()
+    await downloading
+    assert.ok(slow.destroyed)
+    await nothingLeft()
+  }
 })
 
 test('a Writable that is lost while ranges come ends the download; one that was lost before begins none', async () => {
