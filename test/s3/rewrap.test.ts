@@ -353,6 +353,18 @@ async function main(): Promise<void> {
     const Metadata = { ...metadata, full: 'x'.repeat(2048 - used - 20) }
     await send(new PutObjectCommand({ Bucket, Key, Body: (await stored()).body, Metadata }))
     for (const dryRun of [true, false]) await rejects(rewrap({ to: old.RSA!, dryRun }), 'ERR_LIMIT_EXCEEDED')
+    const { instructionFile } = await store(aes, { instructionFile: true })
+    const result = await rewrap({ dryRun: true })
+    assert.equal([result.status, result.location], ['rewrapped', 'instruction file'])
+    assert.equal(Buffer.from(await file()), Buffer.from(instructionFile!))
+  })
+
+  test('an instruction file stays what it was said to be', async () => {
+    const { instructionFile } = await store(aes, { instructionFile: true })
+    const target = { Bucket, Key: `${Key}.instruction` }
+    await send(new PutObjectCommand({ ...target, Body: instructionFile!, ContentType: 'application/json' }))
+    await rewrap({})
+    assert.is((await send(new HeadObjectCommand(target))).ContentType, 'application/json')
   })
 
   test('an instruction file whose answer was lost is known again', async () => {
