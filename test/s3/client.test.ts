@@ -251,6 +251,38 @@ async function main(): Promise<void> {
     assert.equal(left.Contents ?? [], [])
   })
 
+  test('an instruction file that its object still needs is not deleted, and one that cannot be is told of', async () => {
+    const asked: unknown[] = []
+    const refused = ['stays', 'c.instruction']
+    const deleting = clientOf()
+    deleting.middlewareStack.add(
+      () => async (args) => {
+        const { Key, Delete, ExpectedBucketOwner } = args.input as { Key: string } & DeleteObjectsCommandInput
+        const names = Delete?.Objects?.map((object) => object.Key) ?? [Key]
+        asked.push([ExpectedBucketOwner, ...names])
+        const Errors = refused.filter((name) => names.includes(name)).map((name) => ({ Key: name }))
+        return { response: {}, output: { $metadata: {}, Errors } as never }
+      },
+      { step: 'build' },
+    )
+    const target = { Bucket, ExpectedBucketOwner: '111122223333' }
+    await deleting.send(new DeleteObjectCommand({ ...target, Key: 'a', VersionId: 'v1' }))
+    await deleting.send(new DeleteObjectCommand({ ...target, Key: 'a' }))
+    const Objects = [{ Key: 'a' }, { Key: 'stays' }, { Key: 'b', VersionId: 'v1' }, { Key: 'c' }]
+    const { Errors } = await deleting.send(new DeleteObjectsCommand({ ...target, Delete: { Objects } }))
+    assert.equal(
+      asked,
+      [['a'], ['a'], ['a.instruction'], ['a', 'stays', 'b', 'c'], ['a.instruction', 'c.instruction']].map((names) => [
+        target.ExpectedBucketOwner,
+        ...names,
+      ]),
+    )
+    assert.equal(
+      Errors?.map(({ Key }) => Key),
+      refused,
+    )
+  })
+
   test('long objects are refused before they are read, or given unverified where the caller says so', async () => {
     const plaintext = Buffer.from(bytes(3 * MiB))
     await put('long', plaintext)
@@ -661,7 +693,7 @@ async function main(): Promise<void> {
     throws(of({ comitmentPolicy: 'x' }), TypeError, /unknown option "comitmentPolicy"/)
     throws(of({ commitmentPolicy: 'x' }), TypeError, /commitment policy/)
     throws(of({ encryptionAlgorithm: 'ALG_AES_256_GCM_IV12_TAG16_NO_KDF' }), RangeError, /what the policy \w+ writes/)
-    throws(of({ bufferSize: 15 }), RangeError, /"bufferSize"/)
+    for (const bufferSize of [15, 2 ** 36 - 31]) throws(of({ bufferSize }), RangeError, /"bufferSize"/)
     throws(of({ onPlaintextObject: true }), RangeError, /"onPlaintextObject"/)
     throws(of({ largeObjects: 'twice' }), RangeError, /"largeObjects"/)
     throws(of({ largeObjects: 'two-pass', enableDelayedAuthenticationMode: true }), RangeError, /"largeObjects"/)
