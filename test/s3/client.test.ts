@@ -511,6 +511,11 @@ async function main(): Promise<void> {
       if (Body instanceof Readable) assert.ok(Body.destroyed)
     }
     await rejects(put('short', 'hello', { ContentLength: 4 }), RangeError, /has more/)
+    await rejects(
+      put('short', 'hello', { ContentLength: 5 * 2 ** 30 - 15 }),
+      'ERR_LIMIT_EXCEEDED',
+      /send more in parts/,
+    )
     const unread = Readable.from([Buffer.from('hello')])
     await rejects(put('short', unread, { ContentLength: 5, Metadata: { a: 'x'.repeat(2048) } }), 'ERR_LIMIT_EXCEEDED')
     assert.ok(unread.destroyed)

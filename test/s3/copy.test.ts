@@ -202,6 +202,27 @@ async function main(): Promise<void> {
     assert.not(await exists('fresh.instruction'))
   })
 
+  test('a source is asked for as the copy says: of whose bucket, and who pays', async () => {
+    await client.send(new PutObjectCommand({ Bucket, Key: 'owned', Body: 'secret' }))
+    const asked: unknown[] = []
+    const asking = clientOf()
+    asking.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const { ExpectedBucketOwner, RequestPayer } = args.input as Partial<CopyObjectCommandInput>
+          asked.push([commandName, ExpectedBucketOwner, RequestPayer])
+          return await next(args)
+        },
+      { step: 'build' },
+    )
+    const owners = { ExpectedBucketOwner: '111122223333', ExpectedSourceBucketOwner: '444455556666' }
+    await copy('owned-copy', 'owned', { ...owners, RequestPayer: 'requester' }, asking)
+    assert.equal(asked, [
+      ['HeadObjectCommand', owners.ExpectedSourceBucketOwner, 'requester'],
+      ['CopyObjectCommand', owners.ExpectedBucketOwner, 'requester'],
+    ])
+  })
+
   test('what is no source, the store refuses', async () => {
     for (const CopySource of ['', 'nothing', `${Bucket}/%`]) {
       const error = await rejectionOf(client.send(new CopyObjectCommand({ Bucket, Key: 'x', CopySource })))
