@@ -28,6 +28,7 @@ import {
   s3Encryption,
   sealObject,
 } from '../../src/s3'
+import { MAX_PART_LENGTH } from '../../src/s3/part-geometry'
 import { rejectionOf, rejects, throws } from '../support/expect'
 import { bytes } from '../support/keys'
 import { CREDENTIALS, startS3 } from '../support/s3-server'
@@ -512,7 +513,7 @@ async function main(): Promise<void> {
     }
     await rejects(put('short', 'hello', { ContentLength: 4 }), RangeError, /has more/)
     await rejects(
-      put('short', 'hello', { ContentLength: 5 * 2 ** 30 - 15 }),
+      put('short', 'hello', { ContentLength: MAX_PART_LENGTH - 15 }),
       'ERR_LIMIT_EXCEEDED',
       /send more in parts/,
     )
@@ -610,6 +611,26 @@ async function main(): Promise<void> {
     assert.is(((await rejectionOf(write())) as Error).name, 'PreconditionFailed')
     assert.is((await s3.client.send(new HeadObjectCommand({ Bucket, Key: `${Key}.instruction` }))).ContentLength, 10)
     assert.not((await keys())?.includes(Key))
+  })
+
+  test('where nobody can tell whether an object was stored, its new instruction file stays', async () => {
+    const { commitmentPolicy } = LEGACY
+    const writer = clientOf({ commitmentPolicy, putInstructionFiles: true })
+    await writer.send(new PutObjectCommand({ Bucket, Key: 'untold', Body: 'old' }))
+    writer.middlewareStack.add(
+      (next) => async (args) => {
+        const result = await next(args)
+        if ((args.input as PutObjectCommandInput).Key !== 'untold') return result
+        throw Object.assign(new Error('failed'), {
+          name: 'InternalError',
+          $metadata: { attempts: 1, httpStatusCode: 500 },
+        })
+      },
+      { step: 'build' },
+    )
+    const putting = writer.send(new PutObjectCommand({ Bucket, Key: 'untold', Body: 'new' }))
+    assert.is(((await rejectionOf(putting)) as Error).name, 'InternalError')
+    assert.is((await get(clientOf(LEGACY), 'untold')).toString(), 'new')
   })
 
   test('an instruction file for a new object goes where the object is refused, and stays where it may be stored', async () => {

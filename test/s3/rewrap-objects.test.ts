@@ -18,6 +18,7 @@ import {
   S3RawAesKeyring,
   sealObject,
 } from '../../src/s3'
+import { instructionFileKey } from '../../src/s3/instruction-file'
 import { openJournal } from '../../src/s3/journal'
 import { rejects } from '../support/expect'
 import { bytes } from '../support/keys'
@@ -180,6 +181,8 @@ async function main(): Promise<void> {
   })
 
   test('a key that leaves no room for an instruction file has none', async () => {
+    assert.is(instructionFileKey('x'.repeat(1012))?.length, 1024)
+    for (const key of ['x'.repeat(1013), '\u00fc'.repeat(507)]) assert.is(instructionFileKey(key), undefined)
     const s3 = new ScriptedS3()
     const Key = 'x'.repeat(1015)
     s3.objects.set(Key, { metadata: {}, body: Buffer.from('plain') })
