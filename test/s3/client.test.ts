@@ -618,14 +618,16 @@ async function main(): Promise<void> {
     const writer = clientOf({ commitmentPolicy, putInstructionFiles: true })
     await writer.send(new PutObjectCommand({ Bucket, Key: 'untold', Body: 'old' }))
     writer.middlewareStack.add(
-      (next) => async (args) => {
-        const result = await next(args)
-        if ((args.input as PutObjectCommandInput).Key !== 'untold') return result
-        throw Object.assign(new Error('failed'), {
-          name: 'InternalError',
-          $metadata: { attempts: 1, httpStatusCode: 500 },
-        })
-      },
+      (next, { commandName }) =>
+        async (args) => {
+          const result = await next(args)
+          if (commandName !== 'PutObjectCommand' || (args.input as PutObjectCommandInput).Key !== 'untold')
+            return result
+          throw Object.assign(new Error('failed'), {
+            name: 'InternalError',
+            $metadata: { attempts: 1, httpStatusCode: 500 },
+          })
+        },
       { step: 'build' },
     )
     const putting = writer.send(new PutObjectCommand({ Bucket, Key: 'untold', Body: 'new' }))
