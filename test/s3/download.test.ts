@@ -411,7 +411,7 @@ for (const [name, get] of Object.entries(targets)) {
     const files = await fileHandles()
     const { write } = files
     files.write = function (this: typeof files, bytes: Uint8Array, from: number, length: number, offset: number) {
-      return write.apply(this, [bytes, from, Math.min(length, 300_000), offset] as never)
+      return write.apply(this, [bytes, from, Math.min(length, 30_000), offset] as never)
     } as typeof write
     assert.ok(plaintext.equals(await get()))
     files.write = (async () => {
