@@ -19,7 +19,8 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-const audit = npm(root, 'audit', '--omit=dev', '--audit-level=high')
+// Says why where it has no answer, also under `npm run --silent`.
+const audit = npm(root, 'audit', '--omit=dev', '--audit-level=high', '--loglevel=warn')
 console.log(audit.stdout.trim() || audit.stderr.trim())
 process.exitCode = audit.status
 
