@@ -52,9 +52,8 @@ export async function replaceInstructionFile(
   const before = isNew ? undefined : await readInstructionFile(call, input).catch(() => null)
   const putBack = async () => {
     if (before === null) return
-    const { IfNoneMatch: _, ...again } = storage
     const restored = before
-      ? call.send(new PutObjectCommand({ ...again, Body: before }))
+      ? call.send(new PutObjectCommand({ ...storage, Body: before }))
       : call.send(new DeleteObjectCommand({ ...ownerOf(input), Bucket, Key }))
     // What the caller is to hear is why the object was refused.
     await restored.catch(() => {})

@@ -658,6 +658,31 @@ async function main(): Promise<void> {
     }
   })
 
+  test('an instruction file that cannot be read, or put back, hides not why its object was refused', async () => {
+    const fail = (message: string, httpStatusCode: number) =>
+      Object.assign(new Error(message), { $metadata: { attempts: 1, httpStatusCode } })
+    for (const unreadable of [true, false]) {
+      const Key = `unreadable/${unreadable}`
+      const writer = clientOf({ putInstructionFiles: true })
+      await writer.send(new PutObjectCommand({ Bucket, Key, Body: 'old' }))
+      const asked: unknown[] = []
+      const refuse = (next: (args: { input: object }) => Promise<never>, { commandName }: { commandName?: string }) => {
+        return async (args: { input: object }) => {
+          asked.push(commandName)
+          if ((args.input as PutObjectCommandInput).Key === Key) throw fail('refused', 403)
+          if (commandName === 'GetObjectCommand' && unreadable) throw fail('unreadable', 403)
+          if (asked.filter((name) => name === 'PutObjectCommand').length > 2) throw fail('not put back', 503)
+          return await next(args)
+        }
+      }
+      writer.middlewareStack.add(refuse as never, { step: 'build', name: 'refuse' })
+      const writing = writer.send(new PutObjectCommand({ Bucket, Key, Body: 'new' }))
+      assert.match(String(await rejectionOf(writing)), /refused$/)
+      const puts = unreadable ? 2 : 3
+      assert.equal(asked, ['GetObjectCommand', ...Array(puts).fill('PutObjectCommand')], String(unreadable))
+    }
+  })
+
   test('encryption contexts of KMS are given per object', async () => {
     const kms = await startLocalKms()
     const kmsClient = new KMS({ endpoint: kms.endpoint, region: 'us-east-1', credentials: CREDENTIALS })
