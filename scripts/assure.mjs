@@ -2,7 +2,7 @@
 // after the other, those that fit in an hour, and ends with a table. Ends with 1 where a target was missed; what cannot run here
 // is said to be NOT RUN, and counts as missed.
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -175,9 +175,12 @@ async function fuzzNative() {
   const build = join(scratch, 'fuzz')
   await buildNative(build, '-DFUZZ=ON', '-DCMAKE_CXX_COMPILER=clang++')
   const targets = readdirSync(build).filter((name) => name.startsWith('fuzz_'))
+  // What crashes a target stays there.
+  const found = join(root, 'build/')
+  mkdirSync(found, { recursive: true })
   let crashed = 0
   for (const name of targets) {
-    const options = [`-max_total_time=${fuzzSeconds}`, '-print_final_stats=0', `-artifact_prefix=${root}build/`]
+    const options = [`-max_total_time=${fuzzSeconds}`, '-print_final_stats=0', `-artifact_prefix=${found}`]
     const { code, output } = await run(join(build, name), options, { quiet: true })
     console.log(`${name}: ${code === 0 ? (/Done .*/.exec(output)?.[0] ?? 'done') : output.slice(-4000)}`)
     if (code !== 0) crashed++
