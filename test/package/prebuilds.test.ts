@@ -33,7 +33,8 @@ const MEANT = ['linux-x64', 'linux-arm64'].flatMap((target) =>
 )
 
 const folder = scratchFolder()
-const tarball = succeed(run(process.execPath, [join(ROOT, 'scripts/pack.mjs'), folder])).trim()
+const packing = run(process.execPath, [join(ROOT, 'scripts/pack.mjs'), folder], ROOT, { timeout: 600_000 })
+const tarball = succeed(packing).trim()
 succeed(run('tar', ['-xf', tarball], folder))
 const prebuilds = join(folder, 'package/prebuilds')
 const addonOf = ({ target, libc }: Built) => join(prebuilds, target, `sealwax.${libc}.node`)
