@@ -254,7 +254,10 @@ function parseEnvelopeV2(fields: S3Fields): S3EnvelopeV1V2 {
   // Nobody wrote CBC under another wrap. Whoever names a GCM object so wants its ciphertext decrypted without its tag.
   if (!isGcm && wrapAlgorithm !== 'kms') throw unsupported('x-amz-wrap-alg beside AES-CBC', wrapAlgorithm)
   if (isGcm && fields.text('x-amz-tag-len') !== '128') throw unsupported('x-amz-tag-len', fields.text('x-amz-tag-len'))
-  if (!isGcm && fields.has('x-amz-tag-len')) throw malformed('x-amz-tag-len goes with AES-GCM only')
+  // The AWS SDK for Go writes an empty one into instruction files.
+  if (!isGcm && fields.has('x-amz-tag-len') && fields.text('x-amz-tag-len') !== '') {
+    throw malformed('x-amz-tag-len goes with AES-GCM only')
+  }
   return {
     formatVersion: 2,
     contentAlgorithm,

@@ -137,6 +137,11 @@ const legacy: Vector[] = [
   good('kms, AES-CBC under its other name', v2('kms', { contentAlgorithm: 'AES/CBC/PKCS7Padding' })),
   good('kms, AES-CBC, instruction file', v2('kms', { contentAlgorithm: 'AES/CBC/PKCS5Padding' }), inFile()),
   good(
+    'kms, AES-CBC, an empty tag length in the instruction file',
+    v2('kms', { contentAlgorithm: 'AES/CBC/PKCS5Padding' }),
+    inFile((fields) => ({ ...fields, 'x-amz-tag-len': '' })),
+  ),
+  good(
     'a message of Amazon SES',
     v2('kms', {
       description: {
