@@ -84,6 +84,27 @@ test('text that is not an encoded word stays as it is', () => {
   assert.is(decodeHeaderText('caf\u00e9'), 'caf\u00e9', 'Latin-1 that is no UTF-8')
 })
 
+/** What S3 made of metadata that was sent: aws-sdk-ruby, gems/aws-sdk-s3/spec/encryptionv3/s3_rfc2047_spec.rb. */
+const ENCODED_BY_S3: [sent: string, received: string][] = [
+  ['Hello World', 'Hello World'],
+  ['caf\u00e9', '=?UTF-8?Q?caf=C3=83=C2=A9?='],
+  ['\u65e5\u672c\u8a9e', '=?UTF-8?B?w6bCl8Klw6bCnMKsw6jCqsKe?='],
+  ['\u{1d573}', '=?UTF-8?B?w7DCncKVwrM=?='],
+  ['\x80', '=?UTF-8?B?w4LCgA==?='],
+  ['\uffff', '=?UTF-8?B?w6/Cv8K/?='],
+  ['Hello caf\u00e9 \u4e2d\u6587 \u{1f600}', '=?UTF-8?B?SGVsbG8gY2Fmw4PCqSDDpMK4wq3DpsKWwocgw7DCn8KYwoA=?='],
+  ['{"key":"\u00e5\u00e4\u00f6"}', '=?UTF-8?Q?{"key":"=C3=83=C2=A5=C3=83=C2=A4=C3=83=C2=B6"}?='],
+  ['hello', '=?UTF-8?B?aGVs?= =?UTF-8?Q?lo?='],
+  [
+    '{"aws:x-amz-cek-alg":"AES/GCM/NoPadding","Some Data":"Some Data","l1Key":"\u00e5\u00e5\u00e5"}',
+    '=?UTF-8?Q?{"aws:x-amz-cek-alg":"AES/GCM/NoPadding",?= =?UTF-8?Q?"Some_Data":"Some_Da?= =?UTF-8?Q?ta","l1Key":"=C3=83=C2=A5=C3=83=C2=A5=C3=83=C2=A5"}?=',
+  ],
+]
+
+test('headers that were received from S3 give the text that was sent', () => {
+  for (const [sent, received] of ENCODED_BY_S3) assert.is(decodeHeaderText(received), sent)
+})
+
 test('decoding takes time in proportion to the text', () => {
   for (const part of ['=?UTF-8?B?', '=?UTF-8?Q?a?= ', '=?UTF-8?B?YQ==?=', '"\\', '{"a":']) {
     decodeHeaderText(part.repeat(20_000))

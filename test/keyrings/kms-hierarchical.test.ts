@@ -2,6 +2,7 @@ import * as peer from '@aws-crypto/client-node'
 import { getCacheEntryId } from '@aws-crypto/kms-keyring-node/build/main/src/kms_hkeyring_node_helpers'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { deriveMessageKeys } from '../../src/engine/derive'
 import { getEngine } from '../../src/engine/engine'
 import {
   AlgorithmSuiteIdentifier,
@@ -21,7 +22,7 @@ import {
   type SealwaxError,
 } from '../../src/index'
 import { branchKeyCacheId } from '../../src/keyrings/kms-hierarchical'
-import type { NodeBranchKeyMaterial } from '../../src/materials/branch-key-material'
+import { NodeBranchKeyMaterial } from '../../src/materials/branch-key-material'
 import { abandon, dataKeyOf } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
 import { BranchKeyWorld } from '../support/branch-keys'
@@ -371,6 +372,37 @@ test('another context, length or branch key does not open', async () => {
     assert.not((await tryWith(change)).hasValidKey())
   }
   assert.is(calls()[0], 0)
+})
+
+/**
+ * Header and branch key of a message with suite 0578 in aws-encryption-sdk-javascript,
+ * modules/decrypt-node/test/fixtures.ts; the branch key is `static-branch-key-1` of the test vectors of all languages.
+ */
+test('opens a data key that another AWS Encryption SDK wrapped, whose commitment shows that it is the right one', async () => {
+  const id = 'bd3842ff-3076-4092-9918-4395730050b8'
+  const branchKey = Buffer.from('tJwf65epYvUt5HMiQsl/6jlvLxS0tgdjIuvFy2BLIwg=', 'base64')
+  const context = {
+    'aws-crypto-public-key': 'AqCmoZKseT/5rIqS4/vaB0XED/g+deJ4gH0bpB7OOuu/RHfoaYkuGtbsgJZIu/b0Sg==',
+  }
+  const encryptedDataKey = Buffer.from(
+    'QgnH1DmAYSxHypzGSvZLHHaJuxP5gS71+nmQyunOGKPttUJyn4YcrLeZf/aRm0RsQXrKymLntGu9nbkmEGVaJEfI3tjFy3Upnv9+7KHyJ0d2JACm4bShvBte7Fw=',
+    'base64',
+  )
+  const asked: string[][] = []
+  const getBranchKeyVersion = async (...of: [string, string]) => {
+    asked.push(of)
+    return new NodeBranchKeyMaterial(branchKey, ...of, {})
+  }
+  const keyStore: BranchKeyStoreNode = Object.create(store, { getBranchKeyVersion: { value: getBranchKeyVersion } })
+  const edk = new EncryptedDataKey({ providerId: 'aws-kms-hierarchy', providerInfo: id, encryptedDataKey })
+  const suite = getSuite(0x0578)
+  const opened = await keyring({ branchKeyId: id, keyStore }).onDecrypt(new NodeDecryptionMaterial(suite, context), [
+    edk,
+  ])
+  assert.equal(asked, [[id, 'e9ce18a3-edb5-4272-9f86-1cacb7997ff6']])
+  const messageId = Buffer.from('2CSZ2CYjBDCvAR7JXsgiEjW2+P+OnIOtmHmzk3jIHBo=', 'base64')
+  const { commitment } = deriveMessageKeys(getEngine(), suite, dataKeyOf(opened), messageId)
+  assert.is(Buffer.from(commitment!).toString('base64'), 'z8i9oh3LLQh7PLsPFKvSGT/JHf4vC4syz2TWdfC/9bw=')
 })
 
 test('a version that is not in the table is one failure; the next encrypted data key is tried', async () => {

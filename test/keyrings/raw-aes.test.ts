@@ -83,6 +83,41 @@ test('wraps as the specification says', async () => {
   assert.is(material.keyringTrace[1]!.flags, KeyringTraceFlag.ENCRYPT_FLAGS)
 })
 
+/** aws-encryption-sdk-c, tests/lib/raw_aes_keyring_test_vectors.c: IV, wrapped key, data key, encryption context. */
+const WRAPPED_BY_C: [string, string, string, Record<string, string>][] = [
+  [
+    'bea0fbd00eee0d94d9b1b393',
+    '542bf0dc35200738e49e34faa6bf11ed454097fdb8e336755c03bb9fa4429e66447c39f77ffebca59870e9a8c9b57f6f',
+    'ddc2f65f96a2da9686ead658fee9c0c3b6d4b192f2ba5093219762ab7d259f2c',
+    {},
+  ],
+  [
+    '75219f9677aac89ed8538f57',
+    '7073471991773bac644a200a81568c5c69e46228bc6c6c6bd63a3cfbf080c7f1b8eec8a15c6cc2813accd2db52775549',
+    'facea0721080807a9ddb1f9a8d68eeb086b545cc4d8dc5757a36c1d2788b011f',
+    { 'aaaaaaaa\x80': 'AAAAAAAA', 'aaaaaaaa\x7f': 'BBBBBBBB' },
+  ],
+  [
+    '8e2bfd25665a1c0d0d4a4914',
+    '29093889e44e1cdcf04d0ba1e452d57753f8237a52d9caa8536ef9cbae2263ae',
+    '6d3ff7e90ee48109878f37d96a21e5f8',
+    { correct: 'context' },
+  ],
+]
+for (const [i, [iv, wrapped, dataKey, context]] of WRAPPED_BY_C.entries()) {
+  test(`opens data keys that the AWS Encryption SDK for C wrapped (${i})`, async () => {
+    const keyName = 'asdfhasiufhiasuhviawurhgiuawrhefiuawhf'
+    const unencryptedMasterKey = Uint8Array.from({ length: 32 - 8 * i }, (_, at) => at)
+    const rawInfo = Buffer.concat([Buffer.from(keyName), Buffer.from(`000000800000000c${iv}`, 'hex')])
+    const encryptedDataKey = Buffer.from(wrapped, 'hex')
+    const edk = new EncryptedDataKey({ providerId: 'static-random', providerInfo: keyName, encryptedDataKey, rawInfo })
+    const suite = getSuite(dataKey.length === 64 ? 0x0178 : 0x0114)
+    const keyring = aesKeyring({ keyNamespace: 'static-random', keyName, unencryptedMasterKey, utf8Sorting: true })
+    const material = await keyring.onDecrypt(new NodeDecryptionMaterial(suite, context), [edk])
+    assert.is(Buffer.from(dataKeyOf(material)).toString('hex'), dataKey)
+  })
+}
+
 test('wraps a data key that is there already, and each with an IV of its own', async () => {
   const material = new NodeEncryptionMaterial(SUITE, {})
   material.setUnencryptedDataKey(bytes(32, 9), { keyNamespace: 'n', keyName: 'k', flags: 1 })

@@ -137,4 +137,26 @@ for (const { curve, length, hash, longest } of CURVES) {
   })
 }
 
+/** aws-encryption-sdk-c, tests/unit/t_signature.c: public key, signature of "Hello, world!". */
+const SIGNED_BY_C = [
+  [
+    CURVES[0],
+    'AsPvc4yRhLSzEbcIMQFT5aAG8naQl8y/0IdFNn6fvVtL',
+    'MEUCIQDcsouTt0S3LyrtSb2m/zNHaq1ftxBrsvtQ/coYVW3gEwIgYMkVF/0VR7Ld6daZBRIv2ElRvTIEtRFcg5vNYT3yH38=',
+  ],
+  [
+    CURVES[1],
+    'AoZ0mPKrKqcCyWlF47FYUrk4as696N4WUmv+54kp58hBiGJ22Fm+g4esiICWcOrgfQ==',
+    'MGUCMBR4nYG2FBx1RLAPbCdCueFIPVTzmLvr+8OQktUtwDEEsKYQfwvyWe+Kq75QalfYBAIxALpk21eyDgo5xD7nUr6fxsOCYICBd11nLavbdjrQDlDIKZQXIpNHI+/omcZ/y1NGPw==',
+  ],
+] as const
+
+for (const [{ curve, hash }, point, signature] of SIGNED_BY_C) {
+  test(`${curve}: a signature by the AWS Encryption SDK for C verifies`, () => {
+    const verifier = getEngine().createVerifier(hash, VerificationKey.parse(curve, point).publicKey)
+    verifier.update(Buffer.from('Hello, world!'))
+    assert.ok(verifier.verify(Buffer.from(signature, 'base64')))
+  })
+}
+
 test.run()

@@ -7,7 +7,15 @@ import * as assert from 'uvu/assert'
 import { useEngine } from '../../src/engine/engine'
 import { loadNative } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
-import { buildDecrypt, type CommitmentPolicy, type SealwaxErrorCode } from '../../src/index'
+import {
+  buildDecrypt,
+  CommitmentPolicy,
+  KeyringNode,
+  KeyringTraceFlag,
+  type NodeDecryptionMaterial,
+  type NodeEncryptionMaterial,
+  type SealwaxErrorCode,
+} from '../../src/index'
 import { rejectionOf, rejects } from '../support/expect'
 import { peerVectorKeyring, VECTOR_FILES, type Vector, vectorKeyring, vectors } from '../support/vectors'
 import { FILES, serialize } from '../vectors/messages/generate'
@@ -38,6 +46,15 @@ for (const vector of vectors()) {
   })
 }
 
+for (const { description, dataKey, message, expect } of published()) {
+  test(`published: ${description}`, async () => {
+    const client = buildDecrypt({ commitmentPolicy: CommitmentPolicy.REQUIRE_ENCRYPT_ALLOW_DECRYPT })
+    const opening = client.decrypt(new Holder(Buffer.from(dataKey, 'base64')), Buffer.from(message, 'base64'))
+    if ('error' in expect) await rejects(opening, expect.error)
+    else assert.is((await opening).plaintext.toString(), expect.plaintext)
+  })
+}
+
 test('there are enough vectors, and no two are described alike', () => {
   const all = vectors()
   assert.is(new Set(all.map(({ description }) => description)).size, all.length)
@@ -50,6 +67,36 @@ test('the files are what the generator writes', () => {
     assert.ok(readFileSync(join(DIRECTORY, name), 'utf8') === serialize(content), `${name} is up to date`)
   }
 })
+
+interface Published {
+  description: string
+  dataKey: string
+  message: string
+  expect: { plaintext: string } | { error: SealwaxErrorCode }
+}
+
+function published(): Published[] {
+  return JSON.parse(readFileSync(join(DIRECTORY, '../published/messages.json'), 'utf8')) as Published[]
+}
+
+/** Takes any encrypted data key for its own. */
+class Holder extends KeyringNode {
+  readonly #dataKey: Uint8Array
+
+  constructor(dataKey: Uint8Array) {
+    super()
+    this.#dataKey = dataKey
+  }
+
+  async _onEncrypt(material: NodeEncryptionMaterial) {
+    return material
+  }
+
+  async _onDecrypt(material: NodeDecryptionMaterial) {
+    const flags = KeyringTraceFlag.WRAPPING_KEY_DECRYPTED_DATA_KEY
+    return material.setUnencryptedDataKey(this.#dataKey, { keyNamespace: 'tests', keyName: 'k', flags })
+  }
+}
 
 function open({ keyring, policy, options = {}, message }: Vector) {
   const { maxEncryptedDataKeys = false, ...input } = options
