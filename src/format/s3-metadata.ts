@@ -251,11 +251,11 @@ function parseEnvelopeV2(fields: S3Fields): S3EnvelopeV1V2 {
   if (!contentAlgorithm) throw unsupported('x-amz-cek-alg', fields.text('x-amz-cek-alg'))
   if (!WRAP_ALGORITHMS_V2.has(wrapAlgorithm)) throw unsupported('x-amz-wrap-alg', wrapAlgorithm)
   const isGcm = contentAlgorithm === 'AES/GCM/NoPadding'
-  // Nobody wrote CBC under another wrap. Whoever names a GCM object so wants its ciphertext decrypted without its tag.
+  // CBC under another wrap is hardly ever found. Whoever names a GCM object so wants its ciphertext decrypted without its tag.
   if (!isGcm && wrapAlgorithm !== 'kms') throw unsupported('x-amz-wrap-alg beside AES-CBC', wrapAlgorithm)
   if (isGcm && fields.text('x-amz-tag-len') !== '128') throw unsupported('x-amz-tag-len', fields.text('x-amz-tag-len'))
-  // The AWS SDK for Go writes an empty one into instruction files.
-  if (!isGcm && fields.has('x-amz-tag-len') && fields.text('x-amz-tag-len') !== '') {
+  // The AWS SDK for Go writes an empty one into instruction files, that for C++ writes 0 everywhere.
+  if (!isGcm && fields.has('x-amz-tag-len') && !['', '0'].includes(fields.text('x-amz-tag-len'))) {
     throw malformed('x-amz-tag-len goes with AES-GCM only')
   }
   return {

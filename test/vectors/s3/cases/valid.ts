@@ -141,6 +141,14 @@ const legacy: Vector[] = [
     v2('kms', { contentAlgorithm: 'AES/CBC/PKCS5Padding' }),
     inFile((fields) => ({ ...fields, 'x-amz-tag-len': '' })),
   ),
+  good('kms, AES-CBC, a tag length of 0', v2('kms', { contentAlgorithm: 'AES/CBC/PKCS5Padding' }), {
+    metadata: set(['x-amz-tag-len', '0']),
+  }),
+  good(
+    'kms, AES-CBC, a tag length of 0 in the instruction file',
+    v2('kms', { contentAlgorithm: 'AES/CBC/PKCS5Padding' }),
+    inFile((fields) => ({ ...fields, 'x-amz-tag-len': '0' })),
+  ),
   good(
     'a message of Amazon SES',
     v2('kms', {
