@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, open, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { promisify } from 'node:util'
-import type { AlgorithmSuiteIdentifier, EncryptedDataKey, EncryptionContext, MessageHeader } from '../index'
+import type { AlgorithmSuiteIdentifier, EncryptedDataKey, MessageHeader } from '../index'
 import { naming, type Path, quote } from './errors'
 import { refuseSecretFile } from './secret-files'
 import { writer } from './sink'
@@ -13,7 +13,7 @@ export interface Operation {
   readonly output: Path
   readonly header: MessageHeader
   /** The start of the message, with its whole header; of decryption only. */
-  readonly message?: Uint8Array
+  readonly message?: Buffer
   readonly missing?: { keys: string[]; pairs: [string, string][] }
 }
 
@@ -102,26 +102,24 @@ function headerOf(header: MessageHeader) {
 }
 
 /** IV and tag, which end the header; in version 2 the IV is all zeros, and not written. */
-function authOf(header: MessageHeader, message: Uint8Array): { iv: string; tag: string } {
+function authOf(header: MessageHeader, message: Buffer): { iv: string; tag: string } {
   const ivLength = header.version === 1 ? 12 : 0
-  const at = headerBodyLength(header)
+  const at = headerBodyLength(header, message)
   const iv = ivLength > 0 ? message.subarray(at, at + ivLength) : new Uint8Array(12)
   return { iv: base64(iv), tag: base64(message.subarray(at + ivLength, at + ivLength + 16)) }
 }
 
-function headerBodyLength({ version, encryptionContext, encryptedDataKeys }: MessageHeader): number {
+function headerBodyLength({ version, encryptedDataKeys }: MessageHeader, message: Buffer): number {
   const keys = encryptedDataKeys.map((edk) => {
     const { id, info } = partsOf(edk)
     return 6 + id.length + info.length + edk.encryptedDataKey.length
   })
-  // Version, type, suite, message ID, lengths and counts, content type, frame length; then IV length or commitment.
-  const fixed = version === 1 ? 1 + 1 + 2 + 16 + 2 + 2 + 1 + 4 + 1 + 4 : 1 + 2 + 32 + 2 + 2 + 1 + 4 + 32
-  return fixed + contextLength(encryptionContext) + keys.reduce((sum, length) => sum + length, 0)
-}
-
-function contextLength(context: Readonly<EncryptionContext>): number {
-  const pairs = Object.entries(context).map(([key, value]) => 4 + Buffer.byteLength(key) + Buffer.byteLength(value))
-  return pairs.length === 0 ? 0 : pairs.reduce((sum, length) => sum + length, 2)
+  // Version, type, suite, message ID; then the context, which has two lengths where it has no pairs.
+  const contextAt = version === 1 ? 1 + 1 + 2 + 16 : 1 + 2 + 32
+  const contextLength = 2 + message.readUInt16BE(contextAt)
+  // Count of keys; content type, frame length; then reserved bytes and IV length, or the commitment.
+  const rest = 2 + 1 + 4 + (version === 1 ? 4 + 1 : 32)
+  return contextAt + contextLength + keys.reduce((sum, length) => sum + length, rest)
 }
 
 function partsOf({ providerId, providerInfo, rawInfo }: EncryptedDataKey): { id: Buffer; info: Buffer } {

@@ -367,7 +367,7 @@ class Start extends PassThrough {
     super._transform(chunk, encoding, done)
   }
 
-  bytes(): Uint8Array {
+  bytes(): Buffer {
     const bytes = Buffer.concat(this.#chunks ?? [])
     this.#chunks = undefined
     return bytes

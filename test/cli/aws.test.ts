@@ -25,7 +25,10 @@ import { awsProgram } from '../../src/cli/aws'
 import { expandArguments } from '../../src/cli/aws-arguments'
 import { Base64Decoder, Base64Encoder } from '../../src/cli/base64'
 import { exitCodeOf } from '../../src/cli/errors'
+import { serializeKeyFile } from '../../src/cli/keys'
 import { rejectionOf, rejects } from '../support/expect'
+import { vectors } from '../support/vectors'
+import keyrings from '../vectors/messages/keyrings.json'
 import {
   atTerminal,
   folder,
@@ -183,6 +186,18 @@ test('header authentication of version 1 has its IV', async () => {
   )
   const bytes = Buffer.concat([auth!.iv, auth!.tag].map((text) => Buffer.from(String(text), 'base64')))
   assert.ok(read('v1').includes(bytes))
+})
+
+test('header authentication is found behind a context of no pairs in two bytes', async () => {
+  const { message } = vectors('valid.json').find(({ description }) => description.includes('a count of zero'))!
+  const { keyNamespace: namespace, keyName: name, key } = keyrings['aes-256']
+  writeFileSync(path('vector.key'), serializeKeyFile(namespace, name, Buffer.from(key, 'hex')), { mode: 0o600 })
+  writeFileSync(path('zero'), Buffer.from(message, 'base64'))
+  const names = ['-i', 'zero', '-o', 'zero.plain', '--metadata-output', 'zero.json']
+  await good('-d', ...names, '-w', 'provider=sealwax', 'key=vector.key')
+  const [{ header_auth: auth }] = metadataIn('zero.json') as never as [{ header_auth: { tag: string } }]
+  const tag = Buffer.from(auth.tag, 'base64')
+  assert.is(read('zero').readUInt32BE(read('zero').indexOf(tag) + tag.length), 1)
 })
 
 test('what it writes the peer reads, with the frame length asked for', async () => {
