@@ -4,6 +4,8 @@ import { allocateSecret, isShared, viewOf, wipe } from '../bytes'
 const LONG_CHUNK = 16 * 1024
 /** How many bytes are put together: what they make takes no pages of its own from the system, which would cost more. */
 const GATHERED_LENGTH = 64 * 1024
+/** How many chunks are, however short. */
+const GATHERED_CHUNKS = 4096
 
 interface Chunk {
   readonly bytes: Uint8Array
@@ -52,10 +54,15 @@ export class ChunkQueue {
     this.#first = 0
   }
 
-  /** How many bytes the next batch has, `atMost` or less. */
-  nextLength(atMost: number): number {
-    const first = this.#chunks[this.#first]!.length - this.#offset
-    return Math.min(atMost, first < LONG_CHUNK ? Math.min(this.#length, GATHERED_LENGTH) : first)
+  /** How many bytes the next batch has, `atMost` or less, and of how many chunks they are. */
+  next(atMost: number): { readonly length: number; readonly count: number } {
+    let length = this.#chunks[this.#first]!.length - this.#offset
+    if (length >= LONG_CHUNK) return { length: Math.min(atMost, length), count: 1 }
+    const most = Math.min(atMost, GATHERED_LENGTH)
+    const count = Math.min(this.#chunks.length - this.#first, GATHERED_CHUNKS)
+    let taken = 1
+    for (; taken < count && length < most; taken++) length += this.#chunks[this.#first + taken]!.length
+    return { length: Math.min(most, length), count: taken }
   }
 
   /** Has `work` done on the next batch of that length, in memory that no other thread writes and that lasts for this call. */

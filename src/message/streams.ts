@@ -29,8 +29,8 @@ const BATCH_FRAMES = BATCH_LENGTH / REGULAR_FRAME_OVERHEAD
 const WRITABLE_HIGH_WATER_MARK = 256 * 1024
 /** Less: of frames of one byte each has a buffer, three hundred times as large. */
 const READABLE_HIGH_WATER_MARK = 64 * 1024
-/** Handling a batch takes as long as this many bytes, however short it is. */
-const BATCH_COST = 1024
+/** Handling a chunk takes as long as this many bytes, however short it is. */
+const CHUNK_COST = 1024
 
 /** What seals or opens the body of a message. */
 interface Machine {
@@ -162,9 +162,9 @@ abstract class MessageStream extends Duplex {
   #work(isTurn: boolean): void {
     try {
       for (let hasTurn = isTurn; this.#deliver() && this.#chunks.length > 0; hasTurn = false) {
-        const length = this.#chunks.nextLength(this.#batchLength)
+        const { length, count } = this.#chunks.next(this.#batchLength)
         const made = this.messageLength(length)
-        const cost = Math.max(this.machine!.isSigned ? made * SIGNED_COST : made, BATCH_COST)
+        const cost = Math.max(this.machine!.isSigned ? made * SIGNED_COST : made, count * CHUNK_COST)
         if (!hasTurn && turnIsDue(cost)) {
           void nextTurn(cost).then(this.#takeTurn)
           return

@@ -13,7 +13,7 @@ test('what comes in chunks of any lengths goes out in order, in batches of at mo
     const queue = queueOf(...chunks)
     const batches: Uint8Array[] = []
     while (queue.length > 0) {
-      const length = queue.nextLength(most)
+      const { length } = queue.next(most)
       assert.ok(length <= most)
       batches.push(queue.take(length, (batch) => Uint8Array.from(batch)))
       assert.is(batches.at(-1)!.length, length)
@@ -24,7 +24,7 @@ test('what comes in chunks of any lengths goes out in order, in batches of at mo
 
 test('short chunks are put together, and wiped when they are done or failed; a long one is worked on where it lies', () => {
   const queue = queueOf(Buffer.of(1, 2), Buffer.of(3), Buffer.alloc(40 * KIB, 4), Buffer.alloc(40 * KIB, 5))
-  const gathered = queue.take(queue.nextLength(1024 * KIB), (batch) => {
+  const gathered = queue.take(queue.next(1024 * KIB).length, (batch) => {
     assert.is(batch.length, 64 * KIB)
     assert.equal([...batch.subarray(0, 4)], [1, 2, 3, 4])
     return batch
@@ -33,7 +33,7 @@ test('short chunks are put together, and wiped when they are done or failed; a l
 
   const long = Buffer.allocUnsafeSlow(64 * KIB).fill(6)
   const other = queueOf(long, Buffer.of(7))
-  other.take(other.nextLength(1024 * KIB), (batch) => assert.is(batch.buffer, long.buffer))
+  other.take(other.next(1024 * KIB).length, (batch) => assert.is(batch.buffer, long.buffer))
   assert.is(other.length, 1)
   assert.ok(long.every((byte) => byte === 6))
 
@@ -68,12 +68,22 @@ test('a chunk that is no longer what it was is an error, wherever it lies', () =
   }
 })
 
+test('a batch says how many chunks it is of, which are not too many', () => {
+  const long = Buffer.alloc(64 * KIB)
+  const short = Array.from({ length: 10 }, () => Buffer.alloc(10 * KIB))
+  assert.equal(queueOf(long, ...short).next(1024 * KIB), { length: 64 * KIB, count: 1 })
+  assert.equal(queueOf(...short, long).next(1024 * KIB), { length: 64 * KIB, count: 7 })
+  assert.equal(queueOf(...short, long).next(15 * KIB), { length: 15 * KIB, count: 2 })
+  assert.equal(queueOf(...short).next(1), { length: 1, count: 1 })
+  assert.equal(queueOf(...Array<Buffer>(5000).fill(Buffer.of(1))).next(1024 * KIB), { length: 4096, count: 4096 })
+})
+
 test('a million chunks that wait are done as fast as they came', () => {
   const queue = new ChunkQueue()
   const chunk = Buffer.of(1)
   for (let i = 0; i < 1_000_000; i++) queue.add(chunk)
   let count = 0
-  while (queue.length > 0) count += queue.take(queue.nextLength(1024 * KIB), (batch) => batch.length)
+  while (queue.length > 0) count += queue.take(queue.next(1024 * KIB).length, (batch) => batch.length)
   assert.is(count, 1_000_000)
 })
 

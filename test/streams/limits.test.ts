@@ -12,6 +12,7 @@ import { MessageSealer } from '../../src/message/sealer'
 import { getSuite } from '../../src/suites'
 import { rejects, throws } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
+import { countTurns } from '../support/work'
 import { drive } from './drive'
 import { checkCode, client, nextTurn, suiteOf } from './subject'
 
@@ -229,6 +230,18 @@ for (const chunkLength of [64, 100_000]) {
     assert.ok(turns >= Math.min(total / 2 ** 20, 20), `${turns} turns`)
   })
 }
+
+test('other events have their turn while very short chunks are worked on that were written at once', async () => {
+  const stream = client.encryptStream(aesKeyring(), { suiteId: suiteOf(false) })
+  await once(stream.resume(), 'MessageHeader')
+  stream.cork()
+  for (let i = 0; i < 100_000; i++) stream.write(Buffer.of(1))
+  const turns = countTurns()
+  stream.end()
+  await once(stream, 'end')
+  const count = turns()
+  assert.ok(count >= 20, `${count} turns`)
+})
 
 test('decryptUnsignedMessageStream refuses signed messages before a keyring is asked', async () => {
   const message = await seal(true, 200)
