@@ -141,7 +141,8 @@ export function chunksOf(source: unknown, problem: string): AsyncIterable<unknow
   if (typeof (source as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function') {
     return source as AsyncIterable<unknown>
   }
-  if (isLegacyStream(source)) return new Readable().wrap(source)
+  // Of objects: otherwise text would become bytes in UTF-8, whatever its encoding, and wherever it is cut.
+  if (isLegacyStream(source)) return new Readable({ objectMode: true }).wrap(source)
   throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${kindOf(source)}`)
 }
 

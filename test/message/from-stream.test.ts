@@ -97,7 +97,7 @@ test('a stream that was read before is no empty message', async () => {
 })
 
 test('streams as they were before they could be iterated', async () => {
-  const legacy = (pieces: readonly Uint8Array[]) => {
+  const legacy = (pieces: readonly unknown[]) => {
     const source = Object.assign(new EventEmitter(), {
       readable: true,
       pause: () => source,
@@ -113,6 +113,11 @@ test('streams as they were before they could be iterated', async () => {
   const { result } = await encrypt(aesKeyring(), legacy([bytes(10), bytes(20)]))
   const { plaintext } = await decrypt(aesKeyring(), legacy([result.subarray(0, 7), result.subarray(7)]))
   assert.equal(plaintext, Buffer.concat([bytes(10), bytes(20)]))
+
+  const base64 = result.toString('base64')
+  const ofText = await decrypt(aesKeyring(), legacy([base64.slice(0, 5), base64.slice(5)]), { encoding: 'base64' })
+  assert.equal(ofText.plaintext, plaintext)
+  await rejects(encrypt(aesKeyring(), legacy([5])), TypeError, /must give bytes or strings, it gave a number/)
 })
 
 test('what fails after any number of pieces fails the call', async () => {
