@@ -42,7 +42,10 @@ export async function decryptFromStream(
   for (const piece of pieces) length += piece.length
   const plaintext = Buffer.allocUnsafeSlow(length)
   let at = 0
-  for (const piece of pieces) at += piece.copy(plaintext, at)
+  for (const piece of pieces) {
+    at += piece.copy(plaintext, at)
+    wipe(piece)
+  }
   return { plaintext, messageHeader }
 }
 

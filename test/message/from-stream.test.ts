@@ -10,6 +10,7 @@ import {
   type NodeEncryptionRequest,
 } from '../../src/index'
 import { rejects } from '../support/expect'
+import { givenBy } from '../support/given-by'
 import { aesKeyring, bytes } from '../support/keys'
 
 const { encrypt, decrypt, encryptInto } = buildClient()
@@ -133,6 +134,17 @@ test('a short plaintext lies in memory of its own', async () => {
   const { result } = await encrypt(aesKeyring(), bytes(30))
   const { plaintext } = await decrypt(aesKeyring(), Readable.from([result.subarray(0, 9), result.subarray(9)]))
   assert.is(plaintext.buffer.byteLength, 30)
+})
+
+test('the pieces that a plaintext is put together of are wiped', async () => {
+  const { result } = await encrypt(aesKeyring(), bytes(200_000))
+  let plaintext: Uint8Array | undefined
+  const made = await givenBy([[Buffer, 'allocUnsafeSlow']], async () => {
+    ;({ plaintext } = await decrypt(aesKeyring(), Readable.from([result.subarray(0, 9), result.subarray(9)])))
+  })
+  assert.equal(plaintext, Buffer.from(bytes(200_000)))
+  const pieces = made.filter((memory) => memory !== plaintext)
+  assert.ok(pieces.length > 1 && pieces.every((piece) => piece.every((byte) => byte === 0)))
 })
 
 test('an abort ends the source; one that ends by itself is left as it is', async () => {
