@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 // Not the globals, which a test's environment may lack.
-import { ReadableStream as WebStream } from 'node:stream/web'
+import { TransformStream, ReadableStream as WebStream } from 'node:stream/web'
 import { types } from 'node:util'
 import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'

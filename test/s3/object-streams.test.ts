@@ -53,6 +53,21 @@ for (const length of [0, 1, 15, 16, 17, MiB - 1, MiB, MiB + 1, 3 * MiB + 5]) {
   })
 }
 
+test('a stream of the web is sealed where there are no globals for it, as in jsdom', async () => {
+  const source = new Blob([bytes(100)]).stream()
+  const globals = ['ReadableStream', 'TransformStream'].map(
+    (name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)!] as const,
+  )
+  for (const [name] of globals) Reflect.deleteProperty(globalThis, name)
+  try {
+    const { metadata, body } = await sealObject(source, keyring)
+    const { plaintext } = await openObject({ metadata, body: await buffer(body) }, keyring)
+    assert.equal(plaintext, Buffer.from(bytes(100)))
+  } finally {
+    for (const [name, descriptor] of globals) Object.defineProperty(globalThis, name, descriptor)
+  }
+})
+
 for (const pieceLength of [1, 7, 15, 16, 17, 33, 1000]) {
   test(`authentication is delayed for a stream in pieces of ${pieceLength} bytes, too`, async () => {
     const options = {
