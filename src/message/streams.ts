@@ -86,11 +86,22 @@ abstract class MessageStream extends Duplex {
     return this.destroyed ? null : super.read(size)
   }
 
-  /** Node answers a write that the end of the stream cuts short as if it were done, unless there is an error. */
+  /**
+   * Node answers a write that the end of the stream cuts short as if it were done, unless there is an error; and after a callback that
+   * throws neither those of the chunks that waited with it, nor the end of the stream, would come.
+   */
   override write(chunk: unknown, ...rest: unknown[]): boolean {
     const callback = rest.at(-1)
     if (typeof callback === 'function') {
-      rest[rest.length - 1] = (error?: Error | null) => callback(error ?? (this.destroyed ? cutShort() : null))
+      rest[rest.length - 1] = (error?: Error | null) => {
+        try {
+          callback(error ?? (this.destroyed ? cutShort() : null))
+        } catch (thrown) {
+          process.nextTick(() => {
+            throw thrown
+          })
+        }
+      }
     }
     return super.write(chunk, ...(rest as []))
   }
