@@ -264,7 +264,8 @@ function noDataKey(encryptedDataKeys: readonly EncryptedDataKey[], failures: rea
 function tellKeys(error: unknown, encryptedDataKeys: readonly EncryptedDataKey[]): unknown {
   if (!(error instanceof SealwaxError) || error.code !== 'ERR_NO_DATA_KEY') return error
   const { code, message, errors = [] } = error
-  return new SealwaxError(code, `${message} ${whoseKeys(encryptedDataKeys)}`, { errors })
+  const cause = 'cause' in error && { cause: error.cause }
+  return new SealwaxError(code, `${message} ${whoseKeys(encryptedDataKeys)}`, { errors, ...cause })
 }
 
 function whoseKeys(encryptedDataKeys: readonly EncryptedDataKey[]): string {

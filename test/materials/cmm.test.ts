@@ -10,6 +10,7 @@ import {
   NodeDefaultCryptographicMaterialsManager,
   NodeEncryptionMaterial,
   type NodeMaterialsManager,
+  SealwaxError,
 } from '../../src/index'
 import { doneSignal } from '../../src/materials/materials'
 import { getSuite } from '../../src/suites'
@@ -207,6 +208,19 @@ for (const [name, returns] of KEYRING_RETURNS) {
     await rejects(strict.decrypt(new Wrong(), result), 'ERR_INVALID_MATERIALS', /New DecryptionMaterial/)
   })
 }
+
+test('what a keyring says that could open no key is told with what caused it, and whose keys there are', async () => {
+  const [cause, attempt] = [new Error('no route'), new Error('denied')]
+  class Failing extends OwnKeyring {
+    override async _onDecrypt(): Promise<never> {
+      throw new SealwaxError('ERR_NO_DATA_KEY', 'No key.', { cause, errors: [attempt] })
+    }
+  }
+  const { result } = await strict.encrypt(new OwnKeyring(), 'x', { suiteId: 0x0478 })
+  const error = await rejects(strict.decrypt(new Failing(), result), 'ERR_NO_DATA_KEY', /^No key\. .* are for own:k$/)
+  assert.is(error.cause, cause)
+  assert.equal((error as SealwaxError).errors, [attempt])
+})
 
 test('keyrings refuse what is no material and no encrypted data key', async () => {
   const encryption = encryptionMaterial()
