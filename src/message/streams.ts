@@ -249,7 +249,8 @@ class EncryptStream extends MessageStream {
       const sealer = new MessageSealer(material, { frameLength, ...limit })
       this.machine = sealer
       this.emit('MessageHeader', sealer.messageHeader)
-      if (!this.destroyed) this.push(sealer.header)
+      // A copy: the sealer's lies in Node's shared pool, and a reader may transfer what it gets.
+      if (!this.destroyed) this.push(new Uint8Array(sealer.header))
       return sealer
     } finally {
       material.zeroUnencryptedDataKey()
