@@ -16,10 +16,9 @@ export function openLibrary(path: string): { pkcs11js: typeof Pkcs11js; lib: Pkc
 function loadPkcs11js(): typeof Pkcs11js {
   try {
     return require('pkcs11js') as typeof Pkcs11js
-  } catch {
-    throw new Error(
-      'pkcs11js cannot be loaded: npm install --save-exact pkcs11js@2.1.7, with its install script allowed',
-    )
+  } catch (error) {
+    const advice = 'npm install --save-exact pkcs11js@2.1.7, with its install script allowed'
+    throw new Error(`pkcs11js cannot be loaded: ${advice}. Node.js says: ${nameOf(error)}`)
   }
 }
 

@@ -171,6 +171,16 @@ test('where files are lacking for a process, the program goes on', () => {
   assert.match(stdout, /failed: spawn.* EMFILE.*cannot be loaded/, stderr)
 })
 
+test('where pkcs11js cannot be loaded, it is told why', () => {
+  const program = `
+    const { openLibrary } = require('./src/keyrings/pkcs11-library')
+    try { openLibrary('/nowhere/module.so') } catch (error) { console.log(error.message) }`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--no-addons', '--import', 'tsx', '-e', program], {
+    encoding: 'utf8',
+  })
+  assert.match(stdout, /^pkcs11js cannot be loaded: npm install.*Cannot load native addon/, stderr)
+})
+
 test('what the application preloads does not come where the PIN is', async () => {
   const folder = temporaryFolder()
   writeFileSync(
