@@ -21,7 +21,7 @@ export interface RawRsaKeyringNodeInput {
   rsaKey: { publicKey?: string | Buffer | KeyObject; privateKey?: string | Buffer | KeyObject }
   /**
    * `crypto.constants.RSA_PKCS1_OAEP_PADDING` (the default) or `RSA_PKCS1_PADDING`. The latter decrypts only on a
-   * Node.js whose OpenSSL rejects bad padding implicitly (Node 22.?, 24 and later).
+   * Node.js whose OpenSSL rejects bad padding implicitly (22.20 and later).
    */
   padding?: number
   oaepHash?: OaepHash
