@@ -52,8 +52,10 @@ export type LoadedNative =
  */
 export function loadNative(files: readonly string[] = addonFiles(), load = loadAddon): LoadedNative {
   const problems: string[] = []
-  for (const file of files.filter((name) => existsSync(name))) {
+  for (const file of files) {
     try {
+      // Throws where Node.js's permissions keep the folder closed.
+      if (!existsSync(file)) continue
       const engine = new NativeEngine(load(file))
       const problem = selfTest(engine)
       if (problem === undefined) return { engine }

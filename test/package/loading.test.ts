@@ -76,6 +76,18 @@ test('the addon comes with the package', () => {
   assert.is(node('-p', "require('sealwax/engine').getEngine().info().backend"), 'native\n')
 })
 
+test('where the permissions of Node.js keep the addon closed, it falls back, and says so', () => {
+  const script = `const { buildClient, RawAesKeyringNode } = require('sealwax'); const report = console.log; ${ROUND_TRIP}`
+  writeFiles(project, { 'closed.cjs': script })
+  const { allowedNodeEnvironmentFlags: flags } = process
+  const permission = flags.has('--permission') ? '--permission' : '--experimental-permission'
+  const readable = ['closed.cjs', 'node_modules/sealwax/package.json', 'node_modules/sealwax/dist/*']
+  const allowed = readable.map((name) => `--allow-fs-read=${join(project, name)}`)
+  const { stdout, stderr } = run(process.execPath, [permission, ...allowed, 'closed.cjs'], project)
+  assert.is(stdout, 'loaded\n', stderr)
+  assert.match(stderr, /SEALWAX_FALLBACK.*restricted/)
+})
+
 test('the command is installed', () => {
   const info = succeed(run(join(project, 'node_modules/.bin/sealwax'), ['info']))
   assert.match(info, /native/)
