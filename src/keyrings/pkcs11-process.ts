@@ -45,6 +45,8 @@ export class ModuleHost {
     const key = JSON.stringify([input.module, input.libraryParameters])
     let host = hosts.get(key)
     if (!host) {
+      // A single executable application would be started once more in its place.
+      if (!existsSync(program)) throw noHost(program)
       host = new ModuleHost(key, input, sessions)
       hosts.set(key, host)
     }
@@ -59,11 +61,10 @@ export class ModuleHost {
     const execArgv = program.endsWith('.ts') ? ['--require', resolve('tsx/cjs')] : []
     const env = { ...process.env, NODE_OPTIONS: undefined }
     const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'ipc'] as const
-    const file = program
-    this.#child = fork(file, [String(sessions)], { execArgv, env, stdio: [...stdio] })
+    this.#child = fork(program, [String(sessions)], { execArgv, env, stdio: [...stdio] })
     this.#exited = new Promise((resolve) => {
       const ended = (how: string) => {
-        this.#ended(existsSync(file) ? hostEnded(how) : noHost(file))
+        this.#ended(hostEnded(how))
         resolve()
       }
       this.#child

@@ -174,9 +174,11 @@ test('esbuild, all in one ES module that defines require alone: it falls back, a
   assert.match(stderr, 'SEALWAX_FALLBACK')
 })
 
-test('esbuild, all in one file: no warning, and what PKCS#11 lacks there is told', () => {
+test('esbuild, all in one file: no warning, and what PKCS#11 lacks there is told, and not started', () => {
   const program = `
+    import child from 'node:child_process'
     import { Pkcs11Token } from 'sealwax/pkcs11'
+    child.fork = () => process.exit(1)
     Pkcs11Token.list({ module: '/nowhere/module.so' }).catch(({ code, message }) => console.log(code, message))`
   writeFiles(project, { 'token.mjs': program })
   const options = ['token.mjs', '--bundle', '--platform=node', '--external:pkcs11js', '--outfile=token.cjs']
