@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { doneSignal, type NodeDecryptionMaterial } from '../materials/materials'
 import { describe } from '../options'
 import { CALL_LENGTH, nextTurn, turnIsDue } from '../turns'
@@ -68,7 +69,8 @@ export async function mayTryAnother(material: NodeDecryptionMaterial, length = 0
 
 /** Whatever was thrown, as an error. */
 export function toError(thrown: unknown): Error {
-  if (thrown instanceof Error) return thrown
+  // Errors of Node.js are of another realm in a test's environment.
+  if (thrown instanceof Error || types.isNativeError(thrown)) return thrown
   try {
     return new Error(String(thrown))
   } catch {

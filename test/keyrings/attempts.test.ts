@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { attemptInTurn } from '../../src/keyrings/attempts'
@@ -40,6 +41,12 @@ test('one after the other, until one opens', async () => {
     errors.map(({ message }) => message),
     ['a', 'c'],
   )
+})
+
+test('an error of another realm, as of Node.js in a test runner, stays what it is', async () => {
+  const thrown = runInNewContext("Object.assign(new Error('closed'), { code: 'ECONNRESET' })")
+  const [error] = await world().run([() => Promise.reject(thrown)], Infinity)
+  assert.is(error, thrown)
 })
 
 test('one that hangs holds up the next for the delay only, and is not waited for once another has opened', async () => {
