@@ -1,7 +1,8 @@
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
 
 /** A file of ciphertext that has no name: the system removes it with its last use, also where this process is killed. */
@@ -16,11 +17,15 @@ export interface CiphertextFile {
 /** In the folder of the system for temporary files, which `TMPDIR` names. Throws `ERR_FILE` where it cannot. */
 export async function openCiphertextFile(): Promise<CiphertextFile> {
   const file = await naming(async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'sealwax-'))
+    const random = Buffer.from(getEngine().randomBytes(8)).toString('hex')
+    const path = join(tmpdir(), `sealwax-${random}`)
+    const opened = await open(path, 'wx+', 0o600)
     try {
-      return await open(join(folder, 'ciphertext'), 'wx+', 0o600)
-    } finally {
-      await rm(folder, { recursive: true, force: true })
+      await unlink(path)
+      return opened
+    } catch (error) {
+      await opened.close()
+      throw error
     }
   })
   return {

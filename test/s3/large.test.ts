@@ -1,7 +1,8 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
@@ -278,6 +279,26 @@ test('a folder for temporary files that is not there is an error', async () => {
   process.env.TMPDIR = folder
   assert.is((error.cause as NodeJS.ErrnoException).code, 'ENOENT')
   await nothingLeft()
+})
+
+test('the last descriptor that a process may have is enough for a temporary file, and its name goes', () => {
+  const program = `
+    const { closeSync, openSync } = require('node:fs')
+    const { openCiphertextFile } = require(${JSON.stringify(join(__dirname, '../../src/s3/temporary-file'))})
+    const { getEngine } = require(${JSON.stringify(join(__dirname, '../../src/engine/engine'))})
+    getEngine()
+    process.env.TMPDIR = ${JSON.stringify(folder)}
+    const taken = []
+    try { for (;;) taken.push(openSync('/dev/null')) } catch {}
+    closeSync(taken.pop())
+    openCiphertextFile().then((file) => file.close()).then(() => console.log('closed'))`
+  const file = join(folder, 'program.cjs')
+  writeFileSync(file, program)
+  const limited = ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, '--import', 'tsx', file]
+  const env = { ...process.env, TMPDIR: dirname(folder) }
+  assert.is(execFileSync('sh', limited, { encoding: 'utf8', env }), 'closed\n')
+  unlinkSync(file)
+  assert.equal(readdirSync(folder), [])
 })
 
 test('objects in AES-CBC are not read beyond the buffer', async () => {
