@@ -84,7 +84,8 @@ async function open(
   if (turn) await turn
 
   const read = readHeader(bytes, limitsOf(client), options.signal)
-  const header = read instanceof Promise ? await read : read
+  // Not by its class: some libraries put a Promise of their own in place of the global one.
+  const header = 'bytes' in read ? read : await read
   const material = await requestMaterialsFor(client, cmm, header, options.encryptionContext, options.signal)
   try {
     const turn = asksFirst ? turnBefore(cost, options.signal) : undefined

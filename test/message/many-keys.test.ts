@@ -77,6 +77,16 @@ const CALLS: Record<string, () => Promise<Buffer>> = {
   'decryptStream, in one piece': () => openPieces(message.length),
   'decryptStream, in pieces': () => openPieces(30_000),
 }
+test('where a library has put a Promise of its own in place of the global one', async () => {
+  const { Promise: own } = globalThis
+  globalThis.Promise = class extends own<unknown> {} as PromiseConstructor
+  try {
+    assert.is((await decrypt(aesKeyring(), message)).plaintext.toString(), 'hello')
+  } finally {
+    globalThis.Promise = own
+  }
+})
+
 for (const [name, open] of Object.entries(CALLS)) {
   test(`${name}: other events have their turn while it is read`, async () => {
     const turns = await turnsOf(open)
