@@ -79,9 +79,11 @@ export async function naming<T>(name: string, doing: string, action: () => T | P
 
 /** The same of an error, for what does not wait. */
 export function named(error: unknown, name: string, doing: string): unknown {
-  const errno = (error as NodeJS.ErrnoException | null)?.errno
+  const { errno, code: own, message } = (error ?? {}) as NodeJS.ErrnoException
+  // Of the permission model of Node.js, which keeps some calls from every program.
+  if (own === 'ERR_ACCESS_DENIED') return fileError(`cannot ${doing} ${name}: ${message}`, error)
   if (typeof errno !== 'number') return error
-  const [code, reason] = getSystemErrorMap().get(errno) ?? ['', (error as Error).message]
+  const [code, reason] = getSystemErrorMap().get(errno) ?? ['', message]
   return fileError(`cannot ${doing} ${name}: ${reason}${code && ` (${code})`}`, error)
 }
 

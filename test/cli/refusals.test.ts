@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { exitCodeOf } from '../../src/cli/errors'
+import { exitCodeOf, messageOf, named } from '../../src/cli/errors'
 import { parseCount, parseLength } from '../../src/cli/options'
 import { SealwaxError } from '../../src/index'
 import { keyForms, path, printed, read, sealwax, shell, temporaries } from './cli'
@@ -164,6 +164,11 @@ test('a message that is refused has its own exit code, whatever is wrong with it
   for (const what of [...refusals, ...others]) {
     assert.is(exitCodeOf(new SealwaxError(`ERR_${what}`, 'refused')), 3, what)
   }
+})
+
+test('what the permission model of Node.js refuses is said of the file', () => {
+  const error = named(Object.assign(new Error('fsync is disabled'), { code: 'ERR_ACCESS_DENIED' }), '"x"', 'write')
+  assert.is(messageOf(error), 'cannot write "x": fsync is disabled [ERR_FILE]')
 })
 
 test('numbers and lengths go up to their limits', () => {
