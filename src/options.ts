@@ -5,23 +5,32 @@
 import { types } from 'node:util'
 import { viewOf } from './bytes'
 
-/** Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. `null` is as not given. */
+/**
+ * Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. `null` is as not given,
+ * and so is what `Object.prototype` was made to have.
+ */
 export function checkOptions<T extends object>(
   options: T | undefined,
   known: readonly (keyof T & string)[],
   of: string,
 ): T {
-  if (options === undefined) return {} as T
+  if (options === undefined) return checkOptions({} as T, known, of)
   if (!isRecord(options)) throw new TypeError(`the options of ${of} must be an object, got ${describe(options)}`)
   for (const key of Object.keys(options)) {
     if (!(known as readonly string[]).includes(key)) {
       throw new TypeError(`unknown option "${key}" of ${of}: it takes ${known.map((name) => `"${name}"`).join(', ')}`)
     }
   }
-  if (!Object.values(options).includes(null)) return options
-  // But for a context: its pairs may be a demand, which is not to be lost.
-  const given = Object.entries(options).filter(([name, value]) => value !== null || /context$/i.test(name))
-  return Object.fromEntries(given) as T
+  const everywhere = Object.prototype as Partial<T>
+  if (!known.some((name) => name in everywhere) && !Object.values(options).includes(null)) return options
+  const given = known.filter((name) => {
+    const value = options[name]
+    // What somebody has put into every object is nobody's option.
+    if (value === everywhere[name] && !Object.hasOwn(options, name)) return false
+    // A context that is null: its pairs may be a demand, which is not to be lost.
+    return value !== null || /context$/i.test(name)
+  })
+  return Object.setPrototypeOf(Object.fromEntries(given.map((name) => [name, options[name]])), null)
 }
 
 /** An integer from `min` to `max`. */

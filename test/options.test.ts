@@ -24,6 +24,26 @@ test('options are an object of known keys, or nothing', () => {
   throws(() => check(JSON.parse('{"__proto__":1}')), TypeError, /unknown option "__proto__"/)
 })
 
+test('what was put into every object is no option', () => {
+  const check = (options: unknown) => ({ ...checkOptions<{ a?: number }>(options as never, ['a'], 'thing') })
+  class Inherits {
+    own = 1
+    get a() {
+      return 2
+    }
+  }
+  Object.defineProperty(Object.prototype, 'a', { value: 5, configurable: true })
+  try {
+    for (const none of [undefined, {}]) {
+      assert.is(checkOptions<{ a?: number }>(none, ['a'], 'thing').a, undefined)
+    }
+    for (const a of [1, 5]) assert.equal(check({ a }), { a })
+    assert.is(checkOptions<Inherits>(new Inherits(), ['own', 'a'], 'thing').a, 2)
+  } finally {
+    delete (Object.prototype as { a?: number }).a
+  }
+})
+
 test('a record is read by its own keys', () => {
   class Fields {
     a = 1
