@@ -22,7 +22,7 @@ export function checkOptions<T extends object>(
     }
   }
   const everywhere = Object.prototype as Partial<T>
-  if (!known.some((name) => name in everywhere) && !Object.values(options).includes(null)) return options
+  if (!hasAny(everywhere) && !Object.values(options).includes(null)) return options
   const given = known.filter((name) => {
     const value = options[name]
     // What somebody has put into every object is nobody's option.
@@ -31,6 +31,12 @@ export function checkOptions<T extends object>(
     return value !== null || /context$/i.test(name)
   })
   return Object.setPrototypeOf(Object.fromEntries(given.map((name) => [name, options[name]])), null)
+}
+
+/** Whether anything can be enumerated. */
+function hasAny(object: object): boolean {
+  for (const _ in object) return true
+  return false
 }
 
 /** An integer from `min` to `max`. */

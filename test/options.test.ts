@@ -32,7 +32,7 @@ test('what was put into every object is no option', () => {
       return 2
     }
   }
-  Object.defineProperty(Object.prototype, 'a', { value: 5, configurable: true })
+  Object.defineProperty(Object.prototype, 'a', { value: 5, configurable: true, enumerable: true })
   try {
     for (const none of [undefined, {}]) {
       assert.is(checkOptions<{ a?: number }>(none, ['a'], 'thing').a, undefined)
