@@ -97,7 +97,7 @@ abstract class MessageStream extends Duplex {
         try {
           callback(error ?? (this.destroyed ? cutShort() : null))
         } catch (thrown) {
-          process.nextTick(() => {
+          queueMicrotask(() => {
             throw thrown
           })
         }
