@@ -8,8 +8,9 @@
 #include "secret.h"
 
 #if defined(_WIN32)
-#include <bcrypt.h>
 #include <windows.h>
+// Needs the types of that one.
+#include <bcrypt.h>
 #else
 #include <sys/random.h>
 #include <unistd.h>

@@ -50,7 +50,11 @@ class SignalsBlocked {
   sigset_t before_;
 };
 #else
-class SignalsBlocked {};
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {}
+  ~SignalsBlocked() {}
+};
 #endif
 
 }  // namespace

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 
@@ -59,6 +59,14 @@ test('binding.gyp and CMakeLists.txt build the same sources', () => {
   const sources = (file: string) => new Set(readFileSync(join(root, file), 'utf8').match(/(?<=native\/|")\w+\.cc/g))
   const gyp = sources('native/binding.gyp')
   assert.equal([...sources('CMakeLists.txt')].sort(), [...gyp].sort())
+})
+
+test('the sources compile for Windows', () => {
+  const headers = join(dirname(dirname(process.execPath)), 'include/node')
+  const options = ['-std=c++17', '-fsyntax-only', '-Wall', '-Wextra', '-Werror', '-DNAPI_VERSION=8', `-I${headers}`]
+  const sources = readdirSync(join(root, 'native')).filter((name) => name.endsWith('.cc'))
+  const compiled = run('x86_64-w64-mingw32-g++', ...options, ...sources.map((name) => `native/${name}`))
+  if (compiled.includes('ENOENT')) console.warn(`NOT RUN: ${compiled}`)
 })
 
 test.run()
