@@ -149,8 +149,16 @@ async function openFolders(input: string, output: string, secret: boolean): Prom
   })
 }
 
+/** The same folder may go by several names: in upper and lower case, for one, where that makes no difference. */
 function isInside(inner: string, outer: string): boolean {
-  return `${inner}${sep}`.startsWith(outer.endsWith(sep) ? outer : outer + sep)
+  if (inner === outer || isSame(inner, outer)) return true
+  const above = dirname(inner)
+  return above !== inner && isInside(above, outer)
+}
+
+function isSame(a: string, b: string): boolean {
+  const [one, other] = [a, b].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }))
+  return one !== undefined && one.ino !== 0n && one.dev === other?.dev && one.ino === other.ino
 }
 
 class Report {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import {
+import fs, {
   chmodSync,
   closeSync,
   lstatSync,
@@ -13,10 +13,11 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openRegularFile } from '../../src/cli/io'
+import { type TreeWork, transformTree } from '../../src/cli/tree'
 import { rejects } from '../support/expect'
 import { openFilesIn } from '../support/open-files'
 import { folder, path, sealwax, shell, start } from './cli'
@@ -185,6 +186,24 @@ test('one folder may not lie in the other', async () => {
     readdirSync(path('in')).filter((name) => name === 'out' || name === 'x'),
     [],
   )
+})
+
+test('nor where only the file system knows that two names are of one folder, as in upper and lower case', async () => {
+  const { realpathSync } = fs
+  symlinkSync('in', path('IN'))
+  fs.realpathSync = ((name: string) => resolve(name)) as typeof realpathSync
+  const encrypt = (from: string, to: string) =>
+    transformTree(path(from), { folder: path(to), existing: 'refuse' }, {} as TreeWork, new AbortController().signal)
+  try {
+    for (const [from, to] of [
+      ['in', 'IN'],
+      ['in', 'IN/x'],
+      ['IN/a', 'in'],
+    ] as const)
+      await rejects(encrypt(from, to), 'ERR_FILE', /lie one in the other/)
+  } finally {
+    fs.realpathSync = realpathSync
+  }
 })
 
 const USAGE: [args: string[], code: number, stderr: RegExp][] = [
