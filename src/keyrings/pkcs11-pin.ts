@@ -68,8 +68,8 @@ function readPinFile(path: string): Uint8Array {
   let fd: number | undefined
   try {
     fd = openSync(path, 'r')
-    // What is checked is what is read.
-    if ((fstatSync(fd).mode & 0o077) !== 0)
+    // What is checked is what is read. Windows has no such modes.
+    if (process.platform !== 'win32' && (fstatSync(fd).mode & 0o077) !== 0)
       throw new SealwaxError('ERR_WRAPPING_KEY', `the PIN file ${JSON.stringify(path)} is open to others: chmod 600 it`)
     return readPin(fd)
   } catch (error) {

@@ -238,6 +238,10 @@ test('a PIN comes from a function each time, from a descriptor once, from a file
     chmodSync(path, mode)
     await rejects(checkPinSource({ file: path })(), 'ERR_WRAPPING_KEY', /open to others/)
   }
+  const platform = Object.getOwnPropertyDescriptor(process, 'platform')!
+  Object.defineProperty(process, 'platform', { ...platform, value: 'win32' })
+  assert.is(await text(checkPinSource({ file: path })), 'näh-12', 'Windows has no modes')
+  Object.defineProperty(process, 'platform', platform)
   await rejects(checkPinSource({ file: join(folder, 'none') })(), 'ERR_WRAPPING_KEY', /cannot be read: ENOENT/)
   await rejects(checkPinSource(() => '')(), RangeError, /gave nothing/)
   await rejects(checkPinSource(() => 5 as never)(), TypeError, /must give a string or bytes/)
