@@ -169,11 +169,13 @@ function putNew(temporary: Path, path: Path, name: string, advice?: string): voi
   } catch (error) {
     if (lstatSync(path, { throwIfNoEntry: false })) throw alreadyThere(name, advice)
     const { code } = error as NodeJS.ErrnoException
-    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS' && code !== 'EMLINK') throw error
-    // A file system without hard links.
+    if (code === undefined || !NO_LINKS.includes(code)) throw error
     renameSync(temporary, path)
   }
 }
+
+/** What a file system without hard links says; the last is that of exFAT on Windows. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EISDIR']
 
 /** Puts the new name on the disk; the file is complete even where a file system cannot do that, or nobody may read the folder. */
 async function syncFolder(folder: Path): Promise<void> {
