@@ -1,5 +1,6 @@
 import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join, toNamespacedPath } from 'node:path'
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads'
 import { allocateSecret, ByteWriter, wipe } from '../bytes'
@@ -69,10 +70,13 @@ export function loadNative(files: readonly string[] = addonFiles(), load = loadA
   return { fallback }
 }
 
-/** As `require` loads addons. Bundlers would warn of a `require` that they cannot follow. */
+/**
+ * As `require` loads addons, but with all that it needs looked up at once: where a function is lacking, as in Electron, whose
+ * OpenSSL is another, the first call would end the process. Bundlers would warn of a `require` that they cannot follow.
+ */
 function loadAddon(file: string): Binding {
   const addon = { exports: {} }
-  process.dlopen(addon, toNamespacedPath(file))
+  process.dlopen(addon, toNamespacedPath(file), constants.dlopen.RTLD_NOW)
   return addon.exports as Binding
 }
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -42,6 +42,15 @@ if (process.argv[2] === 'child') {
       assert.is(problem, undefined)
     })
   }
+
+  test('all that an addon needs is looked up when it is loaded, and not when it is called', () => {
+    const { dlopen } = process
+    const flags: unknown[] = []
+    process.dlopen = (...all: unknown[]) => void flags.push(all[2])
+    loadNative([broken])
+    process.dlopen = dlopen
+    assert.equal(flags, [constants.dlopen.RTLD_NOW])
+  })
 
   test('an engine that computes wrongly fails the self-test', () => {
     const wrong = (part: object) => selfTest({ ...nodeProxy(), ...part } as Engine)
