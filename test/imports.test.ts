@@ -22,7 +22,7 @@ const ALLOWED: Record<string, RegExp> = {
   'node:stream/promises': /^(s3\/|cli\/)/,
   'node:fs': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|pin|process)\.ts)/,
   'node:fs/promises': /^(cli\/|local-kms\/store\.ts|s3\/(temporary-file|target-file|journal)\.ts)/,
-  'node:process': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|process)\.ts)/,
+  'node:process': /^(cli\/|local-kms\/store\.ts|engine\/native\.ts|keyrings\/pkcs11-(host|pin|process)\.ts)/,
 }
 
 const src = join(__dirname, '../src')
