@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, parse, sep } from 'node:path'
 
 /**
  * The paths that a pattern stands for, in order, as Python's `glob.glob` finds them: `*`, `?` and `[…]` stand for characters of one
@@ -7,10 +7,10 @@ import { join } from 'node:path'
  */
 export function expandPattern(pattern: string): string[] {
   if (existsSync(pattern) || !IS_PATTERN.test(pattern)) return [pattern]
-  const [first = '', ...rest] = pattern.split('/')
-  const start = first === '' ? '/' : ''
-  const names = first === '' ? rest : [first, ...rest]
-  return names.reduce<string[]>((paths, name) => paths.flatMap((path) => below(path, name)), [start])
+  // Such as C:\ on Windows, which has two separators.
+  const { root } = parse(pattern)
+  const names = pattern.slice(root.length).split(sep === '/' ? '/' : /[\\/]/)
+  return names.reduce<string[]>((paths, name) => paths.flatMap((path) => below(path, name)), [root])
 }
 
 function below(folder: string, name: string): string[] {

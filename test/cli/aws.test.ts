@@ -14,6 +14,7 @@ import fs, {
   writeSync,
 } from 'node:fs'
 import { homedir } from 'node:os'
+import nodePath from 'node:path'
 import { Readable, type Transform } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -25,6 +26,7 @@ import { awsProgram } from '../../src/cli/aws'
 import { expandArguments } from '../../src/cli/aws-arguments'
 import { Base64Decoder, Base64Encoder } from '../../src/cli/base64'
 import { exitCodeOf } from '../../src/cli/errors'
+import { expandPattern } from '../../src/cli/glob'
 import { serializeKeyFile } from '../../src/cli/keys'
 import { rejectionOf, rejects } from '../support/expect'
 import { vectors } from '../support/vectors'
@@ -281,6 +283,25 @@ test('folders, suffixes, and files into folders', async () => {
   await good('-e', '-i', 'plain', '-o', 'out', ...KEYS, ...QUIET, '--suffix', '.mine')
   assert.ok(readdirSync(path('out')).includes('plain.mine'))
   assert.match((await sealwax('-e', '-i', 'in', '-o', 'out', ...KEYS, ...QUIET)).stderr, /is a folder: --recursive/)
+})
+
+test('a pattern of Windows has a drive and both separators', () => {
+  const { existsSync, readdirSync } = fs
+  const here = { ...nodePath }
+  const names = ['data', 'a.txt', 'b.txt', 'c.md']
+  Object.assign(nodePath, nodePath.win32)
+  fs.existsSync = (file) => /^(C:\\|\\\\server\\share\\)?data$/.test(String(file))
+  fs.readdirSync = ((folder: string) =>
+    /^(C:\\|\\\\server\\share\\)?data$/.test(folder) ? names : []) as typeof readdirSync
+  try {
+    const both = (folder: string) => [`${folder}\\a.txt`, `${folder}\\b.txt`]
+    for (const pattern of ['C:\\data\\*.txt', 'C:/data/*.txt']) assert.equal(expandPattern(pattern), both('C:\\data'))
+    assert.equal(expandPattern('\\\\server\\share\\data\\*.txt'), both('\\\\server\\share\\data'))
+    assert.equal(expandPattern('data\\?.txt'), both('data'))
+  } finally {
+    Object.assign(nodePath, here)
+    Object.assign(fs, { existsSync, readdirSync })
+  }
 })
 
 test('a pattern stands for the files that it matches', async () => {
