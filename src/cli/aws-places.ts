@@ -33,13 +33,19 @@ export function checkOutputNames(inputs: readonly string[], recursive: boolean):
     const files = !isFolder(input) ? [Buffer.from(basename(input))] : recursive ? filesBelow(Buffer.from(input)) : []
     for (const file of files) {
       const path = isFolder(input) ? Buffer.concat([Buffer.from(input + sep), file]) : Buffer.from(input)
-      // As bytes: all names that are not UTF-8 look alike.
-      const name = file.toString('latin1')
+      const name = nameInFolder(file)
       const other = names.get(name)
       if (other) throw new UsageError(`${quote(other.toString())} and ${quote(path.toString())} have the same output`)
       names.set(name, path)
     }
   }
+}
+
+/** The same for names that lead to one file, as far as that depends on the system. */
+function nameInFolder(file: Buffer): string {
+  // As bytes: all names that are not UTF-8 look alike.
+  if (process.platform !== 'win32' && process.platform !== 'darwin') return file.toString('latin1')
+  return file.toString().normalize().toLowerCase()
 }
 
 /** No file that goes to the folder `output` may take the place of another input, which is perhaps still to be read. */

@@ -24,6 +24,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { awsProgram } from '../../src/cli/aws'
 import { expandArguments } from '../../src/cli/aws-arguments'
+import { checkOutputNames } from '../../src/cli/aws-places'
 import { Base64Decoder, Base64Encoder } from '../../src/cli/base64'
 import { exitCodeOf } from '../../src/cli/errors'
 import { expandPattern } from '../../src/cli/glob'
@@ -283,6 +284,27 @@ test('folders, suffixes, and files into folders', async () => {
   await good('-e', '-i', 'plain', '-o', 'out', ...KEYS, ...QUIET, '--suffix', '.mine')
   assert.ok(readdirSync(path('out')).includes('plain.mine'))
   assert.match((await sealwax('-e', '-i', 'in', '-o', 'out', ...KEYS, ...QUIET)).stderr, /is a folder: --recursive/)
+})
+
+test('names that differ in case or in the form of their accents are one on Windows and macOS', () => {
+  for (const name of ['case1', 'case2']) mkdirSync(path(name))
+  const pairs = [
+    ['case1/Report', 'case2/report'],
+    ['case1/n\u00e4h', 'case2/na\u0308h'],
+  ].map((names) => names.map(path))
+  for (const file of pairs.flat()) writeFileSync(file, '')
+  const platform = Object.getOwnPropertyDescriptor(process, 'platform')!
+  try {
+    for (const value of ['linux', 'win32', 'darwin']) {
+      Object.defineProperty(process, 'platform', { ...platform, value })
+      for (const names of pairs) {
+        if (value === 'linux') checkOutputNames(names, false)
+        else assert.throws(() => checkOutputNames(names, false), /have the same output/)
+      }
+    }
+  } finally {
+    Object.defineProperty(process, 'platform', platform)
+  }
 })
 
 test('a pattern of Windows has a drive and both separators', () => {
