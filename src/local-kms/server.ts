@@ -108,7 +108,8 @@ class LocalKmsServer implements LocalKms {
           ),
         )
       })
-      this.#server.listen(port, host, resolve)
+      // The workers of a cluster would share a port, and each has keys of its own.
+      this.#server.listen({ port, host, exclusive: true }, resolve)
     })
     const { address, family, port: taken } = this.#server.address() as AddressInfo
     this.#endpoint = `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}`

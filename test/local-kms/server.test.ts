@@ -1,4 +1,8 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import {
   CreateKeyCommand,
   DecryptCommand,
@@ -85,6 +89,29 @@ test('refuses to start in production, unless told to', async () => {
 test('says when the port is taken', async () => {
   const port = Number(new URL(kms.endpoint).port)
   await rejects(startLocalKms({ port }), SealwaxError, /cannot listen on 127\.0\.0\.1 port/)
+})
+
+test('has a port of its own in each worker of a cluster', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealwax-kms-'))
+  const file = join(folder, 'program.cjs')
+  writeFileSync(
+    file,
+    `const cluster = require('node:cluster')
+    const { startLocalKms } = require(${JSON.stringify(join(__dirname, '../../src/local-kms'))})
+    if (cluster.isWorker) startLocalKms().then(({ endpoint }) => process.send(endpoint))
+    else {
+      const endpoints = []
+      cluster.on('message', (_, endpoint) => {
+        if (endpoints.push(endpoint) < 2) return
+        console.log(new Set(endpoints).size)
+        process.exit()
+      })
+      cluster.fork()
+      cluster.fork()
+    }`,
+  )
+  assert.is(execFileSync(process.execPath, ['--import', 'tsx', file], { encoding: 'utf8' }), '2\n')
+  rmSync(folder, { recursive: true })
 })
 
 test('answers hosts that are loopback, and no other', async () => {
