@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { constants } from 'node:os'
 import { forbidCoreDumps } from '../engine'
 import { awsProgram } from './aws'
 import { expandArguments, isAwsStyle } from './aws-arguments'
@@ -46,6 +47,8 @@ async function main(argv: readonly string[]): Promise<void> {
     if (interruption) {
       await abortUploads()
       end(interruption)
+      // The first process of a container is still there: no signal of its own ends it.
+      code = 128 + constants.signals[interruption]
     }
   }
   // Standard input may still be open, and would keep the process waiting.

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { path, quotedCommand, read, sealwax, shell, start, temporaries } from './cli'
+import { command, path, quotedCommand, read, sealwax, shell, start, startProgram, temporaries } from './cli'
 
 const LENGTH = 64 * 2 ** 20
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
@@ -39,6 +39,16 @@ for (const signal of SIGNALS) {
     await shell('rm -f back')
   })
 }
+
+test('the exit code is that of the signal also where it does not end the process, as in a container', async () => {
+  const [node, ...rest] = command
+  const unkillable = ['--import', 'data:text/javascript,process.kill = () => true', ...rest]
+  const { child, done } = startProgram(node, [...unkillable, 'encrypt', '-', '-k', 'key.json', '-o', 'out'])
+  child.stdin!.write('the end never comes')
+  await until(() => temporaries().length === 1)
+  child.kill('SIGTERM')
+  assert.is((await done).code, 143)
+})
 
 test('no core dump, as keys would be in it', async () => {
   const { child, done } = start(['encrypt', '-', '-k', 'key.json', '-o', 'out'])
