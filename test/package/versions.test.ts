@@ -16,6 +16,7 @@ const FILES = [
   'message/vectors',
   's3/vectors',
   'streams/misuse',
+  'streams/web',
 ]
 const PACKAGE = `node-${process.platform}-${process.arch}`
 const ROUND_TRIP = `
