@@ -215,7 +215,7 @@ async function mutation() {
 
 /** Those of the message and object formats, whose expectations are the repository's own. */
 function vectors() {
-  const files = ['messages', 's3'].flatMap((folder) => {
+  const files = ['messages', 's3', 'published'].flatMap((folder) => {
     const path = join(root, 'test/vectors', folder)
     return readdirSync(path)
       .filter((name) => name.endsWith('.json') && name !== 'keyrings.json')
