@@ -50,6 +50,7 @@ class SignalsBlocked {
   sigset_t before_;
 };
 #else
+// Not defaulted: an object that does nothing would be an unused variable.
 class SignalsBlocked {
  public:
   SignalsBlocked() {}

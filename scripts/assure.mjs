@@ -213,7 +213,7 @@ async function mutation() {
   }
 }
 
-/** Those of the message and object formats, whose expectations are the repository's own. */
+/** Messages and objects, with expectations of the repository's own or as they were published. */
 function vectors() {
   const files = ['messages', 's3', 'published'].flatMap((folder) => {
     const path = join(root, 'test/vectors', folder)

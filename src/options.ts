@@ -7,7 +7,7 @@ import { viewOf } from './bytes'
 
 /**
  * Checks that `options` is a plain object with no key but `known`; returns it, or `{}` for `undefined`. `null` is as not given,
- * and so is what `Object.prototype` was made to have.
+ * and so is what somebody has assigned to `Object.prototype`.
  */
 export function checkOptions<T extends object>(
   options: T | undefined,
@@ -23,17 +23,18 @@ export function checkOptions<T extends object>(
   }
   const everywhere = Object.prototype as Partial<T>
   if (!hasAny(everywhere) && !Object.values(options).includes(null)) return options
-  const given = known.filter((name) => {
+  const given: T = Object.create(null)
+  for (const name of known) {
     const value = options[name]
     // What somebody has put into every object is nobody's option.
-    if (value === everywhere[name] && !Object.hasOwn(options, name)) return false
-    // A context that is null: its pairs may be a demand, which is not to be lost.
-    return value !== null || /context$/i.test(name)
-  })
-  return Object.setPrototypeOf(Object.fromEntries(given.map((name) => [name, options[name]])), null)
+    if (value === everywhere[name] && !Object.hasOwn(options, name)) continue
+    // A context that is null stays: its pairs may be a demand, which is not to be lost.
+    if (value !== null || /context$/i.test(name)) given[name] = value
+  }
+  return given
 }
 
-/** Whether anything can be enumerated. */
+/** Whether anything can be enumerated, as what was assigned. */
 function hasAny(object: object): boolean {
   for (const _ in object) return true
   return false
