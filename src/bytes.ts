@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { types } from 'node:util'
-import { SealwaxError } from './errors'
+import { malformed } from './errors'
 
 /** The UTF-8 bytes of `text`. Throws `TypeError` on a lone surrogate, which has no UTF-8 form. */
 export function utf8(text: string): Uint8Array {
@@ -192,8 +192,4 @@ export function readU16(bytes: Uint8Array, offset: number): number {
 /** The big-endian integer at `offset`, which must lie within `bytes`. */
 export function readU32(bytes: Uint8Array, offset: number): number {
   return readU16(bytes, offset) * 0x1_0000 + readU16(bytes, offset + 2)
-}
-
-function malformed(message: string): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }

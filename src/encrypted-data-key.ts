@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { utf8 } from './bytes'
-import { SealwaxError } from './errors'
+import { malformed } from './errors'
 
 /** What {@link EncryptedDataKey} is made of. */
 export interface EncryptedDataKeyInput {
@@ -40,7 +40,7 @@ export class EncryptedDataKey {
       types.isUint8Array(encryptedDataKey) &&
       encryptedDataKey.length > 0 &&
       (rawInfo === undefined || types.isUint8Array(rawInfo))
-    if (!valid) throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'Malformed encrypted data key')
+    if (!valid) throw malformed('Malformed encrypted data key')
     this.providerId = providerId
     this.providerInfo = providerInfo
     this.#encryptedDataKey = Buffer.from(encryptedDataKey)

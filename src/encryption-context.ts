@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter, compareBytes, utf8 } from './bytes'
-import { SealwaxError } from './errors'
+import { malformed, SealwaxError } from './errors'
 import { describe, isRecord, kindOf } from './options'
 
 /**
@@ -136,7 +136,7 @@ export function parseContext(bytes: Uint8Array): Readonly<EncryptionContext> {
   for (let count = reader.u16(); count > 0; count--) {
     const key = reader.text(reader.u16())
     const value = reader.text(reader.u16())
-    if (key in context) throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'Duplicate encryption context key value.')
+    if (key in context) throw malformed('Duplicate encryption context key value.')
     context[key] = value
   }
   reader.end('Overflow, too much data. The encryption context is longer than its pairs')

@@ -76,6 +76,16 @@ export class SealwaxError extends Error {
   }
 }
 
+/** The error for input that breaks a rule of its format. */
+export function malformed(message: string): SealwaxError {
+  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
+}
+
+/** The error for a keyring or materials manager that breaks its contract. */
+export function invalidMaterials(message: string): SealwaxError {
+  return new SealwaxError('ERR_INVALID_MATERIALS', message)
+}
+
 /** The one error for every failed tag, signature and commitment: it does not tell which. */
 export function authenticationFailed(): SealwaxError {
   return new SealwaxError('ERR_AUTHENTICATION_FAILED', 'Unsupported state or unable to authenticate data')

@@ -11,7 +11,7 @@
  * This file is the definition; `native/frames.cc` is the same layout again, for speed.
  */
 import { ByteReader, ByteWriter, equalBytes, utf8 } from '../bytes'
-import { SealwaxError } from '../errors'
+import { malformed, type SealwaxError } from '../errors'
 
 export const IV_LENGTH = 12
 export const TAG_LENGTH = 16
@@ -125,8 +125,4 @@ export function wrongIv(sequenceNumber: number): SealwaxError {
 
 function checkIv(iv: Uint8Array, sequenceNumber: number): void {
   if (!equalBytes(iv, frameIv(sequenceNumber))) throw wrongIv(sequenceNumber)
-}
-
-function malformed(message: string): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }

@@ -3,7 +3,7 @@
  * It ends the message.
  */
 import { ByteWriter, readU16 } from '../bytes'
-import { SealwaxError } from '../errors'
+import { malformed } from '../errors'
 
 /** Bytes of a footer before the signature. */
 export const FOOTER_HEADER_LENGTH = 2
@@ -19,7 +19,7 @@ export function serializeFooter(signature: Uint8Array): Uint8Array {
 export function parseFooterHeader(header: Uint8Array): number {
   const length = readU16(header, 0)
   if (length === 0 || length > MAX_SIGNATURE_LENGTH) {
-    throw new SealwaxError('ERR_MESSAGE_MALFORMED', `Invalid Signature. A signature of ${length} bytes`)
+    throw malformed(`Invalid Signature. A signature of ${length} bytes`)
   }
   return length
 }

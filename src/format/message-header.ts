@@ -12,7 +12,7 @@
 import { ByteReader, ByteWriter, fromUtf8, lossyUtf8, readU16, utf8 } from '../bytes'
 import { bytesOf, EncryptedDataKey } from '../encrypted-data-key'
 import { type EncryptionContext, parseContext, serializeContext } from '../encryption-context'
-import { SealwaxError } from '../errors'
+import { malformed, SealwaxError } from '../errors'
 import { type AlgorithmSuiteIdentifier, getSuite, isSigned, type NodeAlgorithmSuite } from '../suites'
 import { IV_LENGTH, TAG_LENGTH } from './frame'
 import { COMMITMENT_LENGTH, headerAuthLength } from './header-layout'
@@ -328,8 +328,4 @@ function checkLength(length: number): void {
 function checkU16(value: number, what: string): number {
   if (value <= 0xffff) return value
   throw new SealwaxError('ERR_LIMIT_EXCEEDED', `number out of bounds. ${what}: ${value}, at most 65535`)
-}
-
-function malformed(message: string): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }

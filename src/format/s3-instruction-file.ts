@@ -4,7 +4,7 @@
  * object: otherwise whoever can write the file could give the object another key, and so another plaintext.
  */
 import { fromUtf8, utf8 } from '../bytes'
-import { SealwaxError } from '../errors'
+import { malformed, SealwaxError } from '../errors'
 import {
   COMMITMENT_FIELDS,
   ENCRYPTED_DATA_KEYS,
@@ -18,7 +18,7 @@ import {
   serializeEnvelopeV1V2,
   serializeEnvelopeV3,
 } from './s3-metadata'
-import { malformed, parseFlatJson } from './s3-text'
+import { parseFlatJson } from './s3-text'
 
 /** What the key of an instruction file ends with, after the key of the encrypted object. */
 export const INSTRUCTION_FILE_SUFFIX = '.instruction'

@@ -9,9 +9,9 @@
  */
 import { utf8 } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
-import { SealwaxError } from '../errors'
+import { malformed, SealwaxError } from '../errors'
 import { checkString, describe } from '../options'
-import { decodeHeaderText, malformed, parseStringMap, serializeStringMap } from './s3-text'
+import { decodeHeaderText, parseStringMap, serializeStringMap } from './s3-text'
 
 /** User metadata of an object: names without `x-amz-meta-`, and texts. */
 export type S3Metadata = Readonly<Record<string, string>>

@@ -1,6 +1,6 @@
 import { fromUtf8 } from '../bytes'
 import { type EncryptionContext, emptyContext } from '../encryption-context'
-import { SealwaxError } from '../errors'
+import { malformed } from '../errors'
 
 /** A value in the JSON of an S3 object's metadata: these objects are flat. */
 export type FlatValue = string | number | boolean | null
@@ -74,8 +74,4 @@ function fromQuoted(content: string): Buffer {
     .replaceAll('_', ' ')
     .replace(/=([\da-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
   return Buffer.from(latin1, 'latin1')
-}
-
-export function malformed(message: string): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }

@@ -3,7 +3,7 @@ import { allocateSecret, ByteReader, ByteWriter, equalBytes, utf8, wipe } from '
 import { EncryptedDataKey } from '../encrypted-data-key'
 import { type ContextOrder, type EncryptionContext, serializeContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
-import { SealwaxError } from '../errors'
+import { malformed, SealwaxError } from '../errors'
 import { isUuidV4, NodeBranchKeyMaterial } from '../materials/branch-key-material'
 import { KeyringNode } from '../materials/keyring'
 import {
@@ -354,10 +354,6 @@ function checkTtl(seconds: unknown): number {
   throw new RangeError(
     `Cache limit TTL must be non-negative and less than or equal to (Number.MAX_SAFE_INTEGER / 1000) seconds, got ${seconds}`,
   )
-}
-
-function malformed(message: string): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }
 
 const MAX_CACHE_SIZE = Number.MAX_SAFE_INTEGER

@@ -1,5 +1,5 @@
 import type { EncryptedDataKey } from '../encrypted-data-key'
-import { SealwaxError } from '../errors'
+import { invalidMaterials, SealwaxError } from '../errors'
 import { KeyringNode } from '../materials/keyring'
 import type { NodeDecryptionMaterial, NodeEncryptionMaterial } from '../materials/materials'
 import { checkInteger, checkOptions, fixFields } from '../options'
@@ -47,10 +47,10 @@ export class MultiKeyringNode extends KeyringNode {
 
   async _onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
     if (!material.hasUnencryptedDataKey && !this.generator) {
-      throw invalid('Only Keyrings explicitly designated as generators can generate material.')
+      throw invalidMaterials('Only Keyrings explicitly designated as generators can generate material.')
     }
     await this.generator?.onEncrypt(material)
-    if (!material.hasUnencryptedDataKey) throw invalid('Generator Keyring has not generated material.')
+    if (!material.hasUnencryptedDataKey) throw invalidMaterials('Generator Keyring has not generated material.')
     for (const child of this.children) await child.onEncrypt(material)
     return material
   }
@@ -79,7 +79,3 @@ Object.freeze(MultiKeyringNode)
 Object.freeze(MultiKeyringNode.prototype)
 
 const MAX_DELAY = 0x7fffffff
-
-function invalid(message: string): SealwaxError {
-  return new SealwaxError('ERR_INVALID_MATERIALS', message)
-}

@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import { copySecret, utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
-import { SealwaxError } from '../errors'
+import { invalidMaterials } from '../errors'
 import { describe } from '../options'
 
 export const BRANCH_KEY_LENGTH = 32
@@ -26,11 +26,11 @@ export class NodeBranchKeyMaterial {
     encryptionContext: EncryptionContext,
   ) {
     if (!types.isUint8Array(branchKey)) throw new TypeError('Branch key must be a Buffer or Uint8Array')
-    if (branchKey.length !== BRANCH_KEY_LENGTH) throw invalid('Branch key must be 32 bytes long')
+    if (branchKey.length !== BRANCH_KEY_LENGTH) throw invalidMaterials('Branch key must be 32 bytes long')
     if (typeof branchKeyIdentifier !== 'string') throw new TypeError('Branch key id must be a string')
-    if (branchKeyIdentifier === '') throw invalid('Empty branch key ID')
+    if (branchKeyIdentifier === '') throw invalidMaterials('Empty branch key ID')
     if (typeof branchKeyVersion !== 'string') throw new TypeError('Branch key version must be a string')
-    if (!isUuidV4(branchKeyVersion)) throw invalid('Branch key version must be valid version 4 uuid')
+    if (!isUuidV4(branchKeyVersion)) throw invalidMaterials('Branch key version must be valid version 4 uuid')
     if (typeof encryptionContext !== 'object' || encryptionContext === null) {
       throw new TypeError(`Encryption context must be an object, got ${describe(encryptionContext)}`)
     }
@@ -43,7 +43,7 @@ export class NodeBranchKeyMaterial {
 
   /** The branch key as the bytes these materials hold: not a copy. Throws `ERR_INVALID_MATERIALS` once it is wiped. */
   branchKey(): Buffer {
-    if (this.#zeroed) throw invalid('the branch key has been zeroed')
+    if (this.#zeroed) throw invalidMaterials('the branch key has been zeroed')
     const { buffer, byteOffset, length } = this.#branchKey
     return Buffer.from(buffer, byteOffset, length)
   }
@@ -61,8 +61,4 @@ Object.freeze(NodeBranchKeyMaterial.prototype)
 /** Whether `text` is a random UUID (RFC 9562, version 4), as versions of branch keys are. */
 export function isUuidV4(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i.test(text)
-}
-
-function invalid(message: string): SealwaxError {
-  return new SealwaxError('ERR_INVALID_MATERIALS', message)
 }

@@ -1,6 +1,6 @@
 import type { EncryptedDataKey } from '../encrypted-data-key'
 import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD, withPair } from '../encryption-context'
-import { SealwaxError } from '../errors'
+import { invalidMaterials, malformed, SealwaxError } from '../errors'
 import { describe } from '../options'
 import { type CommitmentPolicy, CommitmentPolicySuites, checkCommitmentPolicy } from '../policies'
 import { getSuite, type NodeAlgorithmSuite } from '../suites'
@@ -124,7 +124,7 @@ export async function requestEncryptionMaterials(
   const own = isDefaultManager(cmm)
   const encryptionContext = own ? request.encryptionContext : { ...request.encryptionContext }
   const material = await cmm.getEncryptionMaterials(own ? request : { ...request, encryptionContext })
-  if (!(material instanceof NodeEncryptionMaterial)) throw invalid('Unsupported type of material.')
+  if (!(material instanceof NodeEncryptionMaterial)) throw invalidMaterials('Unsupported type of material.')
   try {
     CommitmentPolicySuites.isEncryptEnabled(request.commitmentPolicy, material.suite)
     const count = checkComplete(material).encryptedDataKeys.length
@@ -140,10 +140,11 @@ export async function requestEncryptionMaterials(
 
 /** Throws, and wipes the materials, where they lack a data key or an encrypted data key. */
 function checkComplete(material: NodeEncryptionMaterial): NodeEncryptionMaterial {
-  if (!material.hasValidKey()) throw invalid(`unencryptedDataKey has not been set${wiped(material) || NONE_MADE}`)
+  if (!material.hasValidKey())
+    throw invalidMaterials(`unencryptedDataKey has not been set${wiped(material) || NONE_MADE}`)
   if (material.encryptedDataKeys.length > 0) return material
   material.zeroUnencryptedDataKey()
-  throw invalid('No EncryptedDataKeys: the ciphertext can never be decrypted.')
+  throw invalidMaterials('No EncryptedDataKeys: the ciphertext can never be decrypted.')
 }
 
 /** Decryption materials from any CMM, checked: the right kind, for the suite asked, with a data key. */
@@ -153,7 +154,7 @@ export async function requestDecryptionMaterials(
 ): Promise<NodeDecryptionMaterial> {
   if (typeof cmm.decryptMaterials !== 'function') throw lacks('decryptMaterials')
   const material = await cmm.decryptMaterials(request)
-  if (!(material instanceof NodeDecryptionMaterial)) throw invalid('Unsupported material type.')
+  if (!(material instanceof NodeDecryptionMaterial)) throw invalidMaterials('Unsupported material type.')
   if (!material.hasValidKey()) {
     const reason = wiped(material)
     if (reason) throw new SealwaxError('ERR_NO_DATA_KEY', `unencryptedDataKey has not been set${reason}`)
@@ -161,14 +162,14 @@ export async function requestDecryptionMaterials(
   }
   if (material.suite.id !== request.suite.id) {
     material.zeroUnencryptedDataKey()
-    throw invalid('the materials are for another algorithm suite than the message')
+    throw invalidMaterials('the materials are for another algorithm suite than the message')
   }
   const { encryptionContext, reproducedEncryptionContext = {} } = request
   for (const [key, value] of Object.entries(reproducedEncryptionContext)) {
     if (Object.hasOwn(encryptionContext, key)) continue
     if (material.encryptionContext[key] === value && material.requiredEncryptionContextKeys.includes(key)) continue
     material.zeroUnencryptedDataKey()
-    throw invalid(`the materials do not authenticate the reproduced pair ${JSON.stringify(key)}`)
+    throw invalidMaterials(`the materials do not authenticate the reproduced pair ${JSON.stringify(key)}`)
   }
   return material
 }
@@ -295,12 +296,4 @@ function wiped({ keyringTrace }: NodeEncryptionMaterial | NodeDecryptionMaterial
 
 function lacks(method: string): TypeError {
   return new TypeError(`the cryptographic materials manager lacks ${method}`)
-}
-
-function invalid(message: string): SealwaxError {
-  return new SealwaxError('ERR_INVALID_MATERIALS', message)
-}
-
-function malformed(message: string): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }

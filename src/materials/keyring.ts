@@ -1,5 +1,5 @@
 import { EncryptedDataKey } from '../encrypted-data-key'
-import { SealwaxError } from '../errors'
+import { invalidMaterials } from '../errors'
 import { NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
 
 /**
@@ -15,7 +15,7 @@ export abstract class KeyringNode {
   async onEncrypt(material: NodeEncryptionMaterial): Promise<NodeEncryptionMaterial> {
     if (!(material instanceof NodeEncryptionMaterial)) throw new TypeError('Unsupported type of material.')
     const returned = await this._onEncrypt(material)
-    if (returned !== material) throw broken('New EncryptionMaterial instances can not be created.')
+    if (returned !== material) throw invalidMaterials('New EncryptionMaterial instances can not be created.')
     return material
   }
 
@@ -29,7 +29,7 @@ export abstract class KeyringNode {
       throw new TypeError('Unsupported EncryptedDataKey type')
     }
     const returned = await this._onDecrypt(material, encryptedDataKeys)
-    if (returned !== material) throw broken('New DecryptionMaterial instances can not be created.')
+    if (returned !== material) throw invalidMaterials('New DecryptionMaterial instances can not be created.')
     return material
   }
 
@@ -42,7 +42,3 @@ export abstract class KeyringNode {
 }
 Object.freeze(KeyringNode)
 Object.freeze(KeyringNode.prototype)
-
-function broken(message: string): SealwaxError {
-  return new SealwaxError('ERR_INVALID_MATERIALS', message)
-}

@@ -5,7 +5,7 @@
 import { createCipheriv, createDecipheriv, createSign, createVerify, type Sign, type Verify } from 'node:crypto'
 import { deriveCommittedKey, deriveMessageKeys } from '../engine/derive'
 import { getEngine } from '../engine/engine'
-import { SealwaxError } from '../errors'
+import { invalidMaterials } from '../errors'
 import { checkBytes } from '../options'
 import type { NodeAlgorithmSuite } from '../suites'
 import { dataKeyOf, NodeDecryptionMaterial, NodeEncryptionMaterial } from './materials'
@@ -86,7 +86,7 @@ export function getDecryptionHelper(material: NodeDecryptionMaterial): NodeDecry
   return Object.freeze<NodeDecryptionMaterialHelper>({
     getDecipherInfo: (messageId, commitKey = new Uint8Array(0)) => {
       checkMessageId(messageId, suite)
-      if (suite.commitment === 'NONE' && commitKey.length > 0) throw invalid('Commitment not supported.')
+      if (suite.commitment === 'NONE' && commitKey.length > 0) throw invalidMaterials('Commitment not supported.')
       const key = deriveCommittedKey(getEngine(), suite, dataKeyOf(material), messageId, commitKey)
       return (iv) => {
         checkIv(iv, suite, material)
@@ -116,9 +116,5 @@ function checkIv(iv: Uint8Array, suite: NodeAlgorithmSuite, material: NodeEncryp
   if (checkBytes(iv, 'iv').length !== suite.ivLength) {
     throw new RangeError('Iv length does not match algorithm suite specification')
   }
-  if (!material.hasUnencryptedDataKey) throw invalid('Unencrypted data key has been zeroed.')
-}
-
-function invalid(message: string): SealwaxError {
-  return new SealwaxError('ERR_INVALID_MATERIALS', message)
+  if (!material.hasUnencryptedDataKey) throw invalidMaterials('Unencrypted data key has been zeroed.')
 }

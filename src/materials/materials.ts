@@ -3,7 +3,7 @@ import { types } from 'node:util'
 import { copySecret, viewOf, wipe } from '../bytes'
 import { EncryptedDataKey } from '../encrypted-data-key'
 import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD } from '../encryption-context'
-import { SealwaxError } from '../errors'
+import { invalidMaterials } from '../errors'
 import { describe, kindOf } from '../options'
 import { allowManyListeners } from '../signals'
 import { NodeAlgorithmSuite } from '../suites'
@@ -79,8 +79,8 @@ abstract class CryptographicMaterial {
     }
     abandon = (material) => material.#finish()
     dataKeyOf = (material) => {
-      if (!material.#dataKey) throw invalid('unencryptedDataKey has not been set')
-      if (material.#zeroed) throw invalid('unencryptedDataKey has been zeroed.')
+      if (!material.#dataKey) throw invalidMaterials('unencryptedDataKey has not been set')
+      if (material.#zeroed) throw invalidMaterials('unencryptedDataKey has been zeroed.')
       return material.#dataKey
     }
     adoptDataKey = (material, dataKey, trace) => {
@@ -107,7 +107,7 @@ abstract class CryptographicMaterial {
     this.encryptionContext = copyContext(encryptionContext)
     for (const key of requiredEncryptionContextKeys) {
       if (Object.hasOwn(this.encryptionContext, key) && key !== PUBLIC_KEY_FIELD) continue
-      throw invalid(`the encryption context has no required pair ${JSON.stringify(key)}`)
+      throw invalidMaterials(`the encryption context has no required pair ${JSON.stringify(key)}`)
     }
     this.requiredEncryptionContextKeys =
       requiredEncryptionContextKeys.length === 0 ? NO_KEYS : Object.freeze([...requiredEncryptionContextKeys])
@@ -164,10 +164,10 @@ abstract class CryptographicMaterial {
   }
 
   #checkSettable(dataKey: Uint8Array, trace: KeyringTrace): void {
-    if (this.#dataKey || this.#zeroed) throw invalid('unencryptedDataKey has already been set')
+    if (this.#dataKey || this.#zeroed) throw invalidMaterials('unencryptedDataKey has already been set')
     checkTrace(trace, this._setFlag)
     if (dataKey.length !== this.suite.keyLengthBytes) {
-      throw invalid('Key length does not agree with the algorithm specification.')
+      throw invalidMaterials('Key length does not agree with the algorithm specification.')
     }
   }
 
@@ -196,13 +196,13 @@ export class NodeEncryptionMaterial extends CryptographicMaterial {
 
   /** Adds a wrapped form of the data key, which must have been set. `flags` must say that a key encrypted it. */
   addEncryptedDataKey(edk: EncryptedDataKey, flags: KeyringTraceFlag): this {
-    if (!this.hasUnencryptedDataKey) throw invalid('Unencrypted data key not set.')
+    if (!this.hasUnencryptedDataKey) throw invalidMaterials('Unencrypted data key not set.')
     if (!(edk instanceof EncryptedDataKey)) throw new TypeError('Unsupported instance of encryptedDataKey')
     if (!(flags & KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY)) {
-      throw invalid('Encrypted data key flag must be set.')
+      throw invalidMaterials('Encrypted data key flag must be set.')
     }
     if (flags & (KeyringTraceFlag.SET_FLAGS | KeyringTraceFlag.DECRYPT_FLAGS)) {
-      throw invalid('Invalid flag for EncryptedDataKey.')
+      throw invalidMaterials('Invalid flag for EncryptedDataKey.')
     }
     this.keyringTrace.push({ keyName: edk.providerInfo, keyNamespace: edk.providerId, flags })
     this.#encryptedDataKeys.push(edk)
@@ -212,7 +212,7 @@ export class NodeEncryptionMaterial extends CryptographicMaterial {
   /** Present exactly for signed suites. */
   get signatureKey(): SignatureKey | undefined {
     if (Boolean(this.suite.signatureCurve) !== Boolean(this.#signatureKey)) {
-      throw invalid('Algorithm specification not satisfied. The signature key is missing')
+      throw invalidMaterials('Algorithm specification not satisfied. The signature key is missing')
     }
     return this.#signatureKey
   }
@@ -247,7 +247,7 @@ export class NodeDecryptionMaterial extends CryptographicMaterial {
   /** Present exactly for signed suites. */
   get verificationKey(): VerificationKey | undefined {
     if (Boolean(this.suite.signatureCurve) !== Boolean(this.#verificationKey)) {
-      throw invalid('Algorithm specification not satisfied. The verification key is missing')
+      throw invalidMaterials('Algorithm specification not satisfied. The verification key is missing')
     }
     return this.#verificationKey
   }
@@ -287,13 +287,13 @@ export function unwrapDataKey(dataKey: Uint8Array | KeyObject): Uint8Array {
 }
 
 function checkTrace(trace: KeyringTrace, setFlag: KeyringTraceFlag): void {
-  if (!trace?.keyName || !trace.keyNamespace) throw invalid('Malformed KeyringTrace')
-  if (!(trace.flags & setFlag)) throw invalid('Required KeyringTraceFlag not set')
+  if (!trace?.keyName || !trace.keyNamespace) throw invalidMaterials('Malformed KeyringTrace')
+  if (!(trace.flags & setFlag)) throw invalidMaterials('Required KeyringTraceFlag not set')
   const foreign =
     setFlag === KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY
       ? KeyringTraceFlag.DECRYPT_FLAGS
       : KeyringTraceFlag.WRAPPING_KEY_GENERATED_DATA_KEY | KeyringTraceFlag.ENCRYPT_FLAGS
-  if (trace.flags & foreign) throw invalid('Invalid KeyringTraceFlags set.')
+  if (trace.flags & foreign) throw invalidMaterials('Invalid KeyringTraceFlags set.')
 }
 
 function checkSigningKey<K extends SignatureKey | VerificationKey>(
@@ -302,12 +302,9 @@ function checkSigningKey<K extends SignatureKey | VerificationKey>(
   suite: NodeAlgorithmSuite,
   current: K | undefined,
 ): void {
-  if (!suite.signatureCurve) throw invalid('Algorithm specification does not support signatures.')
-  if (current) throw invalid('The signing key has already been set.')
+  if (!suite.signatureCurve) throw invalidMaterials('Algorithm specification does not support signatures.')
+  if (current) throw invalidMaterials('The signing key has already been set.')
   if (!(key instanceof kind)) throw new TypeError('Unsupported instance of key')
-  if (key.signatureCurve !== suite.signatureCurve) throw invalid('The key is not on the curve of the algorithm suite.')
-}
-
-function invalid(message: string): SealwaxError {
-  return new SealwaxError('ERR_INVALID_MATERIALS', message)
+  if (key.signatureCurve !== suite.signatureCurve)
+    throw invalidMaterials('The key is not on the curve of the algorithm suite.')
 }

@@ -4,7 +4,7 @@
  */
 import { createPrivateKey, createPublicKey, type ECKeyPairOptions, generateKeyPair, type KeyObject } from 'node:crypto'
 import { wipe } from '../bytes'
-import { SealwaxError } from '../errors'
+import { malformed, type SealwaxError } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
 
 type Curve = NonNullable<NodeAlgorithmSuite['signatureCurve']>
@@ -143,8 +143,5 @@ export class VerificationKey {
 }
 
 function notAPoint(): SealwaxError {
-  return new SealwaxError(
-    'ERR_MESSAGE_MALFORMED',
-    "the message's public key is not a point of its algorithm suite's curve",
-  )
+  return malformed("the message's public key is not a point of its algorithm suite's curve")
 }

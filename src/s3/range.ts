@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { openCbc, openCbcPart, openGcmPart } from '../engine/legacy'
-import { authenticationFailed, SealwaxError } from '../errors'
+import { authenticationFailed, malformed, SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { describe } from '../options'
 import { readBody, toSdkBody } from './body'
@@ -109,8 +109,4 @@ function parseContentRange(text = ''): { start: number; end: number; total: numb
   const [, start, end, total] = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(text) ?? []
   if (total === undefined) throw malformed('S3 did not say which range its answer is')
   return { start: Number(start), end: Number(end), total: Number(total) }
-}
-
-function malformed(message: string): SealwaxError {
-  return new SealwaxError('ERR_MESSAGE_MALFORMED', message)
 }

@@ -1,7 +1,7 @@
 import { addAbortSignal, type Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
-import { SealwaxError } from '../errors'
+import { malformed, SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { discardBody } from './body'
 import { CHUNK_LENGTH, Chunks, chunkLengths } from './chunks'
@@ -67,7 +67,7 @@ async function readPart(
     const { Body, ContentRange } = await read.get(`bytes=${offset}-${last}`, own)
     if (ContentRange !== `bytes ${offset}-${last}/${read.length + TAG_LENGTH}`) {
       discardBody(Body)
-      throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'S3 answered with another range than it was asked for')
+      throw malformed('S3 answered with another range than it was asked for')
     }
     const chunks = new Chunks(lengths, memory)
     let isTaking = false

@@ -9,7 +9,7 @@
 import { ByteReader, ByteWriter, fromUtf8, utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
-import { authenticationFailed, SealwaxError } from '../errors'
+import { authenticationFailed, malformed } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { type S3Metadata, serializeS3Metadata } from '../format/s3-metadata'
 import { checkOptions, checkString, isRecord } from '../options'
@@ -80,7 +80,7 @@ export async function resumeUpload(client: object, token: string, options?: Resu
   const { EncryptionContext } = checkOptions(options, ['EncryptionContext'], 'resumeUpload')
   const bytes = Buffer.from(checkString(token, 'token'), 'base64url')
   const reader = new ByteReader(bytes, 'the token')
-  if (reader.u8() !== VERSION) throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'this is no resume token')
+  if (reader.u8() !== VERSION) throw malformed('this is no resume token')
   const envelope = parseEnvelope(parseMetadata(reader.take(reader.u16())), undefined)
   const salt = reader.take(SALT_LENGTH)
   const header = bytes.subarray(0, reader.offset)
@@ -109,7 +109,7 @@ function parseMetadata(bytes: Uint8Array): S3Metadata {
   const metadata = parseJson<unknown>(bytes)
   if (isRecord(metadata) && Object.values(metadata).every((value) => typeof value === 'string'))
     return metadata as S3Metadata
-  throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'this is no resume token')
+  throw malformed('this is no resume token')
 }
 
 type WrittenPart = Pick<PartState, 'number' | 'length' | 'stored' | 'isTagged'> & {
@@ -199,7 +199,7 @@ function parseJson<T>(bytes: Uint8Array): T {
   try {
     return JSON.parse(fromUtf8(bytes) ?? '') as T
   } catch {
-    throw new SealwaxError('ERR_MESSAGE_MALFORMED', 'this is no resume token')
+    throw malformed('this is no resume token')
   }
 }
 
