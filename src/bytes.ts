@@ -54,14 +54,6 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && compareBytes(a, b) === 0
 }
 
-/** The same for secrets: the time it takes depends on the lengths alone. */
-export function equalSecrets(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  let difference = 0
-  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!
-  return difference === 0
-}
-
 /** A private copy in memory of its own: never on the JavaScript heap, where a moving collector could leave copies. */
 export function copySecret(bytes: Uint8Array): Uint8Array {
   const copy = allocateSecret(bytes.length)

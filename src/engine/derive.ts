@@ -1,8 +1,8 @@
-import { timingSafeEqual } from 'node:crypto'
 import { ByteWriter, copySecret, utf8, wipe } from '../bytes'
 import { authenticationFailed } from '../errors'
 import type { NodeAlgorithmSuite } from '../suites'
 import type { Engine } from './engine'
+import { equalSecrets } from './equal-secrets'
 
 const DERIVE_KEY = utf8('DERIVEKEY')
 const COMMIT_KEY = utf8('COMMITKEY')
@@ -46,9 +46,7 @@ export function deriveCommittedKey(
   suiteData: Uint8Array,
 ): Uint8Array {
   const { key, commitment } = deriveMessageKeys(engine, suite, dataKey, messageId)
-  const committed =
-    commitment === undefined || (suiteData.length === commitment.length && timingSafeEqual(commitment, suiteData))
-  if (committed) return key
+  if (commitment === undefined || equalSecrets(commitment, suiteData)) return key
   wipe(key)
   throw authenticationFailed()
 }

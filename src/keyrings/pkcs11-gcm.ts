@@ -1,6 +1,6 @@
-import { timingSafeEqual } from 'node:crypto'
 import { wipe } from '../bytes'
 import { getEngine } from '../engine/engine'
+import { equalSecrets } from '../engine/equal-secrets'
 import { checkOneOf } from '../options'
 import { TokenError } from './pkcs11-errors'
 import { checkerOf, checkKeySelector, type KeySelector } from './pkcs11-key'
@@ -76,7 +76,7 @@ export class TokenGcm {
   /** A token that silently uses another IV would wrap keys that nobody can open. */
   async #prove(wrapped: Uint8Array, aad: Uint8Array, dataKey: Uint8Array): Promise<void> {
     const opened = await this.unwrap(wrapped, aad)
-    this.#proven = opened !== undefined && timingSafeEqual(opened, dataKey)
+    this.#proven = opened !== undefined && equalSecrets(opened, dataKey)
     wipe(opened)
     if (!this.#proven) throw new TokenError('ERR_KEY_SERVICE', 'the PKCS#11 token does not open what it has wrapped')
   }

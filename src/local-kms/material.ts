@@ -20,10 +20,10 @@ import {
   publicEncrypt,
   randomBytes,
   sign,
-  timingSafeEqual,
   verify,
 } from 'node:crypto'
 import { ByteReader, ByteWriter, utf8, wipe } from '../bytes'
+import { equalSecrets } from '../engine/equal-secrets'
 import { hashOf, signDigest, verifyDigest } from './digest-signature'
 import { invalidCiphertext, validation } from './errors'
 import { ecKey, rsaKey } from './key-pairs'
@@ -149,8 +149,7 @@ export function mac(material: Material, algorithm: MacAlgorithm, message: Uint8A
 }
 
 export function verifyMac(material: Material, algorithm: MacAlgorithm, message: Uint8Array, tag: Uint8Array): boolean {
-  const expected = mac(material, algorithm, message)
-  return expected.length === tag.length && timingSafeEqual(expected, tag)
+  return equalSecrets(mac(material, algorithm, message), tag)
 }
 
 /** The raw ECDH secret with a peer's public key (DER, SubjectPublicKeyInfo) on the same curve. */

@@ -1,6 +1,6 @@
-import { timingSafeEqual } from 'node:crypto'
 import { utf8, wipe } from '../bytes'
 import type { Engine } from '../engine/engine'
+import { equalSecrets } from '../engine/equal-secrets'
 import { authenticationFailed } from '../errors'
 
 // Not the derivation of messages: there the commitment has no suite in its info, and other lengths.
@@ -26,7 +26,7 @@ export function deriveCommittedObjectKey(
   committed: Uint8Array,
 ): Uint8Array {
   const { key, commitment } = deriveObjectKey(engine, dataKey, messageId)
-  if (committed.length === commitment.length && timingSafeEqual(commitment, committed)) return key
+  if (equalSecrets(commitment, committed)) return key
   wipe(key)
   throw authenticationFailed()
 }

@@ -1,6 +1,7 @@
 import type { CreateMultipartUploadCommandInput, UploadPartCommandOutput } from '@aws-sdk/client-s3'
-import { copySecret, equalSecrets, wipe } from '../bytes'
+import { copySecret, wipe } from '../bytes'
 import { getEngine } from '../engine/engine'
+import { equalSecrets } from '../engine/equal-secrets'
 import { TAG_LENGTH } from '../format/frame'
 import type { S3Envelope } from '../format/s3-metadata'
 import { bodyOf, type PartBody, readExactly } from './body'

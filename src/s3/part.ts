@@ -2,8 +2,9 @@
  * One part of a large object: some bytes of one AES-GCM message, sealed without the others. What lies in whole blocks is
  * sealed in segments; a block that two parts share, where the length of parts is no multiple of 16, by each of them.
  */
-import { allocateSecret, equalSecrets, wipe } from '../bytes'
+import { allocateSecret, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
+import { equalSecrets } from '../engine/equal-secrets'
 import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { nextTurn, turnIsDue } from '../turns'
