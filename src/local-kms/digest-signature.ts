@@ -114,7 +114,8 @@ function maskPss(hash: string, h: Uint8Array, db: Uint8Array): Buffer {
 
 const PSS_TRAILER = Buffer.from([0xbc])
 
-function modulusLength(key: KeyObject): number {
+/** Bytes of an RSA key's modulus, and so of its signatures. */
+export function modulusLength(key: KeyObject): number {
   return key.asymmetricKeyDetails!.modulusLength! / 8
 }
 

@@ -24,7 +24,7 @@ import {
 } from 'node:crypto'
 import { ByteReader, ByteWriter, utf8, wipe } from '../bytes'
 import { equalSecrets } from '../engine/equal-secrets'
-import { hashOf, signDigest, verifyDigest } from './digest-signature'
+import { hashOf, modulusLength, signDigest, verifyDigest } from './digest-signature'
 import { invalidCiphertext, validation } from './errors'
 import { ecKey, rsaKey } from './key-pairs'
 import {
@@ -85,8 +85,7 @@ export function encrypt(
 ): Buffer {
   const { secret } = material.versions.at(-1)!
   if (isSymmetric(material)) return seal(material, secret, context, plaintext)
-  const { modulusLength } = secret.asymmetricKeyDetails!
-  const longest = modulusLength! / 8 - 2 * (algorithm === 'RSAES_OAEP_SHA_1' ? 20 : 32) - 2
+  const longest = modulusLength(secret) - 2 * (algorithm === 'RSAES_OAEP_SHA_1' ? 20 : 32) - 2
   if (plaintext.length > longest)
     throw validation(`Algorithm ${algorithm} and key spec ${material.spec} encrypt at most ${longest} bytes.`)
   return publicEncrypt({ key: createPublicKey(secret), ...oaep(algorithm) }, plaintext)
@@ -138,6 +137,8 @@ export function verifyMessage(
 ): boolean {
   const { secret } = material.versions[0]!
   if (type === 'DIGEST') return verifyDigest(secret, algorithm, message, signature)
+  // OpenSSL takes one of RSA-PSS without its leading zeros, too.
+  if (secret.asymmetricKeyType === 'rsa' && signature.length !== modulusLength(secret)) return false
   const key = createPublicKey(secret)
   return verify(hashOf(algorithm), message, { key, ...signaturePadding(secret, algorithm) }, signature)
 }
