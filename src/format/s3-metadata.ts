@@ -7,7 +7,7 @@
  *     version 3: x-amz-c (content algorithm), x-amz-d (key commitment), x-amz-i (message ID), always on the object;
  *                x-amz-3 (EDK), x-amz-w (wrap algorithm), x-amz-m (materials description) or x-amz-t (encryption context)
  */
-import { utf8 } from '../bytes'
+import { toBase64, utf8 } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { malformed, SealwaxError } from '../errors'
 import { checkString, describe } from '../options'
@@ -266,10 +266,6 @@ function parseEnvelopeV2(fields: S3Fields): S3EnvelopeV1V2 {
     materialDescription: fields.map('x-amz-matdesc'),
     iv: fields.bytes('x-amz-iv', isGcm ? 12 : 16),
   }
-}
-
-function toBase64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
 }
 
 function unsupported(name: string, value: string): SealwaxError {

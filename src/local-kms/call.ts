@@ -1,4 +1,4 @@
-import { wipe } from '../bytes'
+import { toBase64, wipe } from '../bytes'
 import { KmsError } from './errors'
 import type { Input } from './input'
 import {
@@ -100,17 +100,13 @@ export function page<T>(
   const truncated = rest.length > limit
   return {
     items: shown.map(({ item }) => item),
-    paging: { Truncated: truncated, NextMarker: truncated ? base64(Buffer.from(shown.at(-1)!.name)) : undefined },
+    paging: { Truncated: truncated, NextMarker: truncated ? toBase64(Buffer.from(shown.at(-1)!.name)) : undefined },
   }
-}
-
-export function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
 }
 
 /** For the answer; the bytes are wiped. */
 export function secretBase64(bytes: Uint8Array): string {
-  const text = base64(bytes)
+  const text = toBase64(bytes)
   wipe(bytes)
   return text
 }

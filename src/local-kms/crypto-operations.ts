@@ -1,7 +1,6 @@
 import { type KeyObject, randomBytes } from 'node:crypto'
-import { wipe } from '../bytes'
+import { toBase64, wipe } from '../bytes'
 import {
-  base64,
   type Call,
   type Operations,
   requireAlgorithm,
@@ -53,7 +52,7 @@ export const cryptoOperations: Operations = {
     const blob = encryptWith(call, key, material, algorithm, 'EncryptionContext', plaintext)
     wipe(plaintext)
     stopIfDryRun(call)
-    return { KeyId: key.arn, EncryptionAlgorithm: algorithm, CiphertextBlob: base64(blob) }
+    return { KeyId: key.arn, EncryptionAlgorithm: algorithm, CiphertextBlob: toBase64(blob) }
   },
 
   Decrypt(call) {
@@ -65,7 +64,7 @@ export const cryptoOperations: Operations = {
         KeyId: opened.key.arn,
         EncryptionAlgorithm: opened.algorithm,
         KeyMaterialId: opened.materialId,
-        Plaintext: base64(opened.plaintext),
+        Plaintext: toBase64(opened.plaintext),
       }
     } finally {
       wipe(opened.plaintext)
@@ -92,7 +91,7 @@ export const cryptoOperations: Operations = {
       SourceKeyMaterialId: source.materialId,
       DestinationEncryptionAlgorithm: algorithm,
       DestinationKeyMaterialId: blobMaterialId(material, blob),
-      CiphertextBlob: base64(blob),
+      CiphertextBlob: toBase64(blob),
     }
   },
 
@@ -133,14 +132,14 @@ export const cryptoOperations: Operations = {
     const material = materialOf(call.state, key)
     const { secret } = material.versions[0]!
     if (secret.type === 'secret') throw unsupported(`${key.arn} has no public key: its key spec is ${material.spec}.`)
-    return { KeyId: key.arn, PublicKey: base64(publicKeyOf(secret)), ...keyShape(material) }
+    return { KeyId: key.arn, PublicKey: toBase64(publicKeyOf(secret)), ...keyShape(material) }
   },
 
   Sign(call) {
     const { key, material, algorithm, type, message } = signatureRequest(call)
     stopIfDryRun(call)
     const signature = signMessage(material, algorithm, type, message)
-    return { KeyId: key.arn, SigningAlgorithm: algorithm, Signature: base64(signature) }
+    return { KeyId: key.arn, SigningAlgorithm: algorithm, Signature: toBase64(signature) }
   },
 
   Verify(call) {
@@ -156,7 +155,7 @@ export const cryptoOperations: Operations = {
   GenerateMac(call) {
     const { key, material, algorithm, message } = macRequest(call)
     stopIfDryRun(call)
-    return { KeyId: key.arn, MacAlgorithm: algorithm, Mac: base64(mac(material, algorithm, message)) }
+    return { KeyId: key.arn, MacAlgorithm: algorithm, Mac: toBase64(mac(material, algorithm, message)) }
   },
 
   VerifyMac(call) {
@@ -265,7 +264,7 @@ function generateDataKey(call: Call) {
   const blob = encryptWith(call, key, material, 'SYMMETRIC_DEFAULT', 'EncryptionContext', plaintext)
   stopIfDryRun(call)
   const KeyMaterialId = blobMaterialId(material, blob)
-  return { plaintext, answer: { KeyId: key.arn, KeyMaterialId, CiphertextBlob: base64(blob) } }
+  return { plaintext, answer: { KeyId: key.arn, KeyMaterialId, CiphertextBlob: toBase64(blob) } }
 }
 
 async function generateDataKeyPair(call: Call) {
@@ -283,8 +282,8 @@ async function generateDataKeyPair(call: Call) {
     KeyId: key.arn,
     KeyPairSpec: spec,
     KeyMaterialId: blobMaterialId(material, blob),
-    PublicKey: base64(publicKeyOf(secret)),
-    PrivateKeyCiphertextBlob: base64(blob),
+    PublicKey: toBase64(publicKeyOf(secret)),
+    PrivateKeyCiphertextBlob: toBase64(blob),
   }
   return { plaintext, answer }
 }

@@ -1,3 +1,4 @@
+import { toBase64 } from '../bytes'
 import type { EncryptedDataKey } from '../encrypted-data-key'
 import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD, withPair } from '../encryption-context'
 import { invalidMaterials, malformed, SealwaxError } from '../errors'
@@ -224,7 +225,7 @@ function toEncrypt(
   requiredKeys?: readonly string[],
 ): NodeEncryptionMaterial {
   if (!signatureKey) return new NodeEncryptionMaterial(suite, encryptionContext, requiredKeys)
-  const publicKey = Buffer.from(signatureKey.compressPoint).toString('base64')
+  const publicKey = toBase64(signatureKey.compressPoint)
   const signed = withPair(encryptionContext, PUBLIC_KEY_FIELD, publicKey)
   return new NodeEncryptionMaterial(suite, signed, requiredKeys).setSignatureKey(signatureKey)
 }

@@ -6,7 +6,7 @@
  * The key of the state is derived from the key of the object's content, which only the keyring gives; what is before the
  * state is authenticated with it.
  */
-import { ByteReader, ByteWriter, fromUtf8, utf8, wipe } from '../bytes'
+import { ByteReader, ByteWriter, fromUtf8, toBase64, utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { getEngine } from '../engine/engine'
 import { authenticationFailed, malformed } from '../errors'
@@ -201,10 +201,6 @@ function parseJson<T>(bytes: Uint8Array): T {
   } catch {
     throw malformed('this is no resume token')
   }
-}
-
-function toBase64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
 }
 
 function fromBase64(text: string): Uint8Array {

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto'
 import { types } from 'node:util'
-import { copySecret, utf8, wipe } from '../bytes'
+import { copySecret, toBase64, utf8, wipe } from '../bytes'
 import { checkEncryptionContext, type EncryptionContext } from '../encryption-context'
 import { md5 } from '../engine/md5'
 import { SealwaxError } from '../errors'
@@ -294,8 +294,4 @@ function isEcho(name: string, answer: string | undefined, asked: string): boolea
 function isNamedBy(arn: string | undefined, keyId: string): boolean {
   if (/(?:^|:)alias\//.test(keyId)) return arn !== undefined
   return arn === keyId || arn?.endsWith(`:key/${keyId}`) === true
-}
-
-function toBase64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
 }
