@@ -9,7 +9,7 @@ import {
   TAG_LENGTH,
 } from '../format/frame'
 import { maxMessagePlaintext, messageLength, ownFields } from '../format/header-layout'
-import { checkBytes, checkInteger, checkOneOf, describe } from '../options'
+import { checkBoolean, checkBytes, checkInteger, checkOneOf } from '../options'
 import type { FrameRun, HashName, HkdfOutput, MessageRun, SegmentHash } from './engine'
 
 export const HASH_LENGTHS: Readonly<Record<HashName, number>> = { sha256: 32, sha384: 48, sha512: 64 }
@@ -114,7 +114,7 @@ export function checkTag(tag: Uint8Array): void {
 export function checkSealFrames(run: FrameRun, plaintext: Uint8Array, final: boolean, out: Uint8Array): void {
   checkRun(run)
   checkLive(plaintext, 'plaintext')
-  if (typeof final !== 'boolean') throw new TypeError(`"final" must be true or false, got ${describe(final)}`)
+  checkBoolean(final, 'final')
   const rest = plaintext.length % run.frameLength
   const regular = (plaintext.length - rest) / run.frameLength
   if (rest !== 0 && !final) {

@@ -1,11 +1,10 @@
 /** Ciphers of old S3 objects, none of which authenticates its content. Nothing else may use them. */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { allocateSecret, wipe } from '../bytes'
+import { BLOCK_LENGTH } from './arguments'
+import { updateInto } from './node-cipher'
 
-const BLOCK_LENGTH = 16
 const IV_LENGTH = 12
-/** node:crypto takes less than 2 GiB a call. */
-const MAX_UPDATE = 2 ** 30
 
 /** The plaintext of AES-CBC with PKCS #7 padding, or `undefined`: for a wrong length and a wrong padding alike. */
 export function openCbc(key: Uint8Array, iv: Uint8Array, ciphertext: Uint8Array): Uint8Array | undefined {
@@ -125,15 +124,4 @@ function paddingLength(block: Uint8Array): number {
     wrong |= inPadding & (block[i]! ^ length)
   }
   return wrong === 0 ? length : 0
-}
-
-function updateInto(cipher: { update(bytes: Uint8Array): Uint8Array }, input: Uint8Array, out: Uint8Array): number {
-  let written = 0
-  for (let start = 0; start < input.length; start += MAX_UPDATE) {
-    const bytes = cipher.update(input.subarray(start, start + MAX_UPDATE))
-    out.set(bytes, written)
-    written += bytes.length
-    wipe(bytes)
-  }
-  return written
 }

@@ -50,6 +50,7 @@ import type {
   Signer,
   Verifier,
 } from './engine'
+import { gcmOf, updateInto } from './node-cipher'
 import { checkRunning, NodeHash, NodeSigner, NodeVerifier } from './node-hash'
 import { openMessage, sealMessage } from './node-messages'
 import { combine, cryptSegment, hashBytes } from './segments'
@@ -284,18 +285,15 @@ function opensslVersion(): string {
   return `${number >>> 28}.${(number >>> 20) & 0xff}.${(number >>> 4) & 0xffff}`
 }
 
-/** node:crypto takes less than 2 GiB a call. */
-const MAX_UPDATE = 2 ** 30
-
 function seal(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {
-  const cipher = createCipheriv(cipherOf(key), key, iv, { authTagLength: TAG_LENGTH }).setAAD(aad)
+  const cipher = createCipheriv(gcmOf(key), key, iv, { authTagLength: TAG_LENGTH }).setAAD(aad)
   updateInto(cipher, plaintext, out)
   cipher.final()
   out.set(cipher.getAuthTag(), plaintext.length)
 }
 
 function open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean {
-  const decipher = createDecipheriv(cipherOf(key), key, iv, { authTagLength: TAG_LENGTH })
+  const decipher = createDecipheriv(gcmOf(key), key, iv, { authTagLength: TAG_LENGTH })
   decipher.setAAD(aad).setAuthTag(sealed.subarray(out.length))
   updateInto(decipher, sealed.subarray(0, out.length), out)
   try {
@@ -305,18 +303,6 @@ function open(key: Uint8Array, iv: Uint8Array, aad: Uint8Array, sealed: Uint8Arr
     out.fill(0)
     return false
   }
-}
-
-function updateInto(cipher: { update(bytes: Uint8Array): Uint8Array }, input: Uint8Array, out: Uint8Array): void {
-  for (let start = 0; start < input.length; start += MAX_UPDATE) {
-    const bytes = cipher.update(input.subarray(start, start + MAX_UPDATE))
-    out.set(bytes, start)
-    bytes.fill(0)
-  }
-}
-
-function cipherOf(key: Uint8Array): 'aes-128-gcm' | 'aes-192-gcm' | 'aes-256-gcm' {
-  return key.length === 16 ? 'aes-128-gcm' : key.length === 24 ? 'aes-192-gcm' : 'aes-256-gcm'
 }
 
 function checkMemory(out: Uint8Array, ...inputs: Uint8Array[]): void {

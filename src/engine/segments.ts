@@ -7,9 +7,7 @@ import { TAG_LENGTH } from '../format/frame'
 import { BLOCK_LENGTH } from './arguments'
 import type { SegmentHash } from './engine'
 import { add, type Element, inverse, multiply, parse, power, serialize, zero } from './field'
-
-/** node:crypto takes less than 2 GiB a call. */
-const MAX_UPDATE = 2 ** 30
+import { gcmOf, MAX_UPDATE, updateInto } from './node-cipher'
 
 /** Encrypts, or decrypts, the bytes from block `blockOffset` on: the same in counter mode. */
 export function cryptSegment(
@@ -20,11 +18,7 @@ export function cryptSegment(
   out: Uint8Array,
 ): void {
   const cipher = createCipheriv(`aes-${key.length * 8}-ctr`, key, counterBlock(iv, 2 + blockOffset))
-  for (let start = 0; start < input.length; start += MAX_UPDATE) {
-    const bytes = cipher.update(input.subarray(start, start + MAX_UPDATE))
-    out.set(bytes, start)
-    bytes.fill(0)
-  }
+  updateInto(cipher, input, out)
 }
 
 /** GHASH of the bytes alone, padded to whole blocks. */
@@ -72,12 +66,7 @@ function encryptBlock(key: Uint8Array, block: Uint8Array): Element {
 }
 
 function gmac(key: Uint8Array, bytes: Uint8Array): Uint8Array {
-  const cipher = createCipheriv(
-    key.length === 16 ? 'aes-128-gcm' : key.length === 24 ? 'aes-192-gcm' : 'aes-256-gcm',
-    key,
-    new Uint8Array(12),
-    { authTagLength: TAG_LENGTH },
-  )
+  const cipher = createCipheriv(gcmOf(key), key, new Uint8Array(12), { authTagLength: TAG_LENGTH })
   cipher.setAAD(bytes).final()
   return cipher.getAuthTag()
 }
