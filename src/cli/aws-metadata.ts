@@ -1,9 +1,10 @@
 /** What the AWS Encryption CLI writes about each operation: a line of JSON, members sorted. */
-import { closeSync, fstatSync, open, statSync } from 'node:fs'
+import { closeSync, open } from 'node:fs'
 import { resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { AlgorithmSuiteIdentifier, EncryptedDataKey, MessageHeader } from '../index'
 import { naming, type Path, quote } from './errors'
+import { idOf, statsOf } from './file-id'
 import { refuseSecretFile } from './secret-files'
 import { writer } from './sink'
 
@@ -32,7 +33,7 @@ export class MetadataWriter {
     if (path === undefined) return new MetadataWriter()
     const name = path === '-' ? 'standard output' : quote(path)
     return await naming(name, 'write', async () => {
-      refuseSecretFile(path === '-' ? fstatSync(1) : statSync(path, { throwIfNoEntry: false }), name)
+      refuseSecretFile(idOf(statsOf(path === '-' ? 1 : path)), name)
       // A pipe may have nobody who reads it.
       const fd = path === '-' ? 1 : await promisify(open)(path, replace ? 'w' : 'a')
       return new MetadataWriter(fd, name)

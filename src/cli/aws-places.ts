@@ -2,6 +2,7 @@
 import { existsSync, fstatSync, lstatSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { quote, UsageError } from './errors'
+import { idOf, isSameFile, statsOf } from './file-id'
 
 export function isFolder(path: string): boolean {
   return path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
@@ -10,8 +11,8 @@ export function isFolder(path: string): boolean {
 /** Also by another name. Of what is neither file nor pipe, as a terminal, there may be several. */
 export function isStandardOutput(path: string): boolean {
   if (path === '-') return true
-  const [stats, own] = [statSync(path, { throwIfNoEntry: false }), fstatSync(1)]
-  return (own.isFile() || own.isFIFO()) && stats?.dev === own.dev && stats.ino === own.ino
+  const own = fstatSync(1)
+  return (own.isFile() || own.isFIFO()) && isSameFile(path, 1)
 }
 
 /** Metadata must not go where data are read from or written to, by whatever name. */
@@ -20,7 +21,7 @@ export function checkMetadataPlace(metadata: string, input: string, output: stri
   for (const [name, path] of Object.entries({ input, output })) {
     if (path === '-') continue
     const other = realPlace(path)
-    if (place === other || sameFile(metadata, path)) throw new UsageError(`--metadata-output is the ${name} itself`)
+    if (place === other || isSameFile(metadata, path)) throw new UsageError(`--metadata-output is the ${name} itself`)
     if (isFolder(path) && place.startsWith(other + sep))
       throw new UsageError(`--metadata-output is in the ${name} folder`)
   }
@@ -51,10 +52,10 @@ function nameInFolder(file: Buffer): string {
 /** No file that goes to the folder `output` may take the place of another input, which is perhaps still to be read. */
 export function checkOutputsNoInputs(inputs: readonly string[], output: string, suffix: string): void {
   const files = inputs.filter((input) => !isFolder(input))
-  const known = new Map(files.map((input) => [fileOf(input), input]))
+  const known = new Map(files.map((input) => [idOf(statsOf(input)), input]))
   for (const input of files) {
-    const file = fileOf(join(output, basename(input) + suffix))
-    const other = file === undefined ? undefined : known.get(file)
+    const id = idOf(statsOf(join(output, basename(input) + suffix)))
+    const other = id && known.get(id)
     if (other !== undefined && other !== input)
       throw new UsageError(`the output of ${quote(input)} would replace the input ${quote(other)}`)
   }
@@ -87,15 +88,4 @@ function realPlace(path: string, links = 40): string {
   const folder = existsSync(whole) ? whole : dirname(whole)
   const rest = folder === whole ? [] : [basename(whole)]
   return existsSync(folder) ? join(realpathSync(folder), ...rest) : whole
-}
-
-function sameFile(a: string, b: string): boolean {
-  const file = fileOf(a)
-  return file !== undefined && file === fileOf(b)
-}
-
-/** What a file is called by whatever path; `undefined` where there is none. */
-function fileOf(path: string): string | undefined {
-  const stats = statSync(path, { throwIfNoEntry: false })
-  return stats && `${stats.dev}:${stats.ino}`
 }

@@ -41,10 +41,10 @@ export function addInspect(program: Command, signal: AbortSignal): void {
 async function outlineOf(input: string): Promise<MessageOutline> {
   const source = await openSource(input)
   try {
-    const { name, fd, stats } = source
-    if (fd === undefined) return await outlineMessage(await readAll(source))
-    const read = (offset: number, length: number) => readRange(fd, offset, length)
-    return await naming(name, 'read', () => outlineMessage({ length: stats.size, read }))
+    const { name, fd, length } = source
+    if (fd === undefined || length === undefined) return await outlineMessage(await readAll(source))
+    const read = (offset: number, count: number) => readRange(fd, offset, count)
+    return await naming(name, 'read', () => outlineMessage({ length, read }))
   } finally {
     source.close()
   }

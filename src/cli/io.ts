@@ -1,7 +1,8 @@
-import { closeSync, constants, createReadStream, fstatSync, openSync, read, type Stats, statSync } from 'node:fs'
+import { type BigIntStats, closeSync, constants, createReadStream, fstatSync, openSync, read, statSync } from 'node:fs'
 import type { Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { fileError, nameOf, naming, type Path } from './errors'
+import { idOf } from './file-id'
 import { openProgress, type Progress } from './progress'
 import { openSink, type Sink, type Target } from './sink'
 
@@ -50,7 +51,7 @@ export async function transformSource(
 ): Promise<void> {
   let sink: Sink | undefined
   try {
-    sink = await (work.openSink?.() ?? openSink({ ...target, secret: work.secret }, source.stats))
+    sink = await (work.openSink?.() ?? openSink({ ...target, secret: work.secret }, source.id))
     await work.run(source, sink, io, target.path)
     source.checkUnchanged()
     io.signal.throwIfAborted()
@@ -100,7 +101,8 @@ export interface Source {
   readonly name: string
   /** As it was given; `-` for standard input. */
   readonly path: Path
-  readonly stats: Stats
+  /** Of a file; see file-id.ts. */
+  readonly id: string | undefined
   /** Of a file that can be read anywhere and more than once; pipes, devices and standard input are streams. */
   readonly fd: number | undefined
   /** Bytes, where that is known. */
@@ -116,12 +118,12 @@ export async function openSource(path: Path): Promise<Source> {
   const isStandardInput = path === '-'
   const name = isStandardInput ? 'standard input' : nameOf(path)
   return await naming(name, 'read', () => {
-    const stats = isStandardInput ? fstatSync(0) : statSync(path)
+    const stats = isStandardInput ? fstatSync(0, { bigint: true }) : statSync(path, { bigint: true })
     if (stats.isDirectory())
       throw fileError(`cannot read ${name}: it is a directory; encrypt and decrypt take one with --recursive`)
     if (isStandardInput) return streamSource(path, name, stats, () => process.stdin)
     // Pipes and devices have no length, and files of /proc say 0.
-    if (stats.isFile() && stats.size > 0) return fileSource(path, openSync(path, 'r'))
+    if (stats.isFile() && stats.size > 0n) return fileSource(path, openSync(path, 'r'))
     return streamSource(path, name, stats, () => createReadStream(path, { highWaterMark: CHUNK_LENGTH }))
   })
 }
@@ -134,19 +136,19 @@ export async function openRegularFile(path: Path): Promise<Source> {
 
 function fileSource(path: Path, fd: number): Source {
   const name = nameOf(path)
-  const stats = fstatSync(fd)
-  const { size, mtimeMs } = stats
+  const stats = fstatSync(fd, { bigint: true })
+  const size = Number(stats.size)
   const range = { fd, fs: LEFT_OPEN, start: 0, ...(size > 0 && { end: size - 1 }), highWaterMark: CHUNK_LENGTH }
   const source: Source = {
     name,
     path,
-    stats,
+    id: idOf(stats),
     fd,
     length: size,
     read: () => createReadStream(path, range),
     checkUnchanged() {
-      const now = fstatSync(fd)
-      if (now.size !== size || now.mtimeMs !== mtimeMs) throw fileError(`${name} changed while it was read`)
+      const now = fstatSync(fd, { bigint: true })
+      if (now.size !== stats.size || now.mtimeNs !== stats.mtimeNs) throw fileError(`${name} changed while it was read`)
     },
     close: () => closeSync(fd),
   }
@@ -155,8 +157,9 @@ function fileSource(path: Path, fd: number): Source {
   throw fileError(`cannot read ${name}: it is not a regular file`)
 }
 
-function streamSource(path: Path, name: string, stats: Stats, read: () => Readable): Source {
-  return { name, path, stats, fd: undefined, length: undefined, read, checkUnchanged: () => {}, close: () => {} }
+function streamSource(path: Path, name: string, stats: BigIntStats, read: () => Readable): Source {
+  const id = stats.isFile() ? idOf(stats) : undefined
+  return { name, path, id, fd: undefined, length: undefined, read, checkUnchanged: () => {}, close: () => {} }
 }
 
 /** What a stream reads with: a file may be read twice, and is closed by its source. */

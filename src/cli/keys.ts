@@ -242,7 +242,7 @@ async function readKey(
     try {
       const stats = fstatSync(fd)
       if (!stats.isFile()) throw fileError(`the key file ${quote(path)} is not a file`)
-      noteSecretFile(stats)
+      noteSecretFile(fd)
       check(stats)
       if (stats.size > MAX_KEY_FILE_LENGTH) throw fileError(`the key file ${quote(path)} is too large to be one`)
       const bytes = Buffer.allocUnsafeSlow(stats.size)

@@ -1,5 +1,4 @@
 /** Objects of S3 as input and output: `s3://bucket/key`. Region, credentials and retries are the business of the AWS SDK. */
-import { statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
@@ -134,8 +133,7 @@ export async function openS3Source(
   return {
     name,
     path: url,
-    // Of nothing that an output could be.
-    stats: statSync('/'),
+    id: undefined,
     fd: undefined,
     length: ContentLength,
     read: () => body,

@@ -1,25 +1,21 @@
 /** Files of keys, PINs and credentials that are in use: what is written never takes their place. */
-import { type Stats, statSync } from 'node:fs'
 import { fileError } from './errors'
+import { idOf, statsOf } from './file-id'
 
-const inUse: Stats[] = []
+const inUse = new Set<string | undefined>()
 
 /** Notes a file that is open, or else what is at a path, if anything is. */
-export function noteSecretFile(file: Stats | string): void {
-  const stats = typeof file === 'string' ? statsOf(file) : file
-  if (stats?.isFile()) inUse.push(stats)
-}
-
-function statsOf(path: string): Stats | undefined {
+export function noteSecretFile(file: number | string): void {
   try {
-    return statSync(path)
+    const stats = statsOf(file)
+    if (stats?.isFile()) inUse.add(idOf(stats))
   } catch {
-    return undefined
+    // Who reads it says why that cannot be.
   }
 }
 
 /** Throws `ERR_FILE` for one of them. */
-export function refuseSecretFile(stats: Stats | undefined, name: string): void {
-  if (!stats || !inUse.some(({ dev, ino }) => dev === stats.dev && ino === stats.ino)) return
+export function refuseSecretFile(id: string | undefined, name: string): void {
+  if (id === undefined || !inUse.has(id)) return
   throw fileError(`${name} holds a key, a PIN or credentials that are in use`)
 }

@@ -5,7 +5,6 @@
 import {
   closeSync,
   fchmodSync,
-  fstatSync,
   fsync,
   linkSync,
   lstatSync,
@@ -14,7 +13,6 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
-  type Stats,
   statSync,
   write,
   writeFileSync,
@@ -24,6 +22,7 @@ import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { getEngine } from '../engine'
 import { fileError, named, nameOf, naming, type Path, printable } from './errors'
+import { idOf, statsOf } from './file-id'
 import { refuseSecretFile } from './secret-files'
 
 export interface Target {
@@ -80,20 +79,20 @@ export function writeHelp(text: string): void {
   }
 }
 
-/** Throws `ERR_FILE` where the target is `source` itself, a folder, or an existing file that is to be kept. */
-export async function openSink(target: Target, source?: Stats): Promise<Sink> {
+/** Throws `ERR_FILE` where the target is the file `source` itself, a folder, or an existing file that is to be kept. */
+export async function openSink(target: Target, source?: string): Promise<Sink> {
   const { path, force, advice, fileOnly = false, followLinks = true } = target
   const name = path === '-' ? 'standard output' : nameOf(path)
   return await naming(name, 'write', async () => {
     const descriptor = path === '-' ? 1 : followLinks ? descriptorOf(path) : undefined
     if (descriptor !== undefined) {
       if (fileOnly) throw noFile(name)
-      refuseInUse(fstatSync(descriptor), name, source)
+      refuseInUse(idOf(statsOf(descriptor)), name, source)
       return { immediate: true, write: writer(descriptor, name), commit: async () => {}, discard: () => {} }
     }
-    const existing = (followLinks ? statSync : lstatSync)(path, { throwIfNoEntry: false })
+    const existing = (followLinks ? statSync : lstatSync)(path, { bigint: true, throwIfNoEntry: false })
     if (existing?.isDirectory()) throw fileError(`cannot write ${name}: it is a directory`)
-    if (existing) refuseInUse(existing, name, source)
+    refuseInUse(idOf(existing), name, source)
     if (existing && !existing.isFile() && !existing.isSymbolicLink()) {
       if (fileOnly) throw noFile(name)
       return await openDevice(path, name)
@@ -207,13 +206,9 @@ async function writeSome(fd: number, bytes: Uint8Array): Promise<number> {
 }
 
 /** The input is not written over, nor a file of keys, whatever name or redirection leads there. */
-function refuseInUse(stats: Stats, name: string, source: Stats | undefined): void {
-  if (source && sameFile(source, stats)) throw fileError(`${name} is the input file itself`)
-  refuseSecretFile(stats, name)
-}
-
-function sameFile(a: Stats, b: Stats): boolean {
-  return a.isFile() && b.isFile() && a.dev === b.dev && a.ino === b.ino
+function refuseInUse(id: string | undefined, name: string, source: string | undefined): void {
+  if (id !== undefined && id === source) throw fileError(`${name} is the input file itself`)
+  refuseSecretFile(id, name)
 }
 
 function alreadyThere(name: string, advice = '--force replaces it'): Error {

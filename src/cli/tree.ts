@@ -6,6 +6,7 @@ import { lstatSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { basename, dirname, join, sep } from 'node:path'
 import { exitCodeOf, fileError, messageOf, nameOf, naming, quote, TreeError, UsageError } from './errors'
+import { isSameFile } from './file-id'
 import { openRegularFile, transformSource, type Work } from './io'
 import type { CommonOptions } from './options'
 import { openProgress } from './progress'
@@ -151,14 +152,9 @@ async function openFolders(input: string, output: string, secret: boolean): Prom
 
 /** The same folder may go by several names: in upper and lower case, for one, where that makes no difference. */
 function isInside(inner: string, outer: string): boolean {
-  if (inner === outer || isSame(inner, outer)) return true
+  if (inner === outer || isSameFile(inner, outer)) return true
   const above = dirname(inner)
   return above !== inner && isInside(above, outer)
-}
-
-function isSame(a: string, b: string): boolean {
-  const [one, other] = [a, b].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }))
-  return one !== undefined && one.ino !== 0n && one.dev === other?.dev && one.ino === other.ino
 }
 
 class Report {
