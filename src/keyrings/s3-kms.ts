@@ -2,7 +2,13 @@ import { types } from 'node:util'
 import { copySecret } from '../bytes'
 import { type EncryptionContext, withPair } from '../encryption-context'
 import { authenticationFailed, SealwaxError } from '../errors'
-import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from '../materials/s3-keyring'
+import {
+  CONTENT_ALGORITHM_PAIR,
+  type S3Keyring,
+  type S3UnwrapRequest,
+  type S3WrappedDataKey,
+  type S3WrapRequest,
+} from '../materials/s3-keyring'
 import { checkBoolean, checkOptions, describe } from '../options'
 import { checkKeyId, isNamedBy, parseKeyArn, regionOf } from './kms-arn'
 import { callKms, keyServiceError, wipePlaintext } from './kms-calls'
@@ -28,9 +34,6 @@ export interface S3KmsKeyringInput extends KmsCallInput {
 }
 
 const OPTIONS = ['keyId', 'discovery', 'discoveryFilter', 'clientProvider', 'grantTokens', 'timeout'] as const
-
-/** Where KMS binds the name of the content algorithm. */
-const CONTENT_ALGORITHM_PAIR = 'aws:x-amz-cek-alg'
 
 /**
  * Wraps the data keys of S3 objects with an AWS KMS key, under the caller's encryption context and one pair more that

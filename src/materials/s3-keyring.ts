@@ -2,6 +2,9 @@ import type { EncryptionContext } from '../encryption-context'
 import type { S3WrapAlgorithm } from '../format/s3-metadata'
 import { describe } from '../options'
 
+/** Where KMS binds the name of the content algorithm. */
+export const CONTENT_ALGORITHM_PAIR = 'aws:x-amz-cek-alg'
+
 /**
  * Wraps and unwraps the data keys of S3 objects. Two methods; anything that has them is a keyring.
  *

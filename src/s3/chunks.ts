@@ -1,3 +1,5 @@
+import { wipe } from '../bytes'
+import type { SegmentHash } from '../engine/engine'
 import { SealwaxError } from '../errors'
 
 export const BLOCK_LENGTH = 16
@@ -10,6 +12,10 @@ export function chunkLengths(length: number): number[] {
   const lengths = Array<number>(Math.floor(length / CHUNK_LENGTH)).fill(CHUNK_LENGTH)
   const rest = length % CHUNK_LENGTH
   return rest === 0 ? lengths : [...lengths, rest]
+}
+
+export function wipeHashes(hashes: readonly SegmentHash[]): void {
+  for (const { hash } of hashes) wipe(hash)
 }
 
 /** Puts the pieces of a stream together to chunks of known lengths. */

@@ -5,9 +5,9 @@ import { getEngine } from '../engine/engine'
 import { authenticationFailed, SealwaxError } from '../errors'
 import { MESSAGE_ID_LENGTH, type S3Envelope, type S3WrapAlgorithm } from '../format/s3-metadata'
 import { deriveCommittedObjectKey, deriveObjectKey } from '../materials/s3-derive'
-import { type S3Keyring, type S3WrappedDataKey, samePairs } from '../materials/s3-keyring'
+import { CONTENT_ALGORITHM_PAIR, type S3Keyring, type S3WrappedDataKey, samePairs } from '../materials/s3-keyring'
 import { CommitmentPolicy } from '../policies'
-import { type CheckedDecryptOptions, CONTENT_ALGORITHM_PAIR, RESERVED_PAIRS } from './options'
+import { type CheckedDecryptOptions, RESERVED_PAIRS } from './options'
 
 /** What the content of one object is opened with. */
 export interface ContentKey {

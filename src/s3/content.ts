@@ -6,7 +6,7 @@ import { authenticationFailed } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { nextTurn, turnIsDue } from '../turns'
 import { type PartBody, readExactly } from './body'
-import { BLOCK_LENGTH } from './chunks'
+import { BLOCK_LENGTH, wipeHashes } from './chunks'
 import type { ContentKey } from './content-key'
 import { SEGMENT_LENGTH, sealWhole } from './part'
 
@@ -44,7 +44,7 @@ async function openGcm({ key, iv, aad }: ContentKey, ciphertext: Uint8Array): Pr
     isAuthentic = engine.verifySegments(key, iv, aad, segments, ciphertext.subarray(length))
     return isAuthentic ? plaintext : undefined
   } finally {
-    for (const { hash } of segments) wipe(hash)
+    wipeHashes(segments)
     // Also where the caller took its memory away meanwhile.
     if (!isAuthentic) wipe(plaintext)
   }

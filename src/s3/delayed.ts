@@ -4,9 +4,9 @@ import { getEngine, type SegmentHash } from '../engine/engine'
 import { UnverifiedCbc } from '../engine/legacy'
 import { authenticationFailed } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
-import { BLOCK_LENGTH, CHUNK_LENGTH } from './chunks'
+import { BLOCK_LENGTH, CHUNK_LENGTH, wipeHashes } from './chunks'
 import type { ContentKey } from './content-key'
-import { plaintextLength, verifyHashes, wipeHashes } from './large'
+import { plaintextLength, verifyHashes } from './large'
 
 /**
  * Plaintext as it comes, **before it is verified**. What was read means something only once the stream has ended: where

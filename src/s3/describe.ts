@@ -3,11 +3,11 @@ import type { S3Envelope } from '../format/s3-metadata'
 import { checkOptions, checkString, describe } from '../options'
 import { OWN, s3Sdk } from './call'
 import { LEGACY_WRAP_ALGORITHMS } from './content-key'
-import { findEnvelope } from './get'
+import { findEnvelope, GET_FIELDS } from './get'
 import { describeEnvelope, needsInstructionFile, type ObjectDescription } from './open-object'
 
 /** Which object, as for GetObject. */
-export interface DescribeObjectInput extends Pick<GetObjectCommandInput, (typeof FIELDS)[number]> {
+export interface DescribeObjectInput extends Pick<GetObjectCommandInput, (typeof GET_FIELDS)[number]> {
   Bucket: string
   Key: string
   /** What the key of the instruction file has after the key of the object. Default: `.instruction`. */
@@ -52,17 +52,6 @@ export interface ThreatAnswer {
   readonly why: string
 }
 
-const FIELDS = [
-  'Bucket',
-  'Key',
-  'VersionId',
-  'ExpectedBucketOwner',
-  'RequestPayer',
-  'SSECustomerAlgorithm',
-  'SSECustomerKey',
-  'SSECustomerKeyMD5',
-] as const
-
 /**
  * Says what protects an object, from its metadata and its instruction file, without opening it: no key is asked for. `client`
  * may encrypt or not. Throws `TypeError` and `RangeError` for wrong options, `ERR_MESSAGE_MALFORMED` and
@@ -79,7 +68,7 @@ export async function describeObject(
   if (typeof client?.send !== 'function') throw new TypeError(`"client" must be an S3 client, got ${describe(client)}`)
   const { InstructionFileSuffix, ...fields } = checkOptions(
     input,
-    [...FIELDS, 'InstructionFileSuffix'],
+    [...GET_FIELDS, 'InstructionFileSuffix'],
     'describeObject',
   )
   checkString(fields.Bucket, 'Bucket')

@@ -6,11 +6,11 @@ import { getEngine, type SegmentHash } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { checkInteger, checkOptions, checkString, describe } from '../options'
 import { type Encryption, encryptionOf, s3Sdk } from './call'
-import { BLOCK_LENGTH, CHUNK_LENGTH } from './chunks'
+import { BLOCK_LENGTH, CHUNK_LENGTH, wipeHashes } from './chunks'
 import { type ContentKey, openContentKey } from './content-key'
-import { type GetObjectInput, getObject, readEnvelope } from './get'
+import { GET_FIELDS, type GetObjectInput, getObject, readEnvelope } from './get'
 import { headObject } from './head'
-import { openVerified, plaintextLength, type VerifiedCiphertext, verifyHashes, wipeHashes } from './large'
+import { openVerified, plaintextLength, type VerifiedCiphertext, verifyHashes } from './large'
 import { checkObjectContext } from './options'
 import { requestSame } from './pin'
 import { readRanges } from './ranges'
@@ -38,16 +38,6 @@ export interface DownloadProgress {
   readonly total: number | undefined
 }
 
-const GET_FIELDS = [
-  'Bucket',
-  'Key',
-  'VersionId',
-  'ExpectedBucketOwner',
-  'RequestPayer',
-  'SSECustomerAlgorithm',
-  'SSECustomerKey',
-  'SSECustomerKeyMD5',
-] as const
 const OPTIONS = [
   ...GET_FIELDS,
   'EncryptionContext',

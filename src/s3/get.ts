@@ -27,6 +27,18 @@ export interface GetObjectInput extends EncryptionInput {
   InstructionFileSuffix?: string | undefined
 }
 
+/** Which object, as every request for one says it. */
+export const GET_FIELDS = [
+  'Bucket',
+  'Key',
+  'VersionId',
+  'ExpectedBucketOwner',
+  'RequestPayer',
+  'SSECustomerAlgorithm',
+  'SSECustomerKey',
+  'SSECustomerKeyMD5',
+] as const
+
 /** What the envelope of an object is read with. */
 export type Reading = Pick<Get, 'input' | 'send'>
 type Get = Call<GetObjectCommandInput & GetObjectInput, GetObjectCommandOutput>

@@ -9,9 +9,9 @@ import { copySecret, equalBytes, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { equalSecrets } from '../engine/equal-secrets'
 import { authenticationFailed, SealwaxError } from '../errors'
-import { TAG_LENGTH } from '../format/frame'
+import { MAX_GCM_LENGTH, TAG_LENGTH } from '../format/frame'
 import { toSdkBody } from './body'
-import { BLOCK_LENGTH, CHUNK_LENGTH, Chunks, chunkLengths } from './chunks'
+import { BLOCK_LENGTH, CHUNK_LENGTH, Chunks, chunkLengths, wipeHashes } from './chunks'
 import type { ContentKey } from './content-key'
 import { type CiphertextFile, openCiphertextFile } from './temporary-file'
 
@@ -23,9 +23,6 @@ export interface VerifiedCiphertext {
   readonly length: number
   readonly tag: Uint8Array
 }
-
-/** Bytes of plaintext that AES-GCM takes under one IV. */
-const MAX_PLAINTEXT_LENGTH = 2 ** 36 - 32
 
 /**
  * The answer to a GetObject with the plaintext as its body, all of which is verified before this settles. `again` gets the
@@ -56,7 +53,7 @@ export async function openLarge(
 export function plaintextLength(ciphertextLength: number): number {
   const length = ciphertextLength - TAG_LENGTH
   if (length < 0) throw authenticationFailed()
-  if (length <= MAX_PLAINTEXT_LENGTH) return length
+  if (length <= MAX_GCM_LENGTH) return length
   throw new SealwaxError('ERR_LIMIT_EXCEEDED', `the object is longer than AES-GCM allows: ${length} bytes`)
 }
 
@@ -99,10 +96,6 @@ export function openVerified({ key: callers, iv }: ContentKey, { hashes, tag }: 
 /** Throws `ERR_AUTHENTICATION_FAILED` unless `tag` is that of the hashed chunks, in whatever order they are. */
 export function verifyHashes({ key, iv, aad }: ContentKey, hashes: readonly SegmentHash[], tag: Uint8Array): void {
   if (!getEngine().verifySegments(key, iv, aad, hashes, tag)) throw authenticationFailed()
-}
-
-export function wipeHashes(hashes: readonly SegmentHash[]): void {
-  for (const { hash } of hashes) wipe(hash)
 }
 
 /** Reads a ciphertext of `length` bytes and its tag. `keep` is given each chunk, and the tag, until it settles. */

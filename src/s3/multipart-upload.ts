@@ -5,9 +5,10 @@ import { equalSecrets } from '../engine/equal-secrets'
 import { TAG_LENGTH } from '../format/frame'
 import type { S3Envelope } from '../format/s3-metadata'
 import { bodyOf, type PartBody, readExactly } from './body'
+import { wipeHashes } from './chunks'
 import type { ContentKey } from './content-key'
 import type { Stored } from './lost-answer'
-import { isSamePart, type PartHash, sealPart, tagOf, wipeHash } from './part'
+import { isSamePart, type PartHash, sealPart, tagOf } from './part'
 import { MAX_PART_LENGTH, MAX_PART_NUMBER, MIN_PART_LENGTH, PartGeometry, partError } from './part-geometry'
 
 /** What an upload was begun with. */
@@ -128,7 +129,7 @@ export class MultipartUpload {
     this.#stopped ??= why
     this.#hasEnded = true
     wipe(this.start.content.key, this.#tag, this.#waiting?.plaintext)
-    for (const { hash } of this.#parts.values()) if (hash) wipeHash(hash)
+    for (const { hash } of this.#parts.values()) if (hash) wipeHashes(hash.segments)
     this.#parts.clear()
   }
 
@@ -323,7 +324,7 @@ export class MultipartUpload {
       return { ciphertext }
     }
     const isSame = part?.hash !== undefined && isSamePart(part.hash, hash)
-    wipeHash(hash)
+    wipeHashes(hash.segments)
     if (isSame) return { ciphertext }
     wipe(ciphertext)
     this.#checkRunning()

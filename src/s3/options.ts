@@ -1,6 +1,7 @@
 import { checkEncryptionContext, type EncryptionContext, emptyContext } from '../encryption-context'
 import { SealwaxError } from '../errors'
 import { MAX_GCM_LENGTH } from '../format/frame'
+import { CONTENT_ALGORITHM_PAIR } from '../materials/s3-keyring'
 import { checkBoolean, checkInteger, checkOneOf } from '../options'
 import { CommitmentPolicy, checkCommitmentPolicy } from '../policies'
 
@@ -130,5 +131,4 @@ export function checkObjectContext(context: unknown): Readonly<EncryptionContext
 }
 
 /** Pairs of a stored context that are not the caller's: the content algorithm, and what old clients and SES add. */
-export const CONTENT_ALGORITHM_PAIR = 'aws:x-amz-cek-alg'
 export const RESERVED_PAIRS = [CONTENT_ALGORITHM_PAIR, 'kms_cmk_id'] as const

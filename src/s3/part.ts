@@ -9,9 +9,8 @@ import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { nextTurn, turnIsDue } from '../turns'
 import { type PartBody, wrongLength } from './body'
+import { BLOCK_LENGTH, wipeHashes } from './chunks'
 import type { ContentKey } from './content-key'
-
-const BLOCK_LENGTH = 16
 
 /** What one call of the engine seals or opens: some milliseconds' worth at most. The hashes of a part depend on it. */
 export const SEGMENT_LENGTH = 8 * 1024 * 1024
@@ -59,7 +58,7 @@ export async function sealPart(
     await reader.end()
     return { segments, fragments }
   } catch (error) {
-    wipeHash({ segments, fragments })
+    wipeHashes(segments)
     throw error
   } finally {
     reader.wipe()
@@ -74,7 +73,7 @@ export async function sealWhole(content: ContentKey, body: PartBody): Promise<Ui
     ciphertext.set(tagOf(content, [hash]), body.length)
     return ciphertext
   } finally {
-    wipeHash(hash)
+    wipeHashes(hash.segments)
   }
 }
 
@@ -104,7 +103,7 @@ export function tagOf(content: ContentKey, parts: readonly PartHash[]): Uint8Arr
   try {
     return engine.combineSegments(key, iv, aad, [...parts.flatMap(({ segments }) => segments), ...shared])
   } finally {
-    for (const { hash } of shared) wipe(hash)
+    wipeHashes(shared)
   }
 }
 
@@ -112,10 +111,6 @@ export function tagOf(content: ContentKey, parts: readonly PartHash[]): Uint8Arr
 function checkKey(content: ContentKey): ContentKey {
   if (content.key.some((byte) => byte !== 0)) return content
   throw new SealwaxError('ERR_INTERNAL', 'the key of this object has been wiped')
-}
-
-export function wipeHash({ segments }: PartHash): void {
-  for (const { hash } of segments) wipe(hash)
 }
 
 /** Cuts a part at fixed places: whole blocks, as many as are sealed at a time, or what is in one block. */

@@ -5,9 +5,8 @@ import { authenticationFailed, malformed, SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { describe } from '../options'
 import { readBody, toSdkBody } from './body'
+import { BLOCK_LENGTH } from './chunks'
 import type { ContentKey } from './content-key'
-
-const BLOCK_LENGTH = 16
 
 /** Bytes `first` to `last` of a plaintext, and what to ask S3 for. */
 export interface WantedRange {

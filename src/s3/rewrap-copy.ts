@@ -8,13 +8,12 @@ import type {
 import { SealwaxError } from '../errors'
 import type { S3Metadata } from '../format/s3-metadata'
 import { s3Sdk } from './call'
+import { MAX_PART_NUMBER } from './part-geometry'
 import type { RewrapSession } from './rewrap-session'
 
 const GiB = 2 ** 30
 /** What one CopyObject, and one UploadPartCopy, takes. */
 export const MAX_COPY_LENGTH = 5 * GiB
-export const MIN_PART_LENGTH = 5 * 2 ** 20
-const MAX_PARTS = 10_000
 const CONCURRENCY = 4
 
 /**
@@ -109,7 +108,7 @@ async function copyParts(
   input: { Bucket: string; Key: string; UploadId: string | undefined; CopySource: string },
 ): Promise<CompletedPart[]> {
   const { UploadPartCopyCommand } = s3Sdk()
-  const partLength = Math.max(session.partSize, Math.ceil(length / MAX_PARTS))
+  const partLength = Math.max(session.partSize, Math.ceil(length / MAX_PART_NUMBER))
   const offsets = Array.from({ length: Math.ceil(length / partLength) }, (_, i) => i * partLength)
   const parts: CompletedPart[] = []
   const queue = offsets.entries()

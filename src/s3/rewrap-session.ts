@@ -2,8 +2,9 @@ import type { S3Client } from '@aws-sdk/client-s3'
 import { SealwaxError } from '../errors'
 import { checkInteger, checkString, describe } from '../options'
 import { KEPT_MODE, OWN } from './call'
+import { MIN_PART_LENGTH } from './part-geometry'
 import type { S3Sender } from './plugin'
-import { MAX_COPY_LENGTH, MIN_PART_LENGTH } from './rewrap-copy'
+import { MAX_COPY_LENGTH } from './rewrap-copy'
 import { type ServerSideEncryption, serverSideEncryption } from './server-side'
 
 /** Where an object is, and how it is stored. */

@@ -2,7 +2,7 @@ import { Transform } from 'node:stream'
 import { allocateSecret, copySecret, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { MAX_GCM_LENGTH } from '../format/frame'
-import { BLOCK_LENGTH, CHUNK_LENGTH } from './chunks'
+import { BLOCK_LENGTH, CHUNK_LENGTH, wipeHashes } from './chunks'
 import type { ContentKey } from './content-key'
 import { tooLong } from './part-geometry'
 
@@ -51,7 +51,7 @@ export function sealStream({ key: callers, iv, aad }: ContentKey): Transform {
     },
     destroy(error, done) {
       wipe(key, staging)
-      for (const { hash } of segments) wipe(hash)
+      wipeHashes(segments)
       done(error)
     },
   })
