@@ -27,26 +27,15 @@ export async function outcomeOf(
   input: Input,
   stored: Stored,
 ): Promise<Outcome> {
-  const { name, $metadata } = (error ?? {}) as Failure
   if (!call.wasSent()) return 'not stored'
-  const { attempts, httpStatusCode = 0 } = $metadata ?? {}
+  const { name, code = '', $metadata: { attempts, httpStatusCode = 0 } = {} } = (error ?? {}) as Failure
   // The SDK asks again where it gets no answer. The store then refuses because of what is there, or no longer is.
   const isPerhapsDone = name === 'NoSuchUpload' || (name === 'PreconditionFailed' && attempts !== 1)
   // A store that is overloaded has stored nothing, one that fails may have.
   if (isPerhapsDone || httpStatusCode >= 500) return await lookUp(call, input, stored)
-  return isRefused(error, call) ? 'not stored' : 'unknown'
-}
-
-/**
- * Whether the store said at the first attempt that it stores nothing, or has never seen the request. After a second attempt, the
- * first may have succeeded.
- */
-function isRefused(error: unknown, { wasSent }: Pick<StoringCall<unknown, unknown>, 'wasSent'>): boolean {
-  const { $metadata: { attempts, httpStatusCode = 0 } = {}, code = '' } = (error ?? {}) as Failure
-  if (!wasSent()) return true
-  if (attempts !== 1) return false
-  // Also where it is sent elsewhere: to another Region, as a request of its own.
-  return UNWRITABLE.includes(code) || (httpStatusCode >= 300 && httpStatusCode < 500)
+  // After a second attempt, the first may have succeeded. A redirect is to another Region, as a request of its own.
+  const isRefused = attempts === 1 && (UNWRITABLE.includes(code) || httpStatusCode >= 300)
+  return isRefused ? 'not stored' : 'unknown'
 }
 
 /** What Node.js says of a header or path that it does not write. */
