@@ -10,6 +10,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { SealwaxError } from '../errors'
+import { syncFolder } from './target-file'
 
 export interface JournalEntry {
   readonly Key: string
@@ -93,13 +94,6 @@ function parseEntry(line: string): { Key?: unknown; status?: unknown } {
   } catch {
     return {}
   }
-}
-
-/** Puts the name of a new file on the disk, where the system can. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r').catch(() => undefined)
-  await folder?.sync().catch(() => {})
-  await folder?.close()
 }
 
 function ofOtherWork(path: string): SealwaxError {

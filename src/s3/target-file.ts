@@ -1,5 +1,5 @@
 import type { Stats } from 'node:fs'
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
@@ -68,15 +68,9 @@ async function statOf(path: string): Promise<Stats | undefined> {
   }
 }
 
-/** Puts the new name on the disk; the file is complete even where a file system cannot do that. */
-async function syncFolder(folder: string): Promise<void> {
-  let handle: FileHandle | undefined
-  try {
-    handle = await open(folder, 'r')
-    await handle.sync()
-  } catch {
-    // Windows opens no folders.
-  } finally {
-    await handle?.close()
-  }
+/** Puts the new name of a file on the disk, where the system can: Windows opens no folders. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r').catch(() => undefined)
+  await folder?.sync().catch(() => {})
+  await folder?.close()
 }
