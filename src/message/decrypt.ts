@@ -149,7 +149,7 @@ export async function openInSlices(
 }
 
 /** What a client allows a header to hold. */
-export function limitsOf({ maxEncryptedDataKeys }: Readonly<ClientOptions>): HeaderLimits {
+export function limitsOf({ maxEncryptedDataKeys }: Pick<ClientOptions, 'maxEncryptedDataKeys'>): HeaderLimits {
   return maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {}
 }
 

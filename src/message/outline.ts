@@ -40,7 +40,7 @@ export interface BodyOutline {
  */
 export async function outlineMessage(message: RandomAccessSource): Promise<MessageOutline> {
   const range = await toRangeReader(message)
-  const header = await readHeader(range, false)
+  const header = await readHeader(range, { maxEncryptedDataKeys: false })
   const { messageHeader, suite, bytes } = header
   const body = await outlineBody(range, header)
   return { messageHeader, suite, length: range.length, headerLength: bytes.length, ...(body && { body }) }

@@ -23,7 +23,7 @@ import { dataKeyOf } from '../materials/materials'
 import { checkBoolean, checkInteger, checkOptions, describe, kindOf } from '../options'
 import { nextTurn } from '../turns'
 import type { ClientOptions } from './client'
-import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
+import { checkDecryptOptions, type DecryptInput, limitsOf, requestMaterialsFor } from './decrypt'
 import { headerAad } from './header'
 import { pushInSlices } from './header-slices'
 import { checkAborted, orAborted } from './slices'
@@ -215,7 +215,7 @@ async function open(
   { encryptionContext, maxBodySize, signal, signed }: Limits,
 ): Promise<OpenedMessage> {
   const range = await toRangeReader(message)
-  const header = await readHeader(range, client.maxEncryptedDataKeys, signal)
+  const header = await readHeader(range, client, signal)
   const { messageHeader, suite } = header
   if (messageHeader.contentType !== ContentType.FRAMED_DATA) {
     throw new SealwaxError('ERR_UNSUPPORTED_FORMAT', 'only framed messages can be read from the middle')
@@ -289,10 +289,10 @@ export async function readRange(range: RangeReader, offset: number, length: numb
 
 export async function readHeader(
   range: RangeReader,
-  maxEncryptedDataKeys: number | false,
+  client: Pick<ClientOptions, 'maxEncryptedDataKeys'>,
   signal?: AbortSignal,
 ): Promise<ParsedHeader> {
-  const parser = new HeaderParser(maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {})
+  const parser = new HeaderParser(limitsOf(client))
   for (let offset = 0; !parser.header; ) {
     const length = Math.min(Math.max(HEADER_PIECE_LENGTH, offset), range.length - offset)
     if (length <= 0) throw parser.truncated()

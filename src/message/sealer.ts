@@ -19,7 +19,7 @@ export interface SealerOptions {
   /** Plaintext bytes in a frame. */
   readonly frameLength: number
   /** Refuse more plaintext than this. */
-  readonly plaintextLength?: number
+  readonly plaintextLength?: number | undefined
 }
 
 /**

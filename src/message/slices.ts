@@ -1,5 +1,5 @@
-import { SealwaxError } from '../errors'
 import { peekIsSigned, peekKeyCount, peekPairCount } from '../format/message-header'
+import { aborted } from '../signals'
 import { CALL_LENGTH, nextTurn, TURN_LENGTH, turnIsDue } from '../turns'
 
 /**
@@ -55,11 +55,6 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, dis
   } finally {
     signal.removeEventListener('abort', onAbort)
   }
-}
-
-/** The error of an operation that its signal ended. */
-export function aborted(signal: AbortSignal): SealwaxError {
-  return new SealwaxError('ERR_ABORTED', 'the operation was aborted', { cause: signal.reason })
 }
 
 /** To read an encrypted data key, and to find out whose it is, takes as long as to open so many bytes. */

@@ -6,16 +6,17 @@ import { HeaderParser, type ParsedHeader } from '../format/message-header'
 import { type NodeMaterialsManager, requestEncryptionMaterials, toMaterialsManager } from '../materials/cmm'
 import type { KeyringNode } from '../materials/keyring'
 import { type SignaturePolicy, SignaturePolicySuites } from '../policies'
+import { aborted } from '../signals'
 import { nextTurn, SIGNED_COST, turnIsDue } from '../turns'
 import { ChunkQueue } from './chunk-queue'
 import type { ClientOptions } from './client'
-import { checkDecryptOptions, type DecryptInput, requestMaterialsFor } from './decrypt'
+import { checkDecryptOptions, type DecryptInput, limitsOf, requestMaterialsFor } from './decrypt'
 import { checkEncryptOptions, type EncryptInput } from './encrypt'
 import { HEADER_SLICE, pushInSlices } from './header-slices'
 import { MessageOpener } from './opener'
 import { type Allocate, allocateFresh } from './output'
 import { MessageSealer } from './sealer'
-import { aborted, checkAborted } from './slices'
+import { checkAborted } from './slices'
 
 /** Options of `encryptStream`. */
 export type EncryptStreamInput = Omit<EncryptInput, 'encoding'>
@@ -240,13 +241,12 @@ class EncryptStream extends MessageStream {
   ): Promise<MessageSealer | undefined> {
     const { suite, encryptionContext, frameLength, plaintextLength, signal } = options
     checkAborted(signal)
-    const limit = plaintextLength === undefined ? {} : { plaintextLength }
     const { commitmentPolicy } = client
     const request = { suite, encryptionContext, commitmentPolicy, plaintextLength, signal: this.ended }
     const material = await requestEncryptionMaterials(cmm, request, client.maxEncryptedDataKeys || undefined)
     try {
       if (this.destroyed) return undefined
-      const sealer = new MessageSealer(material, { frameLength, ...limit })
+      const sealer = new MessageSealer(material, { frameLength, plaintextLength })
       this.machine = sealer
       this.emit('MessageHeader', sealer.messageHeader)
       // A copy: the sealer's lies in Node's shared pool, and a reader may transfer what it gets.
@@ -295,8 +295,7 @@ class DecryptStream extends MessageStream {
     this.#cmm = cmm
     this.#options = options
     this.#signaturePolicy = signaturePolicy
-    const { maxEncryptedDataKeys } = client
-    this.#parser = new HeaderParser(maxEncryptedDataKeys ? { maxEncryptedDataKeys } : {})
+    this.#parser = new HeaderParser(limitsOf(client))
   }
 
   protected override async begin(chunk: Uint8Array): Promise<number> {

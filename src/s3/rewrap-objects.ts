@@ -1,12 +1,13 @@
 import type { EncryptionContext } from '../encryption-context'
 import { SealwaxError } from '../errors'
 import { checkBoolean, checkInteger, checkOptions, checkString, describe } from '../options'
+import { aborted } from '../signals'
 import { s3Sdk } from './call'
 import { type Journal, openJournal } from './journal'
 import type { S3Sender } from './plugin'
 import { type RewrapObjectInput, rewrapStored } from './rewrap'
 import { checkRewrapKeys, REWRAP_KEYS } from './rewrap-key'
-import { aborted, REWRAP_TARGET, RewrapSession } from './rewrap-session'
+import { REWRAP_TARGET, RewrapSession } from './rewrap-session'
 
 export interface RewrapObjectsInput extends Omit<RewrapObjectInput, 'Key'> {
   /** Only objects whose keys begin so. Default: all of the bucket. */

@@ -1,6 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import { SealwaxError } from '../errors'
 import { checkInteger, checkString, describe } from '../options'
+import { aborted } from '../signals'
 import { KEPT_MODE, OWN } from './call'
 import { MIN_PART_LENGTH } from './part-geometry'
 import type { S3Sender } from './plugin'
@@ -139,8 +140,4 @@ const CONDITION_ERRORS: ReadonlySet<string | undefined> = new Set(['Precondition
 export function changed(cause?: unknown): SealwaxError {
   const message = 'the object was replaced meanwhile: begin again'
   return new SealwaxError('ERR_OBJECT_CHANGED', message, cause === undefined ? {} : { cause })
-}
-
-export function aborted({ reason }: AbortSignal): SealwaxError {
-  return new SealwaxError('ERR_ABORTED', 'the operation was aborted', { cause: reason })
 }
