@@ -123,8 +123,8 @@ function headerBodyLength({ version, encryptedDataKeys }: MessageHeader, message
   return contextAt + contextLength + keys.reduce((sum, length) => sum + length, rest)
 }
 
-function partsOf({ providerId, providerInfo, rawInfo }: EncryptedDataKey): { id: Buffer; info: Buffer } {
-  return { id: Buffer.from(providerId), info: Buffer.from(rawInfo ?? Buffer.from(providerInfo)) }
+function partsOf({ providerId, rawInfo }: EncryptedDataKey): { id: Buffer; info: Buffer } {
+  return { id: Buffer.from(providerId), info: Buffer.from(rawInfo) }
 }
 
 function byName([a]: [string, string], [b]: [string, string]): number {

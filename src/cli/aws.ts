@@ -20,7 +20,7 @@ import { HeldPlaintext } from './decrypt'
 import { fileError, orInterrupted, quote, UsageError } from './errors'
 import { expandPattern } from './glob'
 import { transfer, transformFile } from './io'
-import { clientOf, POLICIES, parseCount } from './options'
+import { clientOf, MAX_FRAME_LENGTH, POLICIES, parseCount } from './options'
 import { Questions } from './questions'
 import { noteSecretFile } from './secret-files'
 import { writeHelp } from './sink'
@@ -84,7 +84,7 @@ export function awsProgram(signal: AbortSignal): Command {
     .addOption(new Option('-S, --suppress-metadata', 'no metadata').conflicts('metadataOutput'))
     .option('-b, --buffer', 'write nothing before all has been read')
     .option('-C, --caching <attributes...>', 'capacity=… max_age=… max_messages_encrypted=… max_bytes_encrypted=…')
-    .option('--frame-length <bytes>', 'plaintext bytes in a frame', parseCount(1, 2 ** 32 - 1))
+    .option('--frame-length <bytes>', 'plaintext bytes in a frame', parseCount(1, MAX_FRAME_LENGTH))
     .option('--max-length <bytes>', 'refuse longer frames on decrypting', parseCount(1, Number.MAX_SAFE_INTEGER))
     .option('-r, --recursive', 'all files of a folder')
     .option('-R', 'the same as -r')
@@ -156,7 +156,7 @@ interface Run {
 
 async function transformOne(input: string, options: AwsOptions, { work, questions, signal }: Run): Promise<void> {
   const { output, recursive, interactive, overwrite } = options
-  if (input !== '-' && isFolder(input)) {
+  if (isFolder(input)) {
     if (!recursive) throw new UsageError(`${quote(input)} is a folder: --recursive takes all of it`)
     if (output === '-') throw new UsageError('--recursive goes from a folder to a folder')
     if (interactive) throw new UsageError('--interactive is for one file')

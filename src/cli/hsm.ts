@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { buildClient, SealwaxError } from '../index'
 import {
+  type OaepHashName,
   Pkcs11AesKeyring,
   type Pkcs11KeyInfo,
   Pkcs11Token,
@@ -29,7 +30,7 @@ interface KeygenOptions extends TokenOptions {
 
 interface TestOptions extends TokenOptions {
   key: string
-  oaepHash: 'sha1' | 'sha256' | 'sha384' | 'sha512'
+  oaepHash: OaepHashName
 }
 
 /** `sealwax hsm list | keygen | test` */

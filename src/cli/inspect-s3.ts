@@ -1,5 +1,4 @@
-import type { MessageOutline } from '../index'
-import { outlineMessage, SealwaxError } from '../index'
+import { type MessageOutline, outlineMessage, SealwaxError } from '../index'
 import type { ObjectProtection } from '../s3'
 import { quote } from './errors'
 import { openS3, parseS3Url, type S3Options, s3Sdk } from './s3'

@@ -16,10 +16,11 @@ import {
   RawRsaKeyring,
   SealwaxError,
 } from '../index'
+import type { OaepHashName } from '../pkcs11'
 import { fileError, naming, quote, UsageError } from './errors'
 import type { PinOptions } from './options'
 import { noteSecretFile } from './secret-files'
-import { DEFAULT_OAEP_HASH, isTokenKey, type OaepHash, toTokenKeyrings, usage } from './token'
+import { DEFAULT_OAEP_HASH, isTokenKey, toTokenKeyrings, usage } from './token'
 
 export interface KeyOptions extends PinOptions {
   key?: string[]
@@ -33,7 +34,7 @@ export interface KeyOptions extends PinOptions {
   discoveryAccount?: string[]
   discoveryPartition?: string
   /** Default: `sha256`. */
-  oaepHash?: OaepHash
+  oaepHash?: OaepHashName
 }
 
 /** The text of a key file. The caller wipes it. */
@@ -130,7 +131,7 @@ function parseKeyFile(bytes: Buffer, path: string): { namespace: string; name: s
 }
 
 /** `undefined` for what is not JSON; the parser's own error would quote it. */
-function parseJson(bytes: Buffer): unknown {
+export function parseJson(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString())
   } catch {

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { SealwaxError } from '../index'
 import { type LocalKmsOptions, startLocalKms } from '../local-kms'
 import { fileError, quote } from './errors'
-import { readSecret } from './keys'
+import { parseJson, readSecret } from './keys'
 import { parseCount } from './options'
 import { print } from './sink'
 
@@ -57,17 +57,8 @@ async function toLocalKmsOptions({ data, port, credentials, log }: ServeOptions)
 
 async function readCredentials(path: string): Promise<{ accessKeyId: string; secretAccessKey: string }> {
   const bytes = await readSecret(path)
-  const { accessKeyId, secretAccessKey } = parseObject(bytes)
+  const { accessKeyId, secretAccessKey } = Object(parseJson(bytes)) as Record<string, unknown>
   bytes.fill(0)
   if (typeof accessKeyId === 'string' && typeof secretAccessKey === 'string') return { accessKeyId, secretAccessKey }
   throw fileError(`${quote(path)} must be JSON with the strings "accessKeyId" and "secretAccessKey"`)
-}
-
-function parseObject(bytes: Buffer): Record<string, unknown> {
-  try {
-    return Object(JSON.parse(bytes.toString()))
-  } catch {
-    // The parser's own error would quote the text.
-    return {}
-  }
 }

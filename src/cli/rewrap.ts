@@ -1,5 +1,4 @@
-import type { Command } from 'commander'
-import { Option } from 'commander'
+import { type Command, Option } from 'commander'
 import type { RewrapProgress } from '../s3'
 import { exitCodeOf, messageOf, orInterrupted, quote, TreeError, UsageError } from './errors'
 import type { KeyOptions } from './keys'

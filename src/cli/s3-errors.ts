@@ -1,6 +1,7 @@
 /** What the SDK throws, as errors that name the object. */
 import { SealwaxError } from '../index'
 import { fileError, UsageError } from './errors'
+import { alreadyThere } from './sink'
 
 /** The result of `action`, or the SDK's error as one that names the object and says what was being done. */
 export async function naming<T>(name: string, doing: string, action: () => Promise<T>): Promise<T> {
@@ -21,10 +22,6 @@ export function named(error: unknown, name: string, doing: string): Error {
   const said = [kind, message.split('\n', 1)[0]].filter((text) => text && text !== 'Error' && text !== 'UnknownError')
   const status = httpStatusCode === undefined ? '' : ` (${httpStatusCode})`
   return fileError(`cannot ${doing} ${name}: ${said.join(': ')}${status}`, error)
-}
-
-export function alreadyThere(name: string): Error {
-  return fileError(`${name} exists already: --force replaces it`)
 }
 
 function changed(name: string, cause: unknown): Error {

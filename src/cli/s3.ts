@@ -8,8 +8,8 @@ import { quote, UsageError } from './errors'
 import type { Source } from './io'
 import { badKey, readSecret } from './keys'
 import { namedBody, sparePauses } from './s3-body'
-import { alreadyThere, naming } from './s3-errors'
-import type { Sink } from './sink'
+import { naming } from './s3-errors'
+import { alreadyThere, type Sink } from './sink'
 
 export interface S3Options {
   endpointUrl?: string

@@ -211,7 +211,7 @@ function refuseInUse(id: string | undefined, name: string, source: string | unde
   refuseSecretFile(id, name)
 }
 
-function alreadyThere(name: string, advice = '--force replaces it'): Error {
+export function alreadyThere(name: string, advice = '--force replaces it'): Error {
   return fileError(`${name} exists already: ${advice}`)
 }
 

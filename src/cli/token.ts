@@ -1,6 +1,7 @@
 /** Tokens and their keys, as the command line names them. A PIN is never an argument. */
 import { type Keyring, SealwaxError } from '../index'
 import {
+  type OaepHashName,
   type PinSource,
   Pkcs11AesKeyring,
   Pkcs11RsaKeyring,
@@ -17,16 +18,14 @@ import { noteSecretFile } from './secret-files'
 interface TokenKeyOptions extends PinOptions {
   namespace?: string
   name?: string
-  oaepHash?: OaepHash
+  oaepHash?: OaepHashName
 }
 
 interface TokenKeyNames {
   keyNamespace: string
   keyName: string
-  oaepHash: OaepHash
+  oaepHash: OaepHashName
 }
-
-export type OaepHash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
 
 export const DEFAULT_OAEP_HASH = 'sha256'
 
