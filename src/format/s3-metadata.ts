@@ -60,7 +60,7 @@ export interface S3Commitment {
 export type S3Envelope = S3EnvelopeV1V2 | (S3EnvelopeFields & S3Commitment)
 
 /** Without `x-amz-meta-`, which is not counted, and values: what S3 takes for all user metadata together. */
-export const MAX_METADATA_LENGTH = 2048
+const MAX_METADATA_LENGTH = 2048
 
 export const COMMITMENT_LENGTH = 28
 export const MESSAGE_ID_LENGTH = 28

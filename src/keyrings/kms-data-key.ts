@@ -15,7 +15,7 @@ import { callKms, keyServiceError, wipePlaintext } from './kms-calls'
 import type { KmsAnswer, KmsClient, KmsRequest } from './kms-clients'
 
 /** The key provider ID of every KMS keyring; the key provider info is the key ARN. */
-export const KMS_PROVIDER_ID = 'aws-kms'
+const KMS_PROVIDER_ID = 'aws-kms'
 
 /** Gives the client for a Region, or `false` where keys of that Region are excluded. */
 type ClientFor = (region: string) => KmsClient | false

@@ -67,7 +67,7 @@ export function rotated(material: Material, origin: KeyVersion['origin'], now: n
   return { ...material, versions: [...versions, version] }
 }
 
-export function symmetricSecret(length: number): KeyObject {
+function symmetricSecret(length: number): KeyObject {
   const bytes = randomBytes(length)
   try {
     return createSecretKey(bytes)

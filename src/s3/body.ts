@@ -6,9 +6,6 @@ import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
 import { checkInteger, checkUnread, kindOf } from '../options'
 
-/** What the SDK takes for the content of an object. */
-export type ObjectBody = Uint8Array | string | Blob | Readable | ReadableStream | undefined
-
 /** The content of an object as the SDK gives it. */
 export type SdkBody = Readable & {
   transformToByteArray(): Promise<Uint8Array>
@@ -32,7 +29,7 @@ function toBytes(chunk: unknown): Uint8Array {
 }
 
 /** A stream that fails before anyone reads it would end the process; whoever reads it then hears of it all the same. */
-export function holdErrors(body: unknown): void {
+function holdErrors(body: unknown): void {
   if (body instanceof Readable) body.on('error', () => {})
 }
 

@@ -20,8 +20,8 @@ export interface ContentKey {
 }
 
 // One IV for every object of version 3: its key is never used for another.
-export const COMMITTED_IV = new Uint8Array(12).fill(1)
-export const COMMITTED_AAD = Uint8Array.of(0x00, 0x73)
+const COMMITTED_IV = new Uint8Array(12).fill(1)
+const COMMITTED_AAD = Uint8Array.of(0x00, 0x73)
 const NO_AAD = new Uint8Array(0)
 
 const CONTENT_ALGORITHMS = { 1: 'AES/CBC/PKCS5Padding', 2: 'AES/GCM/NoPadding', 3: '115' } as const

@@ -93,7 +93,7 @@ export function storeEnvelope(envelope: S3Envelope, instructionFile: boolean): O
 }
 
 /** Checks what a caller passed, before anything is asked of a keyring. */
-export function checkSealOptions(options: SealObjectOptions | undefined): {
+function checkSealOptions(options: SealObjectOptions | undefined): {
   readonly version: 1 | 2 | 3
   readonly encryptionContext: Readonly<EncryptionContext>
   readonly instructionFile: boolean

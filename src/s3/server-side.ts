@@ -171,7 +171,7 @@ const TARGET_CUSTOMER = `${TARGET}-customer-`
 const CUSTOMER_KEY_LENGTH = 32
 
 /** Checks what a caller passed, and copies it. */
-export function checkServerSide(value: ServerSideEncryption, name: string): ServerSideEncryption {
+function checkServerSide(value: ServerSideEncryption, name: string): ServerSideEncryption {
   const { mode } = (value ?? {}) as { mode?: unknown }
   checkOneOf(mode, `${name}.mode`, ['s3', 'kms', 'dsse', 'customer'])
   if (value.mode === 'customer') {
