@@ -40,6 +40,25 @@ export function commit<T>({ vault, signal }: Call, change: (draft: State) => T):
   return vault.commit(change, signal)
 }
 
+/** The key that `KeyId` names. */
+export function namedKey(call: Call): Key {
+  return findKey(call.state, call, call.input.requiredText('KeyId'))
+}
+
+/** Replaces the key that `KeyId` names. */
+export function replaceKey(
+  call: Call,
+  replace: (key: Key, draft: State) => Key,
+  answer: (key: Key) => Answer = () => undefined,
+): Promise<Answer> {
+  const id = call.input.requiredText('KeyId')
+  return commit(call, (draft) => {
+    const key = replace(findKey(draft, call, id), draft)
+    draft.keys.set(key.arn, key)
+    return answer(key)
+  })
+}
+
 /** The key a cryptographic operation names, enabled and of the right usage. */
 export function usableKey(
   call: Call,

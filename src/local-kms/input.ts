@@ -162,7 +162,7 @@ export function throwMissing(name: string): never {
 }
 
 // Values are never repeated: a field may hold a plaintext that was put in the wrong place.
-function outOfBounds(name: string, constraint: string): KmsError {
+export function outOfBounds(name: string, constraint: string): KmsError {
   return validation(
     `1 validation error detected: Value at '${fieldName(name)}' failed to satisfy constraint: Member must satisfy ${constraint}`,
   )

@@ -1,4 +1,4 @@
-import { type Answer, type Call, commit, type Operations, page } from './call'
+import { type Answer, type Call, commit, namedKey, type Operations, page, replaceKey } from './call'
 import { KmsError, unsupported, validation } from './errors'
 import { throwMissing } from './input'
 import {
@@ -98,20 +98,20 @@ export const keyOperations: Operations = {
     return { Keys: items.map((key) => ({ KeyId: key.keyId, KeyArn: key.arn })), ...paging }
   },
 
-  EnableKey: (call) => change(call, (key) => ({ ...refusePending(key), enabled: true })),
+  EnableKey: (call) => replaceKey(call, (key) => ({ ...refusePending(key), enabled: true })),
 
-  DisableKey: (call) => change(call, (key) => ({ ...refusePending(key), enabled: false })),
+  DisableKey: (call) => replaceKey(call, (key) => ({ ...refusePending(key), enabled: false })),
 
   UpdateKeyDescription(call) {
     if (!call.input.has('Description')) throwMissing('description')
     const description = call.input.note('Description', MAX_DESCRIPTION_LENGTH)
-    return change(call, (key) => ({ ...refusePending(key), description }))
+    return replaceKey(call, (key) => ({ ...refusePending(key), description }))
   },
 
   ScheduleKeyDeletion(call) {
     const windowInDays = call.input.integer('PendingWindowInDays', 7, 30) ?? 30
     const date = call.now + windowInDays * DAY
-    return change(
+    return replaceKey(
       call,
       (key, draft) => {
         const waits = isPrimary(materialOf(draft, key), key) && siblings(draft, key.keyId).length > 1
@@ -127,7 +127,7 @@ export const keyOperations: Operations = {
   },
 
   CancelKeyDeletion: (call) =>
-    change(
+    replaceKey(
       call,
       ({ deletion, ...key }) => {
         if (!deletion) throw new KmsError('KMSInvalidStateException', `${key.arn} is not pending deletion.`)
@@ -147,7 +147,7 @@ export const keyOperations: Operations = {
   DisableKeyRotation: (call) => changeRotation(call, ({ rotation: _, ...material }) => material),
 
   GetKeyRotationStatus(call) {
-    const key = findKey(call.state, call, call.input.requiredText('KeyId'))
+    const key = namedKey(call)
     const { rotation } = rotatable(call.state, key)
     if (!rotation || key.deletion) return { KeyId: key.keyId, KeyRotationEnabled: false }
     return {
@@ -171,7 +171,7 @@ export const keyOperations: Operations = {
     }),
 
   ListKeyRotations(call) {
-    const key = findKey(call.state, call, call.input.requiredText('KeyId'))
+    const key = namedKey(call)
     const all = call.input.oneOf('IncludeKeyMaterial', ['ALL_KEY_MATERIAL', 'ROTATIONS_ONLY']) === 'ALL_KEY_MATERIAL'
     const { versions } = rotatable(call.state, key)
     const listed = versions.map((version, index) => ({ version, index })).filter(({ index }) => all || index > 0)
@@ -224,20 +224,6 @@ function addKey(draft: State, key: Key): void {
   if (draft.keys.size >= MAX_KEYS)
     throw new KmsError('LimitExceededException', `The server holds at most ${MAX_KEYS} keys.`)
   draft.keys.set(key.arn, key)
-}
-
-/** Replaces the key that `KeyId` names. */
-function change(
-  call: Call,
-  replace: (key: Key, draft: State) => Key,
-  answer: (key: Key) => Answer = () => undefined,
-): Promise<Answer> {
-  const id = call.input.requiredText('KeyId')
-  return commit(call, (draft) => {
-    const key = replace(findKey(draft, call, id), draft)
-    draft.keys.set(key.arn, key)
-    return answer(key)
-  })
 }
 
 /** Replaces the material of the key that `KeyId` names, for it and all its replicas. */

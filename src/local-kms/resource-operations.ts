@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { utf8 } from '../bytes'
-import { type Call, commit, type Operations, page, stopIfDryRun } from './call'
+import { type Call, commit, namedKey, type Operations, page, replaceKey, stopIfDryRun } from './call'
 import { KmsError, notFound, validation } from './errors'
-import { Input, throwMissing } from './input'
+import { Input, outOfBounds, throwMissing } from './input'
 import {
   type Alias,
   arnOf,
@@ -226,19 +226,6 @@ function setAlias(draft: State, alias: Alias): void {
   draft.aliases.set(alias.arn, alias)
 }
 
-function namedKey(call: Call): Key {
-  return findKey(call.state, call, call.input.requiredText('KeyId'))
-}
-
-function replaceKey(call: Call, replace: (key: Key) => Key): Promise<undefined> {
-  const id = call.input.requiredText('KeyId')
-  return commit(call, (draft) => {
-    const key = replace(findKey(draft, call, id))
-    draft.keys.set(key.arn, key)
-    return undefined
-  })
-}
-
 function checkTagCount(tags: readonly Tag[]): readonly Tag[] {
   if (tags.length > MAX_TAGS) throw new KmsError('LimitExceededException', `A key has at most ${MAX_TAGS} tags.`)
   return tags
@@ -286,9 +273,7 @@ function throwAliasNotFound(arn: string): never {
 function readGrantOperations(input: Input): readonly string[] {
   const operations = input.texts('Operations', 50) ?? throwMissing('operations')
   if (operations.length > 0 && operations.every((one) => GRANT_OPERATIONS.has(one))) return operations
-  throw validation(
-    `1 validation error detected: Value at 'operations' failed to satisfy constraint: Member must satisfy enum value set: [${[...GRANT_OPERATIONS].join(', ')}]`,
-  )
+  throw outOfBounds('Operations', `enum value set: [${[...GRANT_OPERATIONS].join(', ')}]`)
 }
 
 /** The field of a grant that says who has it or may give it back: a principal, or a service. */

@@ -101,11 +101,9 @@ class LocalKmsServer implements LocalKms {
       this.#server.on('error', (cause: NodeJS.ErrnoException) => {
         this.#log({ event: 'error', code: cause.code })
         reject(
-          new SealwaxError(
-            'ERR_KEY_SERVICE',
-            `the local KMS cannot listen on ${host} port ${port} (${(cause as NodeJS.ErrnoException).code})`,
-            { cause },
-          ),
+          new SealwaxError('ERR_KEY_SERVICE', `the local KMS cannot listen on ${host} port ${port} (${cause.code})`, {
+            cause,
+          }),
         )
       })
       // The workers of a cluster would share a port, and each has keys of its own.
