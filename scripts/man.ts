@@ -38,11 +38,8 @@ export function manPage(): string {
 function sections(parent: Command, path: readonly string[]): string[] {
   return visible(parent).flatMap((command) => {
     const names = [...path, command.name()]
-    const own =
-      visible(command).length > 0
-        ? []
-        : [`.SS "${escaped(['sealwax', ...names].join(' '))}"`, text(command.description())]
-    return [...own, ...(visible(command).length > 0 ? [] : options(command)), ...sections(command, names)]
+    if (visible(command).length > 0) return sections(command, names)
+    return [`.SS "${escaped(['sealwax', ...names].join(' '))}"`, text(command.description()), ...options(command)]
   })
 }
 

@@ -122,7 +122,7 @@ export class ModuleHost {
   /** No new calls: the next ask for this module starts another host. This one ends when its last call has. */
   retire(): void {
     this.#retired = true
-    if (hosts.get(this.#key) === this) hosts.delete(this.#key)
+    this.replace()
     if (this.#calls.size === 0) this.#end()
   }
 

@@ -127,7 +127,7 @@ export class WireWriter {
     const text = JSON.stringify(head)
     const headLength = Buffer.byteLength(text)
     const length = body.reduce((sum, part) => sum + part.length, 8 + headLength)
-    if (this.#count++ === 0) soon(() => this.#flush())
+    if (this.#count++ === 0) soon(() => this.#endTurn())
     const frames = this.#room(4 + length)
     let at = frames.writeUInt32BE(length, this.#length)
     at = frames.writeUInt32BE(id, at)
@@ -138,12 +138,21 @@ export class WireWriter {
       at += part.length
     }
     this.#length = at
-    if (this.#count % BATCH === 0) this.#write()
+    if (this.#count % BATCH === 0) this.flush()
   }
 
   /** Hands over what has been said, before a call that may hang: a pipe takes it at once. */
   flush(): void {
-    if (this.#length > 0) this.#write()
+    if (this.#length === 0) return
+    const written = this.#frames.subarray(0, this.#length)
+    this.#socket.write(written, () => wipe(written))
+    this.#frames = this.#frames.subarray(this.#length)
+    this.#length = 0
+  }
+
+  #endTurn(): void {
+    this.#count = 0
+    this.flush()
   }
 
   #room(length: number): Buffer {
@@ -154,18 +163,6 @@ export class WireWriter {
       this.#frames = larger
     }
     return this.#frames
-  }
-
-  #flush(): void {
-    this.#count = 0
-    if (this.#length > 0) this.#write()
-  }
-
-  #write(): void {
-    const written = this.#frames.subarray(0, this.#length)
-    this.#socket.write(written, () => wipe(written))
-    this.#frames = this.#frames.subarray(this.#length)
-    this.#length = 0
   }
 }
 
