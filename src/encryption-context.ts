@@ -33,13 +33,14 @@ export function checkEncryptionContext(value: unknown, name = 'encryptionContext
     }
     setPair(context, key, text)
   }
-  if (Object.hasOwn(context, PUBLIC_KEY_FIELD)) {
-    throw new SealwaxError(
-      'ERR_ENCRYPTION_CONTEXT',
-      `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
-    )
-  }
+  refusePublicKey(context)
   return Object.freeze(context)
+}
+
+/** Throws `ERR_ENCRYPTION_CONTEXT` where there is a public key already. */
+export function refusePublicKey(context: Readonly<EncryptionContext>): void {
+  if (!Object.hasOwn(context, PUBLIC_KEY_FIELD)) return
+  throw new SealwaxError('ERR_ENCRYPTION_CONTEXT', `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`)
 }
 
 /** Checks what a caller wants in a message: as {@link checkEncryptionContext}, and no key of the reserved prefix. */

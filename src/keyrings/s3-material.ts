@@ -3,15 +3,10 @@ import { checkEncryptionContext, type EncryptionContext, emptyContext } from '..
 import { getEngine } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import type { S3WrapRequest } from '../materials/s3-keyring'
-import { describe } from '../options'
 
 /** Checks a materials description that a caller passed, and copies it. */
 export function checkMaterialDescription(value: unknown): Readonly<EncryptionContext> {
-  if (value === undefined) return Object.freeze(emptyContext())
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TypeError(`"materialDescription" must be an object of strings, got ${describe(value)}`)
-  }
-  return checkEncryptionContext(value, 'materialDescription')
+  return value === undefined ? Object.freeze(emptyContext()) : checkEncryptionContext(value, 'materialDescription')
 }
 
 /** The data key that is to be wrapped: the caller's to wipe. */

@@ -1,6 +1,6 @@
 import { toBase64 } from '../bytes'
 import type { EncryptedDataKey } from '../encrypted-data-key'
-import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD, withPair } from '../encryption-context'
+import { copyContext, type EncryptionContext, PUBLIC_KEY_FIELD, refusePublicKey, withPair } from '../encryption-context'
 import { invalidMaterials, malformed, SealwaxError } from '../errors'
 import { describe } from '../options'
 import { type CommitmentPolicy, CommitmentPolicySuites, checkCommitmentPolicy } from '../policies'
@@ -65,12 +65,7 @@ export class NodeDefaultCryptographicMaterialsManager implements NodeMaterialsMa
     checkCommitmentPolicy(commitmentPolicy)
     const suite = request.suite ?? getSuite(CommitmentPolicySuites[commitmentPolicy].defaultAlgorithmSuite)
     CommitmentPolicySuites.isEncryptEnabled(commitmentPolicy, suite)
-    if (Object.hasOwn(encryptionContext, PUBLIC_KEY_FIELD)) {
-      throw new SealwaxError(
-        'ERR_ENCRYPTION_CONTEXT',
-        `Reserved encryptionContext value ${PUBLIC_KEY_FIELD} not allowed.`,
-      )
-    }
+    refusePublicKey(encryptionContext)
     // The pairs of now, whatever the caller does with its object meanwhile.
     const context = suite.signatureCurve ? copyContext(encryptionContext) : encryptionContext
     const signatureKey = suite.signatureCurve && (await SignatureKey.generate(suite.signatureCurve))
