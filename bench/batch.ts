@@ -6,7 +6,7 @@
 import * as peer from '@aws-crypto/client-node'
 import * as sealwax from '#built/index'
 import { compare } from './comparison'
-import { sample, showLength } from './contender'
+import { newKeyring, sample, showLength } from './contender'
 
 interface Case {
   readonly length: number
@@ -69,15 +69,6 @@ function oneByOne(library: typeof sealwax): Contender {
       each(plaintexts, async (plaintext) => (await client.encrypt(keyring, plaintext, { ...options })).result),
     decrypt: (messages) => each(messages, async (message) => (await client.decrypt(keyring, message)).plaintext),
   }
-}
-
-function newKeyring({ RawAesKeyringNode, RawAesWrappingSuiteIdentifier }: typeof sealwax): sealwax.KeyringNode {
-  return new RawAesKeyringNode({
-    keyNamespace: 'bench',
-    keyName: 'key',
-    unencryptedMasterKey: new Uint8Array(32).fill(7),
-    wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
-  })
 }
 
 function valuesOf<T>(results: readonly PromiseSettledResult<T>[]): T[] {

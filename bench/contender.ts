@@ -4,6 +4,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { basename, join } from 'node:path'
+import type * as sealwax from '#built/index'
 
 export interface Sample {
   /** Median, 10th and 90th percentile of the time of one call, in milliseconds. */
@@ -75,6 +76,16 @@ export function measureInChild<Result>(
   if (status === 0 && line) return JSON.parse(line.slice(1)) as Result
   process.stderr.write(`${contender} failed: ${stderr.slice(-2000)}\n`)
   return undefined
+}
+
+/** The same key for every library that has this interface. */
+export function newKeyring({ RawAesKeyringNode, RawAesWrappingSuiteIdentifier }: typeof sealwax): sealwax.KeyringNode {
+  return new RawAesKeyringNode({
+    keyNamespace: 'bench',
+    keyName: 'key',
+    unencryptedMasterKey: new Uint8Array(32).fill(7),
+    wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
+  })
 }
 
 /** Calls `run` again and again for about `budget` milliseconds, at least seven times, after a warm-up of a fifth of that. */

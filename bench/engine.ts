@@ -8,6 +8,7 @@ import type { Engine, FrameRun, Hash, OpenedFrames, SegmentHash } from '#built/e
 import { loadNative } from '#built/engine/native'
 import { nodeEngine } from '#built/engine/node'
 import { framesLength } from '#built/format/frame'
+import { showLength } from './contender'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -57,11 +58,11 @@ for (const length of [64, KIB, 64 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB, 64 * M
   nodeEngine.seal(key, iv, aad, plaintext, expected)
   const sealed = new Uint8Array(length + 16)
   const opened = new Uint8Array(length)
-  compare(`seal ${show(length)}`, length, (engine) => ({
+  compare(`seal ${showLength(length)}`, length, (engine) => ({
     run: () => engine.seal(key, iv, aad, plaintext, sealed),
     holds: () => equalBytes(sealed, expected),
   }))
-  compare<boolean>(`open ${show(length)}`, length, (engine) => ({
+  compare<boolean>(`open ${showLength(length)}`, length, (engine) => ({
     run: () => engine.open(key, iv, aad, expected, opened),
     holds: (authentic) => authentic && equalBytes(opened, plaintext),
   }))
@@ -84,7 +85,7 @@ for (const [total, frameLength] of [
   nodeEngine.sealFrames(run, plaintext, false, expected)
   const sealed = new Uint8Array(expected.length)
   const opened = new Uint8Array(length)
-  const what = `${show(length)} in ${show(run.frameLength)} frames`
+  const what = `${showLength(length)} in ${showLength(run.frameLength)} frames`
   compare(`seal ${what}`, length, (engine) => ({
     run: () => engine.sealFrames(run, plaintext, false, sealed),
     holds: () => equalBytes(sealed, expected),
@@ -140,7 +141,7 @@ for (const length of [256 * KIB, 4 * MIB, 64 * MIB]) {
   nodeEngine.sealFrames(run, plaintext, false, sealed)
   const expected = new Uint8Array(createHash('sha384').update(sealed).digest())
   const hashed = (name: string, work: (engine: Engine, hash: Hash) => void) =>
-    compare<Uint8Array>(`${name} ${show(length)}`, length, (engine) => ({
+    compare<Uint8Array>(`${name} ${showLength(length)}`, length, (engine) => ({
       run: () => {
         const hash = engine.createHash('sha384')
         work(engine, hash)
@@ -201,10 +202,6 @@ function median(run: () => unknown): number {
   const end = Date.now() + 250
   while (samples.length < 5 || Date.now() < end) samples.push(time(count) / count)
   return samples.sort((a, b) => a - b)[samples.length >> 1]!
-}
-
-function show(length: number): string {
-  return length >= MIB ? `${length / MIB} MiB` : length >= KIB ? `${length / KIB} KiB` : `${length} B`
 }
 
 function row(first: string, ...cells: string[]): string {

@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as peer from '@aws-crypto/client-node'
 import * as sealwax from '#built/index'
+import { newKeyring } from './contender'
 
 const [MIB = 16, MESSAGES = 32] = process.argv.slice(2).map(Number)
 const CHUNK = 64 * 1024
@@ -17,14 +18,9 @@ async function main(): Promise<void> {
   const plaintext = Buffer.alloc(MIB * 2 ** 20, 1)
   console.log(`encrypt, messages of ${MIB} MiB; Node.js ${process.versions.node}\n`)
   console.log(`${''.padEnd(44)}one alone  ${MESSAGES} at once`)
-  const libraries = { sealwax: sealwax as unknown as typeof peer, '@aws-crypto/client-node': peer }
+  const libraries = { sealwax, '@aws-crypto/client-node': peer as unknown as typeof sealwax }
   for (const [name, library] of Object.entries(libraries)) {
-    const keyring = new library.RawAesKeyringNode({
-      keyNamespace: 'bench',
-      keyName: 'key',
-      unencryptedMasterKey: new Uint8Array(32).fill(1),
-      wrappingSuite: library.RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
-    })
+    const keyring = newKeyring(library)
     const { encrypt, encryptStream } = library.buildClient()
     const ways = {
       message: (suiteId: number) => encrypt(keyring, plaintext, { suiteId }),

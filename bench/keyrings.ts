@@ -6,7 +6,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import * as peer from '@aws-crypto/client-node'
 import * as sealwax from '#built/index'
 import { compare } from './comparison'
-import { sample } from './contender'
+import { newKeyring, sample } from './contender'
 
 interface Case {
   readonly keyring: 'raw AES-256' | 'raw RSA-2048, OAEP SHA-256' | 'raw RSA-4096, OAEP SHA-256'
@@ -49,20 +49,14 @@ compare<Case>(__filename, {
 
 /** The same key for either library. */
 function keysFor(kind: Case['keyring']): (library: Library) => sealwax.Keyring {
-  const name = { keyNamespace: 'bench', keyName: 'key' }
-  if (kind === 'raw AES-256')
-    return ({ RawAesKeyringNode, RawAesWrappingSuiteIdentifier: suites }) =>
-      new RawAesKeyringNode({
-        ...name,
-        unencryptedMasterKey: new Uint8Array(32).fill(7),
-        wrappingSuite: suites.AES256_GCM_IV12_TAG16_NO_PADDING,
-      })
+  if (kind === 'raw AES-256') return newKeyring
   const rsaKey = generateKeyPairSync('rsa', {
     modulusLength: kind.includes('2048') ? 2048 : 4096,
     publicKeyEncoding: { type: 'spki', format: 'pem' },
     privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
   })
-  return ({ RawRsaKeyringNode }) => new RawRsaKeyringNode({ ...name, rsaKey, oaepHash: 'sha256' })
+  return ({ RawRsaKeyringNode }) =>
+    new RawRsaKeyringNode({ keyNamespace: 'bench', keyName: 'key', rsaKey, oaepHash: 'sha256' })
 }
 
 function encryptionMaterial({ NodeAlgorithmSuite, NodeEncryptionMaterial }: Library): sealwax.NodeEncryptionMaterial {

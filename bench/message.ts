@@ -23,7 +23,7 @@ import {
 } from '#built/format/frame'
 import * as sealwax from '#built/index'
 import { compare } from './comparison'
-import { measureInChild, type Sample, sample, showLength } from './contender'
+import { measureInChild, newKeyring, type Sample, sample, showLength } from './contender'
 import { bareEvp, buildLimit } from './limit'
 
 interface Case {
@@ -162,14 +162,9 @@ async function judge({ suiteId, frameLength, file }: JudgedCase, plaintext: Uint
 
 async function library(name: string, suiteId: number, frameLength: number, plaintext: Uint8Array): Promise<Contender> {
   // The two libraries' types differ in what the bench does not touch.
-  const { buildClient, RawAesKeyringNode } = (name === PEER ? await import(PEER_PACKAGE) : sealwax) as typeof sealwax
-  const client = buildClient(suiteId < 0x0400 ? V1_POLICY : POLICY)
-  const keyring = new RawAesKeyringNode({
-    keyNamespace: 'bench',
-    keyName: 'key',
-    unencryptedMasterKey: new Uint8Array(32).fill(7),
-    wrappingSuite: sealwax.RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
-  })
+  const loaded = (name === PEER ? await import(PEER_PACKAGE) : sealwax) as typeof sealwax
+  const client = loaded.buildClient(suiteId < 0x0400 ? V1_POLICY : POLICY)
+  const keyring = newKeyring(loaded)
   if (name === 'sealwax into') {
     const sealed = Buffer.alloc(framesLength(plaintext.length, frameLength, true) + 1000)
     const opened = Buffer.alloc(plaintext.length)

@@ -31,7 +31,7 @@ import { pipeline } from 'node:stream/promises'
 import { getEngine } from '#built/engine/engine'
 import * as sealwax from '#built/index'
 import { type Finding, type Findings, option } from './comparison'
-import { aboutNode, answer, childTask, measureInChild, showLength } from './contender'
+import { aboutNode, answer, childTask, measureInChild, newKeyring, showLength } from './contender'
 import { LoopOpener, LoopSealer } from './stream-loop'
 
 interface Case {
@@ -252,12 +252,7 @@ async function contenderStreams(contender: Contender, task: Case): Promise<Strea
   // Not loaded where another is timed: whatever is loaded weighs on every garbage collection.
   const library = contender === 'sealwax' ? sealwax : ((await import(PEER)) as typeof sealwax)
   const client = library.buildClient()
-  const keyring = new library.RawAesKeyringNode({
-    keyNamespace: 'bench',
-    keyName: 'key',
-    unencryptedMasterKey: new Uint8Array(32).fill(1),
-    wrappingSuite: library.RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
-  })
+  const keyring = newKeyring(library)
   return {
     seal: () => client.encryptStream(keyring, { suiteId, frameLength }),
     open: () => client.decryptStream(keyring),
