@@ -1,6 +1,7 @@
 // The full set of injected faults: `node scripts/faults.mjs [part of a file name] [--output FILE]`. Prints how often each
 // cell had which outcome; the file gets one JSON line per fault. Fails where one is wrong, or a cell injected nothing.
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createWriteStream, readdirSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -18,9 +19,11 @@ const failed = []
 for (const file of files) {
   const env = { ...process.env, SEALWAX_FAULTS: 'full' }
   const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', `test/faults/${file}`], { cwd: root, env })
+  const ended = once(child, 'close')
   child.stderr.pipe(process.stderr)
   for await (const line of createInterface(child.stdout)) take(line)
-  if (child.exitCode ?? (await new Promise((resolve) => child.on('close', resolve)))) failed.push(file)
+  const [code] = await ended
+  if (code !== 0) failed.push(file)
 }
 output?.end()
 

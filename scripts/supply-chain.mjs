@@ -22,7 +22,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 // Says why where it has no answer, also under `npm run --silent`.
 const audit = npm(root, 'audit', '--omit=dev', '--audit-level=high', '--loglevel=warn')
 console.log(audit.stdout.trim() || audit.stderr.trim())
-process.exitCode = audit.status
+process.exitCode = audit.status ?? 1
 
 // Of what an installation by the lock file puts there: a list of the lock file alone lacks what development needs too.
 const installed = mkdtempSync(join(tmpdir(), 'sealwax-sbom-'))
