@@ -1,4 +1,4 @@
-/** What a script asks may be ended by a signal, and then leaves no exit code: that is no success. */
+/** What a script asks may fail, or be ended by a signal and leave no exit code: that is no success. */
 import { chmodSync, copyFileSync, symlinkSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { test } from 'uvu'
@@ -42,6 +42,20 @@ test('scripts/supply-chain.mjs fails where npm audit is ended by a signal', () =
   const { status, stdout } = run(process.execPath, [join(folder, 'scripts/supply-chain.mjs')], folder, { PATH })
   assert.match(stdout, '0 components')
   assert.is(status, 1)
+})
+
+test('scripts/assure.mjs takes vectors for met only where they pass', () => {
+  const folder = treeWith('scripts/assure.mjs', {
+    'test/vectors/messages/all.json': JSON.stringify(Array(300).fill({ expect: { error: 'ERR' } })),
+    'test/vectors/s3/all.json': '[]',
+    'test/vectors/published/all.json': '[]',
+    'test/message/vectors.test.ts': '',
+    'test/s3/vectors.test.ts': '',
+  })
+  const assure = () => run(process.execPath, [join(folder, 'scripts/assure.mjs'), 'vectors'], folder).status
+  assert.is(assure(), 0)
+  writeFiles(folder, { 'test/s3/vectors.test.ts': 'process.exit(1)' })
+  assert.is(assure(), 1)
 })
 
 test.run()
