@@ -63,7 +63,7 @@ export function aboutNode(node: string): About {
   return JSON.parse(stdout) as About
 }
 
-/** In the parent: runs `script` for one contender and case. Undefined, with the reason on stderr, where it failed. */
+/** In the parent: runs `script` for one contender and case. Where that fails, says why, gives nothing, and lets the parent fail. */
 export function measureInChild<Result>(
   script: string,
   contender: string,
@@ -75,6 +75,7 @@ export function measureInChild<Result>(
   const line = stdout.split('\n').find((text) => text.startsWith('#'))
   if (status === 0 && line) return JSON.parse(line.slice(1)) as Result
   process.stderr.write(`${contender} failed: ${stderr.slice(-2000)}\n`)
+  process.exitCode = 1
   return undefined
 }
 

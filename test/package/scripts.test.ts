@@ -58,4 +58,17 @@ test('scripts/assure.mjs takes vectors for met only where they pass', () => {
   assert.is(assure(), 1)
 })
 
+test('a bench fails where one contender does', () => {
+  const folder = scratchFolder()
+  const module = JSON.stringify(join(ROOT, 'bench/contender'))
+  const script = JSON.stringify(join(folder, 'fails.js'))
+  writeFiles(folder, {
+    'fails.js': 'process.exit(1)',
+    'bench.ts': `import { measureInChild } from ${module}\nmeasureInChild(${script}, 'the peer', {})\n`,
+  })
+  const { status, stderr } = run(process.execPath, ['--import', 'tsx', join(folder, 'bench.ts')])
+  assert.match(stderr, 'the peer failed')
+  assert.is(status, 1)
+})
+
 test.run()
