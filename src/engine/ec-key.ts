@@ -6,18 +6,13 @@ import { describe } from '../options'
 /** P-256 and P-384, as node:crypto names them. */
 export type Curve = 'prime256v1' | 'secp384r1'
 
-const SCALAR_LENGTHS: Readonly<Record<Curve, number>> = { prime256v1: 32, secp384r1: 48 }
-
-/** RFC 5480: what stands before the point. */
-const SPKI_HEADER_LENGTHS: Readonly<Record<Curve, number>> = { prime256v1: 26, secp384r1: 23 }
-
 /** The private scalar, a secret of the caller's. */
 export function privateScalar(key: KeyObject): { readonly curve: Curve; readonly scalar: Uint8Array } {
   const curve = checkEcKey(key, 'private')
-  // RFC 5915: SEQUENCE { INTEGER 1, OCTET STRING scalar, … }. The length of the whole takes one byte or two.
   const der = key.export({ type: 'sec1', format: 'der' })
-  const start = der[1] === 0x81 ? 8 : 7
-  const scalar = copySecret(der.subarray(start, start + SCALAR_LENGTHS[curve]))
+  // RFC 5915: SEQUENCE { INTEGER 1, OCTET STRING scalar, … }
+  const [version] = contentOf(der, 0)
+  const scalar = copySecret(der.subarray(...contentOf(der, version + 3)))
   wipe(der)
   return { curve, scalar }
 }
@@ -27,7 +22,19 @@ export function publicPoint(key: KeyObject): { readonly curve: Curve; readonly p
   const curve = checkEcKey(key, 'public')
   // Never as JWK: that export waits for itself, for ever, when the collector frees the job that generated the key meanwhile.
   const der = key.export({ type: 'spki', format: 'der' })
-  return { curve, point: der.subarray(SPKI_HEADER_LENGTHS[curve]) }
+  // RFC 5480: SEQUENCE { SEQUENCE algorithm, BIT STRING point }, where a byte in front counts the bits not used.
+  const [algorithm] = contentOf(der, 0)
+  const [, end] = contentOf(der, algorithm)
+  const [bits] = contentOf(der, end)
+  return { curve, point: der.subarray(bits + 1) }
+}
+
+/** From where to where the content of a DER element reaches. Keys that spell their curve out have lengths in more than one byte. */
+function contentOf(der: Buffer, element: number): [start: number, end: number] {
+  const first = der[element + 1]!
+  const more = Math.max(0, first - 0x80)
+  const start = element + 2 + more
+  return [start, start + (more > 0 ? der.readUIntBE(element + 2, more) : first)]
 }
 
 /** Throws unless it is a key of that type on one of the curves. */

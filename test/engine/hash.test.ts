@@ -106,6 +106,15 @@ for (const [name, engine] of backends) {
     }
   })
 
+  test(`${name}: takes keys that spell their curve out`, () => {
+    for (const namedCurve of CURVES) {
+      const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve, paramEncoding: 'explicit' })
+      const signature = engine.createSigner('sha384', privateKey).sign()
+      assert.ok(verify('sha384', bytes(0), publicKey, signature))
+      assert.ok(engine.createVerifier('sha384', publicKey).verify(signature))
+    }
+  })
+
   test(`${name}: refuses every changed signature, other bytes, other keys, and forms that are not DER`, () => {
     const data = bytes(100)
     for (const [i, { privateKey, publicKey }] of keys.entries()) {
