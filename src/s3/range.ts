@@ -2,11 +2,11 @@ import { Readable } from 'node:stream'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { openCbc, openCbcPart, openGcmPart } from '../engine/legacy'
 import { authenticationFailed, malformed, SealwaxError } from '../errors'
-import { TAG_LENGTH } from '../format/frame'
 import { describe } from '../options'
 import { readBody, toSdkBody } from './body'
 import { BLOCK_LENGTH } from './chunks'
 import type { ContentKey } from './content-key'
+import { plaintextLength } from './large'
 
 /** Bytes `first` to `last` of a plaintext, and what to ask S3 for. */
 export interface WantedRange {
@@ -83,8 +83,7 @@ interface OpenedPart {
 }
 
 function openGcm({ key, iv }: ContentKey, start: number, ciphertext: Uint8Array, total: number): OpenedPart {
-  const length = total - TAG_LENGTH
-  if (length < 0) throw authenticationFailed()
+  const length = plaintextLength(total)
   // The tag is no ciphertext.
   const part = ciphertext.subarray(0, Math.max(0, length - start))
   return { plaintext: openGcmPart(key, iv, start / BLOCK_LENGTH, part), length }

@@ -134,6 +134,17 @@ test('an object that has no room for a tag, or a wrong padding, gives nothing', 
   await rejects(get('bytes=90-'), 'ERR_AUTHENTICATION_FAILED')
 })
 
+test('a range of an object that is longer than AES-GCM allows gives nothing', async () => {
+  await put(bytes(100))
+  const { metadata } = store.objects.get('object')!
+  const described = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value]))
+  for (const start of [32, 2 ** 36 + 32]) {
+    const headers = { ...described, 'content-range': `bytes ${start}-${start + 79}/${2 ** 36 + 1000}` }
+    store.change = (answer) => void Object.assign(answer, { status: 206, body: bytes(80), headers })
+    await rejects(get(`bytes=${start + 20}-${start + 60}`), 'ERR_LIMIT_EXCEEDED')
+  }
+})
+
 test('a range of an object that another takes the place of is of none of the two', async () => {
   const passing = clientOf({ onPlaintextObject: 'passthrough' })
   const plain = (length: number) => ({ metadata: {}, body: bytes(length) })
