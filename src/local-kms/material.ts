@@ -99,8 +99,10 @@ export function decrypt(
   blob: Uint8Array,
 ): Buffer {
   if (isSymmetric(material)) return open(material, context, blob)
+  const { secret } = material.versions[0]!
+  if (!hasItsLength(secret, blob)) throw invalidCiphertext()
   try {
-    return privateDecrypt({ key: material.versions[0]!.secret, ...oaep(algorithm) }, blob)
+    return privateDecrypt({ key: secret, ...oaep(algorithm) }, blob)
   } catch {
     throw invalidCiphertext()
   }
@@ -137,8 +139,7 @@ export function verifyMessage(
 ): boolean {
   const { secret } = material.versions[0]!
   if (type === 'DIGEST') return verifyDigest(secret, algorithm, message, signature)
-  // OpenSSL takes one of RSA-PSS without its leading zeros, too.
-  if (secret.asymmetricKeyType === 'rsa' && signature.length !== modulusLength(secret)) return false
+  if (!hasItsLength(secret, signature)) return false
   const key = createPublicKey(secret)
   return verify(hashOf(algorithm), message, { key, ...signaturePadding(secret, algorithm) }, signature)
 }
@@ -226,6 +227,11 @@ function signaturePadding(secret: KeyObject, algorithm: SigningAlgorithm) {
   if (secret.asymmetricKeyType === 'ec') return { dsaEncoding: 'der' as const }
   if (!algorithm.startsWith('RSASSA_PSS')) return { padding: constants.RSA_PKCS1_PADDING }
   return { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+}
+
+/** Whether it is as long as the modulus: OpenSSL takes RSA ciphertexts and PSS signatures without their leading zeros too. */
+function hasItsLength(secret: KeyObject, made: Uint8Array): boolean {
+  return secret.asymmetricKeyType !== 'rsa' || made.length === modulusLength(secret)
 }
 
 /** Throws for a digest that none of the algorithm's hash can be. */

@@ -1,4 +1,4 @@
-import { createCipheriv, createPrivateKey, createPublicKey, createSecretKey } from 'node:crypto'
+import { createCipheriv, createPrivateKey, createPublicKey, createSecretKey, generateKeyPairSync } from 'node:crypto'
 import {
   CreateAliasCommand,
   CreateKeyCommand,
@@ -25,7 +25,7 @@ import {
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
-import { decrypt, keyVersion } from '../../src/local-kms/material'
+import { decrypt, encrypt, keyVersion, signMessage, verifyMessage } from '../../src/local-kms/material'
 import { clientOf, refuses, secretsSeen } from './support'
 
 let kms: LocalKms
@@ -339,6 +339,27 @@ test('encrypts with RSA within the limits of OAEP', async () => {
     const nameless = new DecryptCommand({ EncryptionAlgorithm, CiphertextBlob })
     await refuses(client.send(nameless), 'ValidationException', /KeyId is required/)
   }
+})
+
+test('ciphertexts and signatures of RSA without their leading zeros are refused', () => {
+  const keyId = 'mrk-0123'
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const usage = { spec: 'RSA_2048', usage: 'ENCRYPT_DECRYPT' } as const
+  const versions = [keyVersion(keyId, 0, privateKey, 'INITIAL', 0)]
+  const material = { keyId, ...usage, multiRegion: true, primaryRegion: 'us-east-1', versions }
+  const withLeadingZero = (make: () => Uint8Array) => {
+    for (;;) {
+      const made = make()
+      if (made[0] === 0) return made
+    }
+  }
+  const none = new Uint8Array(0)
+  const blob = withLeadingZero(() => encrypt(material, 'RSAES_OAEP_SHA_256', none, Plaintext))
+  assert.equal(decrypt(material, 'RSAES_OAEP_SHA_256', none, blob), Plaintext)
+  assert.throws(() => decrypt(material, 'RSAES_OAEP_SHA_256', none, blob.subarray(1)), /not valid/)
+  const signature = withLeadingZero(() => signMessage(material, 'RSASSA_PSS_SHA_256', 'RAW', Plaintext))
+  assert.ok(verifyMessage(material, 'RSASSA_PSS_SHA_256', 'RAW', Plaintext, signature))
+  assert.not.ok(verifyMessage(material, 'RSASSA_PSS_SHA_256', 'RAW', Plaintext, signature.subarray(1)))
 })
 
 test('refuses keys for what they are not meant for', async () => {

@@ -80,16 +80,6 @@ for (const [spec, algorithms] of [
   })
 }
 
-test('refuses an RSA signature of a message without its leading zero', async () => {
-  const { KeyId } = await create({ KeySpec: 'RSA_2048', KeyUsage: 'SIGN_VERIFY' })
-  const request = { KeyId, SigningAlgorithm: 'RSASSA_PSS_SHA_256', Message: Buffer.from('a message') } as const
-  let Signature: Uint8Array
-  do Signature = (await client.send(new SignCommand(request))).Signature!
-  while (Signature[0] !== 0)
-  const shorter = new VerifyCommand({ ...request, Signature: Signature.subarray(1) })
-  await refuses(client.send(shorter), 'KMSInvalidSignatureException')
-})
-
 test('makes and verifies MACs', async () => {
   for (const [spec, MacAlgorithm, length] of [
     ['HMAC_224', 'HMAC_SHA_224', 28],
