@@ -107,7 +107,7 @@ export function describe(value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value)) return 'an array'
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
-  return typeof value === 'object' ? `a value of type ${value.constructor?.name ?? 'object'}` : `a ${typeof value}`
+  return typeof value === 'object' ? `a value of type ${value.constructor?.name || 'object'}` : `a ${typeof value}`
 }
 
 /** The same for what may be a secret, or tell one: numbers and names are not printed either. */

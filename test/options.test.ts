@@ -120,6 +120,7 @@ test('a value is spoken of without being told', () => {
     [new Uint16Array(3), 'a Uint16Array of 6 bytes'],
     [{ key: 'secret' }, 'a value of type Object'],
     [Object.create(null), 'a value of type object'],
+    [new (class {})(), 'a value of type object'],
     [new Map(), 'a value of type Map'],
     [5n, 'a bigint'],
     [Symbol('secret'), 'a symbol'],
