@@ -1,7 +1,7 @@
 /** Writes `man/sealwax.1` from what the command line says of itself: `npx tsx scripts/man.ts`. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Command, Option } from 'commander'
+import type { Argument, Command, Option } from 'commander'
 import { awsProgram } from '../src/cli/aws'
 import { programOf } from '../src/cli/program'
 
@@ -12,7 +12,7 @@ export function manPage(): string {
     // Names of suites are longer than what is left of a line.
     '.ad l',
     '.SH NAME',
-    'sealwax \\- client-side encryption of files',
+    'sealwax \\- client-side encryption of files and S3 objects',
     '.SH SYNOPSIS',
     ...synopses(program).flatMap((each) => [text(each), '.br']),
     '.SH DESCRIPTION',
@@ -24,11 +24,15 @@ export function manPage(): string {
       'Without a command, after --encrypt, --decrypt or --decrypt-unsigned. @file stands for the arguments in a file.',
     ),
     ...options(awsProgram(new AbortController().signal)),
+    '.SH ENVIRONMENT',
+    ...item('SEALWAX_PIN', 'PIN of PKCS#11 tokens, where neither an option nor a URI says where it comes from'),
+    ...item('AWS_*', 'Region, credentials, profile and endpoints, as every AWS SDK reads them'),
     '.SH EXIT STATUS',
     ...item('0', 'done, all of it'),
     ...item('1', 'failed: a file, a key, a policy, a limit'),
     ...item('2', 'the command line is wrong'),
     ...item('3', 'the message is refused: changed, cut, not for these keys, or without a required pair'),
+    ...item('129, 130, 143', 'ended by SIGHUP, SIGINT or SIGTERM'),
     '.SH SEE ALSO',
     text('The page docs/cli.md of the project, with all that the command line promises.'),
   ]
@@ -44,8 +48,12 @@ function sections(parent: Command, path: readonly string[]): string[] {
 }
 
 function options(command: Command): string[] {
-  const all = command.createHelp().visibleOptions(command)
-  return all.filter(({ long }) => long !== '--help').flatMap((option) => item(option.flags, describe(option)))
+  const help = command.createHelp()
+  const all = help.visibleOptions(command).filter(({ long }) => long !== '--help')
+  return [
+    ...help.visibleArguments(command).flatMap((argument) => item(`<${argument.name()}>`, describe(argument))),
+    ...all.flatMap((option) => item(option.flags, describe(option))),
+  ]
 }
 
 function synopses(parent: Command, path: readonly string[] = ['sealwax']): string[] {
@@ -62,7 +70,7 @@ function visible(command: Command): Command[] {
     .filter((each) => each.name() !== 'help')
 }
 
-function describe({ description, argChoices, defaultValue }: Option): string {
+function describe({ description, argChoices, defaultValue }: Option | Argument): string {
   const choices = argChoices ? `; one of ${argChoices.join(', ')}` : ''
   const preset = defaultValue === undefined || typeof defaultValue === 'boolean' ? '' : ` (default: ${defaultValue})`
   return `${description}${choices}${preset}`

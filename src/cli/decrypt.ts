@@ -31,7 +31,7 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
     .description(
       'Decrypts a message to <input> without .sealed, or to --output. A file appears only if all is authentic.',
     )
-    .argument('<input>', 'message to decrypt; - for standard input; a folder with --recursive')
+    .argument('<input>', 'message to decrypt; - for standard input; a folder with --recursive; s3://bucket/key')
   addLegacyWrappingOption(addCommonOptions(command, 'pair that the message must have'))
     .option('--enable-legacy-unauthenticated-modes', 'accept S3 objects in AES-CBC, which anyone may have changed')
     .option('--rsa-private-key <file>', 'RSA private key in PEM, without a passphrase')

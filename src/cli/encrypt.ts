@@ -28,7 +28,7 @@ export function addEncrypt(program: Command, signal: AbortSignal): void {
     .command('encrypt')
     .summary('encrypt files')
     .description('Encrypts a file as one message, to <input>.sealed unless --output says otherwise.')
-    .argument('<input>', 'file to encrypt; - for standard input; a folder with --recursive')
+    .argument('<input>', 'file to encrypt; - for standard input; a folder with --recursive; s3://bucket/key')
   addCommonOptions(command, 'public pair that is authenticated with the message')
     .option('--rsa-public-key <file>', 'RSA public key in PEM')
     .option('--suite <suite>', 'algorithm suite, such as 0x0478 for one that does not sign', parseSuite)

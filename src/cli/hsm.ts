@@ -42,8 +42,8 @@ export function addHsm(program: Command, signal: AbortSignal): void {
       'Keys in PKCS#11 tokens: HSMs, smart cards, SoftHSM. A PIN comes from a file, a file descriptor, SEALWAX_PIN or the terminal.',
     )
   tokenOptions(hsm.command('list'))
-    .summary('tell the tokens of a module, or the keys of a token')
-    .description('Tells the tokens of a module; with a PIN, the AES and RSA keys of one.')
+    .summary('list the tokens of a module, or the keys of a token')
+    .description('Lists the tokens of a module; with a PIN, the AES and RSA keys of one.')
     .action((options: TokenOptions) => orInterrupted(list(options, signal), signal))
   tokenOptions(hsm.command('keygen'))
     .summary('make a key that stays in the token')

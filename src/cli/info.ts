@@ -6,8 +6,8 @@ import { print } from './sink'
 export function addInfo(program: Command, version: string, signal: AbortSignal): void {
   program
     .command('info')
-    .summary('tell what does the work on this machine')
-    .description('Tells the version and what does the cryptography on this machine.')
+    .summary('show what does the work on this machine')
+    .description('Shows the version, and what does the cryptography on this machine.')
     .option('--json', 'as JSON', false)
     .action(async ({ json }: { json: boolean }) => {
       const { backend, openssl, cpu, threads, fallback } = getEngine().info()

@@ -33,7 +33,7 @@ export const POLICIES = Object.values(CommitmentPolicy).map((policy) => policy.t
 
 export function addCommonOptions(command: Command, contextHelp: string): Command {
   return addS3Options(addPinOptions(command))
-    .option('-o, --output <file>', 'where to write; - for standard output')
+    .option('-o, --output <file>', 'where to write; - for standard output, s3://bucket/key for an object')
     .option('-f, --force', 'replace an existing output file')
     .option('-r, --recursive', 'all files below the folder <input>, into the folder --output')
     .option('--skip-existing', 'with --recursive: leave out files that have their output already')
@@ -41,7 +41,7 @@ export function addCommonOptions(command: Command, contextHelp: string): Command
     .option('--wrapping-key <key>', 'AWS KMS key, or pkcs11: URI; may be given several times', collect)
     .option('--kms-endpoint <url>', 'where KMS answers; AWS by default')
     .addOption(
-      new Option('--format <format>', 'of what is encrypted: s3, by default where it is at s3://, or message').choices([
+      new Option('--format <format>', 'format of what is encrypted: s3, the default at s3://, or message').choices([
         's3',
         'message',
       ]),

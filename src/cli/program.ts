@@ -16,7 +16,7 @@ import { writeHelp } from './sink'
 export function programOf(signal: AbortSignal): Command {
   const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
   const program = new Command('sealwax')
-    .description('Client-side encryption of files, in the message format of the AWS Encryption SDK.')
+    .description('Client-side encryption of files, as messages of the AWS Encryption SDK, and of S3 objects.')
     .version(version)
     .showHelpAfterError('(add --help for the options)')
     .exitOverride()

@@ -74,6 +74,8 @@ test('the man page is what the commands say of themselves, and man can format it
   assert.is(readFileSync(join(__dirname, '../../man/sealwax.1'), 'utf8'), manPage(), 'npx tsx scripts/man.ts writes it')
   for (const word of ['sealwax encrypt', '\\-\\-wrapping\\-key', 'sealwax hsm keygen', '\\-\\-metadata\\-output'])
     assert.ok(manPage().includes(word), word)
+  // What is no option is there too.
+  for (const word of ['<input>\nfile to encrypt', 'SEALWAX_PIN', '130']) assert.ok(manPage().includes(word), word)
   if (!existsSync('/usr/bin/groff')) return
   const { stderr, status } = spawnSync('groff', ['-man', '-Tutf8', '-ww', 'man/sealwax.1'], { encoding: 'utf8' })
   assert.equal([status, stderr], [0, ''])
