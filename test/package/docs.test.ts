@@ -39,6 +39,17 @@ for (const page of pages) {
     })
   }
 
+  test(`${page}: each row of a table has as many cells as its head`, () => {
+    for (const [table] of text.matchAll(/(?:^\|.*\n)+/gm)) {
+      // Also in code, a bar that is not escaped ends a cell.
+      const [head, ...rows] = table
+        .trimEnd()
+        .split('\n')
+        .map((row) => row.split(/(?<!\\)\|/).length)
+      for (const row of rows) assert.is(row, head, table)
+    }
+  })
+
   test(`${page}: its links lead somewhere`, () => {
     for (const [, target, anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
       const file = target ? join(root, dirname(page), target) : join(root, page)
