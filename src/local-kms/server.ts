@@ -50,8 +50,8 @@ export interface LocalKms extends AsyncDisposable {
  *
  * @example
  * const kms = await startLocalKms()
- * const client = new KMSClient({ endpoint: kms.endpoint, region: 'us-east-1', credentials: { accessKeyId: 'x', secretAccessKey: 'x' } })
- * const { KeyMetadata } = await client.send(new CreateKeyCommand({}))
+ * const client = new KMS({ endpoint: kms.endpoint, region: 'us-east-1', credentials: { accessKeyId: 'x', secretAccessKey: 'x' } })
+ * const { KeyMetadata } = await client.createKey({})
  * await kms.close()
  */
 export async function startLocalKms(options?: LocalKmsOptions): Promise<LocalKms> {
