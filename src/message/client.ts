@@ -150,9 +150,11 @@ export interface DecryptClient {
    * header and the final frame now, and later only the frames that are asked for.
    *
    * @example
-   * const message = await client.openMessage(keyring, await open('video.sealed'))
+   * const file = await open('video.sealed')
+   * const message = await client.openMessage(keyring, file)
    * const piece = await message.read(1_000_000, 4096)
    * message.close()
+   * await file.close()
    */
   openMessage(
     cmm: KeyringNode | NodeMaterialsManager,

@@ -36,7 +36,9 @@ export interface BodyOutline {
  * fit to look at, not to decide by. Throws as `decrypt` does where the header is not one.
  *
  * @example
- * const { messageHeader, body } = await outlineMessage(await open('report.sealed'))
+ * const file = await open('report.sealed')
+ * const { messageHeader, body } = await outlineMessage(file)
+ * await file.close()
  */
 export async function outlineMessage(message: RandomAccessSource): Promise<MessageOutline> {
   const range = await toRangeReader(message)
