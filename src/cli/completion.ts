@@ -70,6 +70,9 @@ ${choiceCases(all, (values) => `words='${values.join(' ')}'; COMPREPLY=($(compge
   case "$command" in
 ${cases.join('\n')}
   esac
+  # Where no command can follow, a file does: bash completes it by itself.
+  COMPREPLY=()
+  [[ $current == -* || $words == [a-z]* ]] || return
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -o default -F _sealwax sealwax

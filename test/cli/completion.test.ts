@@ -35,6 +35,12 @@ test('bash completes commands, commands of commands, options, and their choices'
   assert.equal(offered(['--encrypt', '--commitment-policy', 'forbid']), ['forbid-encrypt-allow-decrypt'])
 })
 
+test('bash completes files where one is to follow', () => {
+  assert.equal(offered(['encrypt', '']), [''])
+  assert.equal(offered(['encrypt', '-k', '']), [''])
+  assert.equal(offered(['--encrypt', '-i', '']), [''])
+})
+
 for (const shell of ['bash', 'zsh', 'fish']) {
   if (existsSync(`/usr/bin/${shell}`))
     test(`${shell} can read its script`, () => {
