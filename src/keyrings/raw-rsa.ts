@@ -165,8 +165,14 @@ export function toRsaKey(key: string | Buffer | KeyObject, kind: 'public' | 'pri
 function parseKey(key: string | Buffer, kind: 'public' | 'private', option: string): KeyObject {
   try {
     return kind === 'public' ? createPublicKey(key) : createPrivateKey(key)
-  } catch {
+  } catch (error) {
     // OpenSSL's error may quote its input; the input may be the private key.
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (NO_PASSPHRASE.includes(code))
+      throw new TypeError(`"${option}" has a passphrase: give the key without one, or a KeyObject`)
     throw new TypeError(`"${option}" is not a ${kind} key in PEM`)
   }
 }
+
+/** What the releases of Node.js say of an encrypted key without its passphrase. */
+const NO_PASSPHRASE = ['ERR_MISSING_PASSPHRASE', 'ERR_OSSL_CRYPTO_INTERRUPTED_OR_CANCELLED']

@@ -26,6 +26,12 @@ import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 const SUITE = getSuite(0x0478)
 const publicKey = createPublicKey(RSA_PRIVATE_PEM).export({ format: 'pem', type: 'spki' })
 const privateKey = RSA_PRIVATE_PEM
+const encrypted = createPrivateKey(RSA_PRIVATE_PEM).export({
+  format: 'pem',
+  type: 'pkcs8',
+  cipher: 'aes-256-cbc',
+  passphrase: 'secret',
+})
 const ecKey = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
 const { encrypt, decrypt } = buildClient()
 
@@ -41,6 +47,7 @@ const WRONG: [Record<string, unknown>, typeof TypeError | typeof RangeError, Reg
   [{ rsaKey: { publicKey: 5 } }, TypeError, /"rsaKey.publicKey"/],
   [{ rsaKey: { publicKey: 'no PEM' } }, TypeError, /"rsaKey.publicKey" is not a public key in PEM$/],
   [{ rsaKey: { privateKey: publicKey } }, TypeError, /"rsaKey.privateKey" is not a private key in PEM$/],
+  [{ rsaKey: { privateKey: encrypted } }, TypeError, /"rsaKey.privateKey" has a passphrase/],
   [{ rsaKey: { privateKey: createPublicKey(publicKey) } }, TypeError, /"rsaKey.privateKey" must be an RSA private key/],
   [{ rsaKey: ecKey }, TypeError, /"rsaKey.publicKey" must be an RSA public key/],
   [{ padding: 0 }, RangeError, /"padding"/],
