@@ -39,11 +39,15 @@ export function buildAwsKmsMrkAwareStrictMultiKeyringNode(
     'buildAwsKmsMrkAwareStrictMultiKeyringNode',
   )
   const noop = 'Noop keyring is not allowed: Set a generatorKeyId or at least one keyId.'
-  const all = [...(generatorKeyId ? [generatorKeyId] : []), ...checkStrings(keyIds, noop)]
+  const all = [
+    ...(generatorKeyId ? [generatorKeyId] : []),
+    ...checkStrings(keyIds, `${noop} "keyIds" must be an array of strings`),
+  ]
   if (all.length === 0) throw new TypeError(noop)
   checkUnrelated(all)
-  const keyrings = all.map((keyId) => {
-    const client = clientProvider(regionOf(checkKeyId(keyId, 'keyIds')))
+  const keyrings = all.map((keyId, i) => {
+    const option = i === 0 && generatorKeyId ? 'generatorKeyId' : 'keyIds'
+    const client = clientProvider(regionOf(checkKeyId(keyId, option)))
     if (client) return new AwsKmsMrkAwareSymmetricKeyringNode({ client, keyId, grantTokens, timeout })
     throw new TypeError(`Configured clientProvider is unable to create a client for configured ${keyId}.`)
   })
@@ -83,7 +87,8 @@ export function buildAwsKmsMrkAwareDiscoveryMultiKeyringNode(
     ['regions', 'clientProvider', 'discoveryFilter', 'grantTokens', 'timeout'],
     'buildAwsKmsMrkAwareDiscoveryMultiKeyringNode',
   )
-  checkStrings(regions, 'Configured regions must not contain a null or empty string as a region.')
+  const noRegion = 'Configured regions must not contain a null or empty string as a region.'
+  checkStrings(regions, `${noRegion} "regions" must be an array of strings`)
   if (regions.length === 0) throw new RangeError('Configured regions must contain at least one region.')
   const children = regions.map((region) => {
     const client = clientProvider(region)

@@ -120,14 +120,19 @@ test('refuses malformed keys, wrong options and ones it does not know', () => {
     /^Malformed arn/,
   )
   throws(
+    () => buildAwsKmsMrkAwareStrictMultiKeyring({ clientProvider, generatorKeyId: 'a:b' }),
+    RangeError,
+    /"generatorKeyId"/,
+  )
+  throws(
     () => buildAwsKmsMrkAwareStrictMultiKeyring({ clientProvider, keyIds: at(US) as never }),
     TypeError,
-    /^Noop keyring/,
+    /^Noop keyring is not allowed: .* "keyIds" must be an array of strings, got a string/,
   )
   throws(
     () => buildAwsKmsMrkAwareDiscoveryMultiKeyring({ clientProvider, regions: US as never }),
     TypeError,
-    /^Configured regions/,
+    /^Configured regions must not .* "regions" must be an array of strings, got "us-east-1"$/,
   )
 })
 
