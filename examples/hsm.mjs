@@ -14,5 +14,5 @@ try {
   const { plaintext } = await decrypt(keyring, result, { encryptionContext: { purpose: 'demo' } })
   console.log(`${plaintext}`)
 } finally {
-  await token.close() // else a session stays open, and with it the process
+  await token.close() // its sessions, and the process of the module; else both end with the program
 }

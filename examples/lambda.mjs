@@ -12,15 +12,18 @@ export function senderOf(keyIds, send, clientProvider) {
   const keyring = new KmsKeyring({ keyIds, clientProvider })
   return async (event) => {
     if (!event.request.code) return event
+    let text
     try {
       const { plaintext } = await decrypt(keyring, event.request.code, { encoding: 'base64' })
-      await send(event.request.userAttributes, plaintext.toString())
+      text = plaintext.toString()
     } catch (error) {
       // A code is stable, a text is not. Where KMS did not open the data key, it may later; Lambda tries again.
       const attempts = error instanceof SealwaxError ? (error.errors ?? []) : []
       if (attempts.some(({ code }) => code === 'ERR_KEY_SERVICE')) throw error
       console.error(JSON.stringify({ message: 'code not sent', code: error.code }))
+      return event
     }
+    await send(event.request.userAttributes, text) // where that fails, Lambda tries again too
     return event
   }
 }

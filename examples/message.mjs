@@ -6,7 +6,7 @@ const { encrypt, decrypt } = buildClient()
 const keyring = new RawAesKeyring({
   keyNamespace: 'my-app',
   keyName: 'key-2026',
-  unencryptedMasterKey: randomBytes(32), // in earnest: from where your keys are
+  unencryptedMasterKey: randomBytes(32), // in production: from your secret store
   wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
 })
 const context = { customer: '4711' } // public, and authenticated with the message

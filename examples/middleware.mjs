@@ -4,10 +4,10 @@ import { buildClient, SealwaxError } from 'sealwax'
 
 const client = buildClient()
 
-/** Reads a sealed store through `load(id)`, which gives bytes, and writes it through `save(id, bytes)`. */
+/** Reads a sealed store through `load(id)`, which gives bytes if there are any, and writes it through `save(id, bytes)`. */
 export function sealedStore(keyring, { load, save }) {
   return async (request, response, next) => {
-    const user = request.headers['x-user'] // in earnest: from your authentication
+    const user = request.headers['x-user'] // in production: from your authentication
     const id = request.url
     const encryptionContext = { user, id }
     try {
@@ -16,7 +16,9 @@ export function sealedStore(keyring, { load, save }) {
         await save(id, result)
         response.writeHead(204).end()
       } else if (request.method === 'GET') {
-        const { plaintext } = await client.decrypt(keyring, await load(id), { encryptionContext })
+        const sealed = await load(id)
+        if (!sealed) return void response.writeHead(404).end()
+        const { plaintext } = await client.decrypt(keyring, sealed, { encryptionContext })
         response.writeHead(200, { 'content-length': plaintext.length }).end(plaintext)
       } else next()
     } catch (error) {

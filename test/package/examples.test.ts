@@ -68,6 +68,9 @@ test('lambda.mjs sends the code, once it is decrypted', async () => {
     )
   assert.is(await outcome(result.toString('base64')), 'ERR_NO_DATA_KEY')
   assert.is(await outcome('none'), 'given up')
+  const unsent = senderOf([keyArn('1')], () => Promise.reject(new Error('no mail today')), clientProvider)
+  const failing = unsent({ request: { code: result.toString('base64'), userAttributes: {} } })
+  assert.is(await failing.catch(({ message }) => message), 'no mail today')
 })
 
 test('middleware.mjs gives a document to its user alone', async () => {
@@ -92,6 +95,7 @@ test('middleware.mjs gives a document to its user alone', async () => {
     assert.not.ok(stored.get('/document')!.includes('of alice'))
     assert.is(await (await fetch(url, { headers: { 'x-user': 'alice' } })).text(), 'of alice')
     assert.is((await fetch(url, { headers: { 'x-user': 'bob' } })).status, 404)
+    assert.is((await fetch(`${url}-that-is-not-there`, { headers: { 'x-user': 'bob' } })).status, 404)
     assert.is((await fetch(url, { method: 'POST', headers: { 'x-user': 'bob' } })).status, 500)
   } finally {
     server.closeAllConnections()
