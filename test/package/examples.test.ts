@@ -31,6 +31,7 @@ const { S3KmsKeyring, sealObject }: typeof SealwaxS3 = require(join(project, 'no
 
 const OUTPUTS: Record<string, string> = {
   'message.mjs': 'attack at dawn\n',
+  'own-keyring.mjs': 'under a key of yours\n',
   'kms-two-regions.mjs': 'in two places: eu-central-1 and eu-west-1\n',
   'stream-file.mjs': 'the same length\n',
   'migrate.mjs': 'old messages, new reader\nnew messages, old reader\n',
