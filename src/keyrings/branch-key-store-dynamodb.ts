@@ -2,7 +2,7 @@ import type { AttributeValue, DynamoDBClient, TransactWriteItem } from '@aws-sdk
 import type { EncryptionContext } from '../encryption-context'
 import { checkString, describe } from '../options'
 import { ACTIVE, type EncryptedHierarchicalKey, FIELD, VERSION_PREFIX } from './branch-key-store-record'
-import { callService, keyServiceError, withFreshCredentials } from './kms-calls'
+import { callClient, keyServiceError } from './kms-calls'
 
 /** Where wrapped branch keys are kept. What it gives is checked; it need not be trusted with anything but to be there. */
 export interface IBranchKeyStorage {
@@ -93,12 +93,10 @@ export class DynamoDBKeyStorage implements WritableBranchKeyStorage {
   async #get(branchKeyId: string, type: string): Promise<EncryptedHierarchicalKey> {
     const { ddbTableName: TableName, ddbClient } = this
     const Key = { [FIELD.id]: { S: branchKeyId }, [FIELD.type]: { S: type } }
-    const { Item } = await callService(
+    const { Item } = await callClient(
       `DynamoDB GetItem in table ${TableName}`,
-      async (options) =>
-        await withFreshCredentials(ddbClient, options.abortSignal, () =>
-          ddbClient.send(new (dynamoDBSdk().GetItemCommand)({ TableName, Key }), options),
-        ),
+      () => ddbClient,
+      (client, options) => client.send(new (dynamoDBSdk().GetItemCommand)({ TableName, Key }), options),
     )
     if (Item) return this.#toKey(Item)
     throw keyServiceError(
@@ -107,13 +105,11 @@ export class DynamoDBKeyStorage implements WritableBranchKeyStorage {
   }
 
   async #write(TransactItems: TransactWriteItem[]): Promise<void> {
-    const { ddbClient } = this
-    await callService(
-      `DynamoDB TransactWriteItems in table ${this.ddbTableName}`,
-      async (options) =>
-        await withFreshCredentials(ddbClient, options.abortSignal, () =>
-          ddbClient.send(new (dynamoDBSdk().TransactWriteItemsCommand)({ TransactItems }), options),
-        ),
+    const { ddbTableName, ddbClient } = this
+    await callClient(
+      `DynamoDB TransactWriteItems in table ${ddbTableName}`,
+      () => ddbClient,
+      (client, options) => client.send(new (dynamoDBSdk().TransactWriteItemsCommand)({ TransactItems }), options),
     )
   }
 

@@ -3,7 +3,7 @@ import type { KMSClient } from '@aws-sdk/client-kms'
 import { copySecret } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { BRANCH_KEY_LENGTH } from '../materials/branch-key-material'
-import { type CallOptions, callService, keyServiceError, wipePlaintext, withFreshCredentials } from './kms-calls'
+import { callClient, keyServiceError, wipePlaintext } from './kms-calls'
 import { kmsSdk } from './kms-clients'
 
 /** What a branch key store asks of KMS. Every answer is checked to be of the key that was asked. */
@@ -19,11 +19,9 @@ export class BranchKeyWrapping {
   /** A new branch key that nobody has seen, wrapped. */
   async generate(KeyId: string, EncryptionContext: EncryptionContext): Promise<Uint8Array> {
     const input = { KeyId, EncryptionContext, NumberOfBytes: BRANCH_KEY_LENGTH, ...this.#grants() }
-    const answer = await callService(
-      `KMS GenerateDataKeyWithoutPlaintext with ${KeyId}`,
-      this.#sending((client, options) =>
-        client.send(new (kmsSdk().GenerateDataKeyWithoutPlaintextCommand)(input), options),
-      ),
+    const what = `KMS GenerateDataKeyWithoutPlaintext with ${KeyId}`
+    const answer = await callClient(what, this.#client, (client, options) =>
+      client.send(new (kmsSdk().GenerateDataKeyWithoutPlaintextCommand)(input), options),
     )
     checkKeyId(answer.KeyId, KeyId)
     return checkBlob(answer.CiphertextBlob)
@@ -44,9 +42,8 @@ export class BranchKeyWrapping {
       DestinationEncryptionContext: to,
       ...this.#grants(),
     }
-    const answer = await callService(
-      `KMS ReEncrypt with ${KeyId}`,
-      this.#sending((client, options) => client.send(new (kmsSdk().ReEncryptCommand)(input), options)),
+    const answer = await callClient(`KMS ReEncrypt with ${KeyId}`, this.#client, (client, options) =>
+      client.send(new (kmsSdk().ReEncryptCommand)(input), options),
     )
     checkKeyId(answer.SourceKeyId, KeyId)
     checkKeyId(answer.KeyId, KeyId)
@@ -56,9 +53,8 @@ export class BranchKeyWrapping {
   /** The branch key itself: the caller's to wipe. */
   async unwrap(KeyId: string, CiphertextBlob: Uint8Array, EncryptionContext: EncryptionContext): Promise<Uint8Array> {
     const input = { KeyId, CiphertextBlob, EncryptionContext, ...this.#grants() }
-    const answer = await callService(
-      `KMS Decrypt with ${KeyId}`,
-      this.#sending((client, options) => client.send(new (kmsSdk().DecryptCommand)(input), options)),
+    const answer = await callClient(`KMS Decrypt with ${KeyId}`, this.#client, (client, options) =>
+      client.send(new (kmsSdk().DecryptCommand)(input), options),
     )
     try {
       checkKeyId(answer.KeyId, KeyId)
@@ -67,13 +63,6 @@ export class BranchKeyWrapping {
       throw keyServiceError('KMS branch key decryption failed: the answer is not a key of 32 bytes')
     } finally {
       wipePlaintext(answer)
-    }
-  }
-
-  #sending<T>(send: (client: KMSClient, options: CallOptions) => Promise<T>) {
-    return async (options: CallOptions) => {
-      const client = this.#client()
-      return await withFreshCredentials(client, options.abortSignal, () => send(client, options))
     }
   }
 

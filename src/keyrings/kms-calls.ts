@@ -4,7 +4,7 @@ import { SealwaxError } from '../errors'
 import { checkKmsClient, type KmsAnswer, type KmsCallOptions, type KmsClient, type KmsReply } from './kms-clients'
 
 type Operation = keyof KmsClient
-export type CallOptions = Required<KmsCallOptions>
+type CallOptions = Required<KmsCallOptions>
 type Input<O extends Operation> = Parameters<KmsClient[O]>[0]
 
 /** {@link callService} for a keyring's call to KMS. A plaintext in `input` is this function's to wipe. */
@@ -21,12 +21,8 @@ export async function callKms<O extends Operation>(
     if (signal?.aborted) throw keyServiceError(`${what} ${NOT_NEEDED}`)
     if (timeout <= 0) throw keyServiceError(`${what} was not made: no time was left`)
     checkKmsClient(client)
-    return await callService(
-      what,
-      ({ abortSignal }) => withFreshCredentials(client, abortSignal, () => send(client, operation, input, abortSignal)),
-      timeout,
-      signal,
-    )
+    const sending = (_: KmsClient, options: CallOptions) => send(client, operation, input, options.abortSignal)
+    return await callClient(what, () => client, sending, timeout, signal)
   } finally {
     // Also where the client never answers: what it still sends then is of no use.
     wipePlaintext(input)
@@ -78,6 +74,21 @@ export async function callService<T extends object>(
   })
 }
 
+/** {@link callService} by a client whose credentials may have to be got anew. */
+export function callClient<C extends object, T extends object>(
+  what: string,
+  clientOf: () => C,
+  send: (client: C, options: CallOptions) => Promise<T>,
+  timeout?: number,
+  signal?: AbortSignal,
+): Promise<T> {
+  const sending = async (options: CallOptions) => {
+    const client = clientOf()
+    return await withFreshCredentials(client, options.abortSignal, () => send(client, options))
+  }
+  return callService(what, sending, timeout, signal)
+}
+
 const NOT_NEEDED = 'is not needed any more'
 
 /** How long the calls for one message may take together, in milliseconds. */
@@ -97,11 +108,7 @@ export function keyServiceError(message: string, cause?: Error): SealwaxError {
  * `send`, and once more with credentials just got, where the service says that those it saw have expired: the SDK goes by
  * the expiration that came with them, which may have been none.
  */
-export async function withFreshCredentials<T>(
-  client: object,
-  abortSignal: AbortSignal,
-  send: () => Promise<T>,
-): Promise<T> {
+async function withFreshCredentials<T>(client: object, abortSignal: AbortSignal, send: () => Promise<T>): Promise<T> {
   try {
     return await send()
   } catch (error) {
