@@ -30,6 +30,11 @@ export interface RawRsaKeyringNodeInput {
 /** Whether OAEP hashes other than SHA-1 can be had: always, with every Node.js this package supports. */
 export const oaepHashSupported = true
 
+interface RsaPadding {
+  readonly padding: number
+  readonly oaepHash?: string
+}
+
 const OPTIONS = ['keyNamespace', 'keyName', 'rsaKey', 'padding', 'oaepHash'] as const
 const OAEP_HASHES = ['sha1', 'sha256', 'sha384', 'sha512']
 const { RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING } = constants
@@ -43,7 +48,7 @@ export class RawRsaKeyringNode extends KeyringNode {
   readonly keyName: string
   readonly #publicKey: KeyObject | undefined
   readonly #privateKey: KeyObject | undefined
-  readonly #padding: { padding: number; oaepHash?: string }
+  readonly #padding: RsaPadding
 
   constructor(input: RawRsaKeyringNodeInput) {
     super()
@@ -78,24 +83,11 @@ export class RawRsaKeyringNode extends KeyringNode {
     const { keyNamespace, keyName } = this
     const key = this.#publicKey
     if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'No public key defined in constructor.  Encrypt disabled.')
-    const encryptedDataKey = this.#wrap(key, toWrap(material, keyNamespace, keyName))
+    const encryptedDataKey = wrapByRsa(key, this.#padding, toWrap(material, keyNamespace, keyName))
     return material.addEncryptedDataKey(
       new EncryptedDataKey({ providerId: keyNamespace, providerInfo: keyName, encryptedDataKey }),
       KeyringTraceFlag.WRAPPING_KEY_ENCRYPTED_DATA_KEY,
     )
-  }
-
-  #wrap(key: KeyObject, dataKey: Uint8Array): Uint8Array {
-    try {
-      return publicEncrypt({ key, ...this.#padding }, dataKey)
-    } catch (cause) {
-      const { oaepHash } = this.#padding
-      throw new SealwaxError(
-        'ERR_WRAPPING_KEY',
-        `an RSA key of ${key.asymmetricKeyDetails?.modulusLength} bits cannot wrap a data key of ${dataKey.length} bytes${oaepHash ? ` under OAEP with ${oaepHash}` : ''}`,
-        { cause },
-      )
-    }
   }
 
   async _onDecrypt(
@@ -151,6 +143,20 @@ export class RawRsaKeyringNode extends KeyringNode {
 }
 Object.freeze(RawRsaKeyringNode)
 Object.freeze(RawRsaKeyringNode.prototype)
+
+/** Encrypts a data key of `length` bytes, or what holds one. Throws `ERR_WRAPPING_KEY` where the key is too short for that. */
+export function wrapByRsa(key: KeyObject, padding: RsaPadding, bytes: Uint8Array, length = bytes.length): Uint8Array {
+  try {
+    return publicEncrypt({ key, ...padding }, bytes)
+  } catch (cause) {
+    const { oaepHash } = padding
+    throw new SealwaxError(
+      'ERR_WRAPPING_KEY',
+      `an RSA key of ${key.asymmetricKeyDetails?.modulusLength} bits cannot wrap a data key of ${length} bytes${oaepHash ? ` under OAEP with ${oaepHash}` : ''}`,
+      { cause },
+    )
+  }
+}
 
 export function toRsaKey(key: string | Buffer | KeyObject, kind: 'public' | 'private'): KeyObject {
   const option = `rsaKey.${kind}Key`

@@ -1,10 +1,10 @@
-import { constants, createHash, createHmac, type KeyObject, privateDecrypt, publicEncrypt } from 'node:crypto'
+import { constants, createHash, createHmac, type KeyObject, privateDecrypt } from 'node:crypto'
 import { utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { authenticationFailed, SealwaxError } from '../errors'
 import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from '../materials/s3-keyring'
 import { checkOptions, describe } from '../options'
-import { toRsaKey } from './raw-rsa'
+import { toRsaKey, wrapByRsa } from './raw-rsa'
 import { checkMaterialDescription, dataKeyFor, refuseContext } from './s3-material'
 import { dataKeyInMessage, unpadOaepSha256Mgf1Sha1, unpadPkcs1 } from './s3-rsa-padding'
 
@@ -17,6 +17,7 @@ export interface S3RawRsaKeyringInput {
 
 const OPTIONS = ['rsaKey', 'materialDescription'] as const
 const { RSA_NO_PADDING, RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING } = constants
+const OAEP_SHA1 = { padding: RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha1' }
 
 /**
  * Wraps the data keys of S3 objects with an RSA key in memory: RSA-OAEP (SHA-1) of one byte of length || data key || the
@@ -51,14 +52,20 @@ export class S3RawRsaKeyring implements S3Keyring {
     if (!key) throw new SealwaxError('ERR_WRAPPING_KEY', 'this keyring has no public key, and encrypts nothing')
     const { materialDescription } = this
     const dataKey = dataKeyFor(request)
-    if (contentAlgorithm === 'AES/CBC/PKCS5Padding') {
-      const encryptedDataKey = publicEncrypt({ key, padding: RSA_PKCS1_PADDING }, dataKey)
-      return { dataKey, encryptedDataKey, wrapAlgorithm: 'RSA', materialDescription }
-    }
     const message = Buffer.concat([Uint8Array.of(dataKey.length), dataKey, utf8(contentAlgorithm)])
-    const encryptedDataKey = publicEncrypt({ key, padding: RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha1' }, message)
-    wipe(message)
-    return { dataKey, encryptedDataKey, wrapAlgorithm: 'RSA-OAEP-SHA1', materialDescription }
+    try {
+      if (contentAlgorithm === 'AES/CBC/PKCS5Padding') {
+        const encryptedDataKey = wrapByRsa(key, { padding: RSA_PKCS1_PADDING }, dataKey)
+        return { dataKey, encryptedDataKey, wrapAlgorithm: 'RSA', materialDescription }
+      }
+      const encryptedDataKey = wrapByRsa(key, OAEP_SHA1, message, dataKey.length)
+      return { dataKey, encryptedDataKey, wrapAlgorithm: 'RSA-OAEP-SHA1', materialDescription }
+    } catch (error) {
+      wipe(dataKey)
+      throw error
+    } finally {
+      wipe(message)
+    }
   }
 
   async unwrapDataKey(request: S3UnwrapRequest): Promise<Uint8Array | undefined> {

@@ -326,6 +326,12 @@ test('wrong options are refused', async () => {
   await rejects(openObject(object, aes, { enableLegacyModes: true } as never), TypeError, /unknown option/)
 })
 
+test('an RSA key that is too short to wrap a data key is refused as a wrapping key', async () => {
+  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 512 })
+  const short = new S3RawRsaKeyring({ rsaKey: { publicKey } })
+  await rejects(sealObject(bytes(3), short), 'ERR_WRAPPING_KEY', /512 bits .* data key of 32 bytes .* sha1/)
+})
+
 test('wrong keys are refused when a keyring is made', () => {
   for (const length of [0, 15, 17, 31, 33, 64]) {
     throws(() => new S3RawAesKeyring({ wrappingKey: bytes(length) }), RangeError, /"wrappingKey"/)
