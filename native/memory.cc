@@ -1,6 +1,8 @@
 #include "memory.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <memory>
 #include <new>
 #include <thread>
 
@@ -35,6 +37,18 @@ MemoryPool::Block map(size_t length) {
 
 void unmap(MemoryPool::Block block) {
   munmap(block.data, block.length);
+}
+
+// Whether a program gets core dumps, which Linux gives it at a limit of 0 too (core(5)).
+bool dumpsAreCollected() {
+#ifdef __linux__
+  using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
+  const File pattern(std::fopen("/proc/sys/kernel/core_pattern", "re"), std::fclose);
+  const int first = pattern ? std::fgetc(pattern.get()) : EOF;
+  return first == '|' || first == '@' || first == EOF;
+#else
+  return false;
+#endif
 }
 #endif
 
@@ -110,9 +124,12 @@ bool forbidCoreDumps() {
 #ifdef _WIN32
   return false;
 #else
-  // Not 0: Linux gives a program that collects dumps one all the same, unless the limit is 1 (core(5)).
+  // 1 is for such programs too.
   const rlimit one = {1, 1};
-  return setrlimit(RLIMIT_CORE, &one) == 0;
+  if (setrlimit(RLIMIT_CORE, &one) == 0) return true;
+  // Who may not raise a limit of 0 leaves no files.
+  rlimit limit;
+  return getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_max == 0 && !dumpsAreCollected();
 #endif
 }
 

@@ -2,11 +2,13 @@
 
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 #include "check.h"
 
 #ifndef _WIN32
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -44,6 +46,16 @@ int main() {
   if (child == 0) _exit(pool.take(kLength).data == nullptr ? 0 : 1);
   int status = 0;
   check(waitpid(child, &status, 0) == child && status == 0, "a forked child takes none");
+
+  // Whoever may not raise a limit of 0 has no core files, unless a program collects them.
+  const int pattern = std::ifstream("/proc/sys/kernel/core_pattern").get();
+  const pid_t limited = fork();
+  if (limited == 0) {
+    const rlimit none = {0, 0};
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || (getuid() == 0 && setuid(65534) != 0)) _exit(0);
+    _exit(forbidCoreDumps() == (pattern != '|' && pattern != '@') ? 0 : 1);
+  }
+  check(waitpid(limited, &status, 0) == limited && status == 0, "a limit of 0 forbids core files");
 
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; i++) {
