@@ -265,6 +265,12 @@ Status advise(Arguments& from) {
   return from.status;
 }
 
+Status keepAtMost(Arguments& from) {
+  const uint64_t length = from.integer();
+  if (from.status == Status::ok) MemoryPool::instance().keepAtMost(length);
+  return from.status;
+}
+
 Status noCoreDumps(Arguments&) {
   return forbidCoreDumps() ? Status::ok : Status::failed;
 }
@@ -373,6 +379,7 @@ void initialize(napi_env env, napi_value exports) {
   define(env, exports, "createHash", createHash);
   define(env, exports, "randomBytes", call<random>);
   define(env, exports, "allocate", allocate);
+  define(env, exports, "keepAtMost", call<keepAtMost>);
   define(env, exports, "preferHugePages", call<advise>);
   define(env, exports, "forbidCoreDumps", call<noCoreDumps>);
   define(env, exports, "force", call<force>);

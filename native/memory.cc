@@ -62,6 +62,11 @@ MemoryPool& MemoryPool::instance() {
 
 MemoryPool::MemoryPool() : process_(processId()) {}
 
+void MemoryPool::keepAtMost(size_t length) {
+  const std::lock_guard lock(mutex_);
+  maxKept_ = std::min(length, kMaxKept);
+}
+
 MemoryPool::Block MemoryPool::take(size_t length) {
   // A forked child has nobody to trim, and perhaps a lock that nobody will release.
   if (processId() != process_) return {nullptr, 0};
@@ -81,8 +86,8 @@ void MemoryPool::give(Block block) {
   if (processId() != process_) return unmap(block);
   const std::lock_guard lock(mutex_);
   usedLength_ -= block.length;
-  if (block.length > kMaxKept) return unmap(block);
-  while (keptLength_ + block.length > kMaxKept) unmap(drop(kept_.begin()));
+  if (block.length > maxKept_) return unmap(block);
+  while (keptLength_ + block.length > maxKept_) unmap(drop(kept_.begin()));
   if (!trimming_ && !(trimming_ = startThread([this] { trim(); }))) return unmap(block);
   try {
     kept_.push_back({block, Clock::now()});

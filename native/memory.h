@@ -27,6 +27,9 @@ class MemoryPool {
   // Never destroyed: results may outlive static destruction.
   static MemoryPool& instance();
 
+  // Keeps no more than this from now on, and never more than kMaxKept: memory is for others too.
+  void keepAtMost(size_t length);
+
   // A block of at least `length` bytes, or one without data where there is none to be had.
   Block take(size_t length);
   void give(Block block);
@@ -48,6 +51,7 @@ class MemoryPool {
   std::mutex mutex_;
   std::vector<Kept> kept_;  // the oldest first
   size_t keptLength_ = 0;
+  size_t maxKept_ = kMaxKept;
   size_t usedLength_ = 0;
   bool trimming_ = false;
 };

@@ -42,6 +42,13 @@ int main() {
     check(pool.kept() <= MemoryPool::kMaxKept, "what is kept has a bound");
   }
 
+  pool.keepAtMost(2 * kLength);
+  pool.give(pool.take(kLength));
+  check(pool.kept() > 0 && pool.kept() <= 2 * kLength, "what is kept can have a lower bound");
+  pool.keepAtMost(MemoryPool::kMaxUsed);
+  pool.give(pool.take(MemoryPool::kMaxKept + kLength));
+  check(pool.kept() <= MemoryPool::kMaxKept, "and no higher one");
+
   const pid_t child = fork();
   if (child == 0) _exit(pool.take(kLength).data == nullptr ? 0 : 1);
   int status = 0;

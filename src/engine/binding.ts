@@ -70,6 +70,8 @@ export interface Binding {
   verifyDigest(curve: number, point: Uint8Array, digest: Uint8Array, signature: Uint8Array): number
   /** Memory that may hold what earlier results left; undefined where there is none of this kind to be had. */
   allocate(length: number): ArrayBuffer | undefined
+  /** How many bytes that nobody needs any more are kept for {@link allocate}. */
+  keepAtMost(length: number): number
   preferHugePages(memory: Uint8Array): number
   /** Not 0 where the system refuses. */
   forbidCoreDumps(): number

@@ -1,6 +1,6 @@
 import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { constants } from 'node:os'
+import { constants, totalmem } from 'node:os'
 import { join, toNamespacedPath } from 'node:path'
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads'
 import { allocateSecret, ByteWriter, wipe } from '../bytes'
@@ -111,6 +111,7 @@ export class NativeEngine implements Engine {
 
   constructor(binding: Binding) {
     this.binding = binding
+    check(binding.keepAtMost(Math.floor(availableMemory() / KEPT_SHARE)))
   }
 
   info(): EngineInfo {
@@ -298,6 +299,14 @@ const ARM_FEATURES: readonly (readonly [name: string, bit: number])[] = [
 
 /** From here on filling fresh memory takes as long as to set up pooled memory (bench/memory.ts). */
 const POOLED_LENGTH = 256 * 1024
+
+/** A container of 512 MiB has better use for its memory than to keep half of it. */
+const KEPT_SHARE = 16
+
+/** What the machine has, or a container may have of it. */
+function availableMemory(): number {
+  return Math.min(totalmem(), process.constrainedMemory() || Infinity)
+}
 
 /** Node.js forbids to send an addon's memory to a worker. Moved once, it is as good as any. */
 function transferable(memory: ArrayBuffer & { transfer?: () => ArrayBuffer }): ArrayBuffer {

@@ -81,6 +81,25 @@ inChild(
 )
 
 inChild(
+  'little is kept where there is little memory',
+  `
+  const { NativeEngine } = require(${JSON.stringify(join(ROOT, 'src/engine/native'))})
+  const isKept = async (length) => {
+    for (let i = 0; i < 10; i++) {
+      if (engine.allocate(length)[0] === 2) return true
+      engine.allocate(length).fill(2)
+      await collect()
+    }
+    return false
+  }
+  process.constrainedMemory = () => 64 * MIB
+  new NativeEngine(engine.binding)
+  check(!(await isKept(8 * MIB)), 'too much is kept')
+  check(await isKept(3 * MIB), 'nothing is kept')
+  `,
+)
+
+inChild(
   'a result can be sent to a worker, which has it as long as it wants',
   `
   const worker = new Worker(
