@@ -322,7 +322,7 @@ Status sealFrames(const FrameRun& run, Span plaintext, bool final, MutableSpan o
 OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest* digest) {
   if (!valid(run)) return {0, Status::invalid};
   if (overlapsInput(run, body, out)) return {0, Status::overlapping};
-  const size_t frameBytes = run.frameLength + kRegularFrameOverhead;
+  const uint64_t frameBytes = run.frameLength + kRegularFrameOverhead;
   const uint64_t frames = std::min(body.length / frameBytes, out.length / run.frameLength);
 
   Pieces pieces(frames, run.frameLength);
@@ -387,7 +387,7 @@ OpenedBody openBody(Gcm& gcm, Span messageId, uint64_t frameLength, Span body, M
 
   const Span last = body.sub(used, body.length - used);
   if (last.length < kFinalFrameOverhead) return {0, 0};
-  const uint64_t contentLength = readUint32(last.data + kFinalHeaderLength - 4);
+  const size_t contentLength = readUint32(last.data + kFinalHeaderLength - 4);
   const size_t room = std::min<size_t>(last.length - kFinalFrameOverhead, out.length - opened);
   uint8_t header[kFinalHeaderLength];
   putHeader(header, true, sequenceNumber, contentLength);
