@@ -7,7 +7,7 @@ import {
   MAX_INSTRUCTION_FILE_LENGTH,
 } from '../format/s3-instruction-file'
 import { readBody } from './body'
-import { type Call, type ObjectInput, s3Sdk } from './call'
+import { type Call, type ObjectInput, type StoringCall, s3Sdk } from './call'
 
 type Sender = Pick<Call<unknown, unknown>, 'send'>
 
@@ -37,7 +37,7 @@ export async function readInstructionFile(
  * could be read: an object that was there, and stays because the new one is refused, needs its own file.
  */
 export async function replaceInstructionFile(
-  call: Sender,
+  call: Pick<StoringCall<unknown, unknown>, 'send' | 'beginStoring'>,
   input: PutObjectCommandInput,
   file: Uint8Array,
 ): Promise<() => Promise<void>> {
@@ -58,6 +58,7 @@ export async function replaceInstructionFile(
     // What the caller is to hear is why the object was refused.
     await restored.catch(() => {})
   }
+  call.beginStoring()
   try {
     await call.send(new PutObjectCommand({ ...storage, Body: file }))
   } catch (error) {

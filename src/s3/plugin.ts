@@ -104,6 +104,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
       const { signal } = state
       let result: Result | undefined
       let isPassedOn = false
+      let isStoring = false
       const checkAborted = () => {
         if (signal?.aborted && !isPassedOn) throw abortError()
       }
@@ -116,12 +117,17 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         isPassedOn = !isReading
         return result.output
       }
+      const beginStoring = () => {
+        checkAborted()
+        isStoring = true
+      }
       checkAborted()
       const call = {
         ...encryption,
         input: args.input,
         next: passOn,
         checkAborted,
+        beginStoring,
         wasSent: () => state.wasSent === true,
         send: sendAs(encryptionOfCommand(context, 'target'), asCalled(state.input, args.input)),
         sendToSource: sendAs(sourceMode(args.input, context)),
@@ -133,7 +139,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
       const running = operation(call)
       const abort = (reject: (error: Error) => void) => {
         // While the SDK has the request, it is the SDK that ends it.
-        if (isPassedOn) return
+        if (isPassedOn || isStoring) return
         reject(abortError())
         for (const holder of [args.input, result?.output]) discardBody((holder as { Body?: unknown } | undefined)?.Body)
       }

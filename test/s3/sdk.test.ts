@@ -183,6 +183,43 @@ async function main(): Promise<void> {
     }
   })
 
+  test('who gives up while an instruction file is stored hears of it when that is undone: it would undo what is put next', async () => {
+    const client = clientOf({}, { putInstructionFiles: true })
+    let controller = new AbortController()
+    let isUnderWay = false
+    const watch = (next: (args: object) => Promise<object>) => async (args: { request: Request }) => {
+      const { method, path } = args.request
+      isUnderWay = true
+      if (method === 'PUT' && path.endsWith('.instruction')) controller.abort()
+      await new Promise(setImmediate)
+      return await next(args).finally(() => {
+        isUnderWay = false
+      })
+    }
+    client.middlewareStack.add(watch as never, { step: 'finalizeRequest' })
+    const file = () => s3.objects.get(`${Key}.instruction`)?.body
+    const giveUp = async (command: PutObjectCommand | CopyObjectCommand | CompleteMultipartUploadCommand) => {
+      controller = new AbortController()
+      const before = file()
+      const giving = client.send(command as PutObjectCommand, { abortSignal: controller.signal })
+      assert.is(((await rejectionOf(giving)) as Error).name, 'AbortError')
+      assert.not(isUnderWay)
+      assert.equal(file(), before)
+    }
+    await client.send(new PutObjectCommand({ Bucket, Key: 'other', Body: 'other' }))
+    for (const Body of ['new', 'next']) {
+      await giveUp(new PutObjectCommand({ Bucket, Key, Body }))
+      await giveUp(new CopyObjectCommand({ Bucket, Key, CopySource: `${Bucket}/other` }))
+      const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }))
+      const part = { Bucket, Key, UploadId, PartNumber: 1 }
+      const { ETag } = await client.send(new UploadPartCommand({ ...part, Body }))
+      const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] }
+      await giveUp(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload }))
+      await client.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload }))
+      assert.is(await text(client, Key), Body)
+    }
+  })
+
   test('what stands in for send, as mocks do, goes on doing so', async () => {
     class Mocked extends S3Client {}
     const client = new Mocked(s3.config)
