@@ -217,21 +217,26 @@ function hideBody(input: object, context: Context): void {
 /** As the SDK has it. */
 const HIDDEN = '***SensitiveInformation***'
 
+/** The SDK also takes signals of its own from before Node.js had any, which have no events. */
+type AnySignal = Pick<AbortSignal, 'onabort'> & Partial<Pick<AbortSignal, 'addEventListener' | 'removeEventListener'>>
+
 /** What the promise gives, or what `abort` makes of it when the signal says so. */
 async function orAborted<T>(
   running: Promise<T>,
-  signal: AbortSignal,
+  signal: AnySignal,
   abort: (reject: (error: Error) => void) => void,
 ): Promise<T> {
   let onAbort = () => {}
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => abort(reject)
-    signal.addEventListener('abort', onAbort)
+    if (signal.addEventListener) signal.addEventListener('abort', onAbort)
+    else signal.onabort = onAbort
   })
   try {
     return await Promise.race([running, aborted])
   } finally {
-    signal.removeEventListener('abort', onAbort)
+    if (signal.removeEventListener) signal.removeEventListener('abort', onAbort)
+    else if (signal.onabort === onAbort) signal.onabort = null
   }
 }
 

@@ -165,6 +165,20 @@ async function main(): Promise<void> {
     assert.ok(Body.destroyed)
   })
 
+  test('signals without events, as the SDK had before Node.js, are heeded like others', async () => {
+    const client = clientOf()
+    const signal = { aborted: false, onabort: null as (() => void) | null }
+    await client.send(new PutObjectCommand({ Bucket, Key, Body: 'text' }), { abortSignal: signal })
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }), { abortSignal: signal })
+    assert.is(await Body!.transformToString(), 'text')
+    const command = new PutObjectCommand({ Bucket, Key, Body: new Readable({ read() {} }) })
+    const putting = rejectionOf(client.send(command, { abortSignal: signal }))
+    await new Promise(setImmediate)
+    signal.onabort!()
+    assert.is(((await putting) as Error).name, 'AbortError')
+    assert.is(signal.onabort, null)
+  })
+
   test('an abort ends a stream of the web', async () => {
     for (const ContentLength of [undefined, 10]) {
       let isCancelled = false
