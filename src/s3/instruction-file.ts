@@ -28,8 +28,15 @@ export async function readInstructionFile(
     return await readBody(Body, MAX_INSTRUCTION_FILE_LENGTH)
   } catch (error) {
     if ((error as Error).name === 'NoSuchKey') return undefined
-    throw error
+    throw withHint(error, Key)
   }
+}
+
+/** It is another object that S3 speaks of than the one that was asked for. */
+function withHint(error: unknown, key: string): unknown {
+  if (!(error instanceof Error && error.name === 'AccessDenied')) return error
+  error.message += ` (to the instruction file ${JSON.stringify(key)}; without s3:ListBucket, S3 says so also where there is none)`
+  return error
 }
 
 /**

@@ -317,6 +317,19 @@ async function main(): Promise<void> {
     assert.is(((await rejectionOf(text(client))) as Error).name, 'InvalidObjectState')
   })
 
+  test('an instruction file that may not be read is named: it need not be there', async () => {
+    const client = clientOf({}, { onPlaintextObject: 'passthrough' })
+    const plain = new S3Client(s3.config)
+    clients.push(plain)
+    await put(plain)
+    await put(client, { Key: 'sealed' })
+    intercept(client, ({ path }) => (path.endsWith('.instruction') ? { status: 403, code: 'AccessDenied' } : undefined))
+    const error = (await rejectionOf(text(client))) as Error
+    assert.is(error.name, 'AccessDenied')
+    assert.match(error.message, /"object\.instruction"; without s3:ListBucket/)
+    assert.is(await text(client, 'sealed'), 'text')
+  })
+
   test('the servers end', async () => {
     for (const one of clients) one.destroy()
     await s3.close()
