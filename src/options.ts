@@ -117,7 +117,8 @@ export function kindOf(value: unknown): string {
 
 /** Throws `TypeError` for a stream of Node.js that has ended or was destroyed: taken for an empty one, it would lose what it held. */
 export function checkUnread(stream: unknown, problem: string): void {
-  if ((stream as { readable?: unknown } | null)?.readable === false)
+  const { readable, destroyed } = (stream ?? {}) as { readable?: unknown; destroyed?: unknown }
+  if (readable === false || destroyed === true)
     throw new TypeError(`${problem} The stream was read before, or destroyed`)
 }
 

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { types } from 'node:util'
 import { isShared, utf8, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
+import { untilEnd } from '../foreign-streams'
 import { checkUnread, kindOf } from '../options'
 import { orAborted } from './slices'
 
@@ -139,7 +140,7 @@ function bytesOfText(text: string, encoding: BufferEncoding): Uint8Array {
 export function chunksOf(source: unknown, problem: string): AsyncIterable<unknown> {
   checkUnread(source, problem)
   if (typeof (source as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function') {
-    return source as AsyncIterable<unknown>
+    return source instanceof Readable ? source : untilEnd(source as AsyncIterable<unknown>)
   }
   // Of objects: otherwise text would become bytes in UTF-8, whatever its encoding, and wherever it is cut.
   if (isLegacyStream(source)) return new Readable({ objectMode: true }).wrap(source)

@@ -4,6 +4,7 @@ import { TransformStream, ReadableStream as WebStream } from 'node:stream/web'
 import { types } from 'node:util'
 import { isShared, viewOf } from '../bytes'
 import { SealwaxError } from '../errors'
+import { untilEnd } from '../foreign-streams'
 import { checkInteger, checkUnread, kindOf } from '../options'
 
 /** The content of an object as the SDK gives it. */
@@ -30,7 +31,13 @@ function toBytes(chunk: unknown): Uint8Array {
 
 /** A stream that fails before anyone reads it would end the process; whoever reads it then hears of it all the same. */
 function holdErrors(body: unknown): void {
-  if (body instanceof Readable) body.on('error', () => {})
+  if (isStream(body)) body.on('error', () => {})
+}
+
+/** Of Node.js, or of a library that has its own. */
+function isStream(body: unknown): body is Readable {
+  const { on, destroy } = (body ?? {}) as Partial<Readable>
+  return typeof on === 'function' && typeof destroy === 'function'
 }
 
 /** Throws `TypeError` for a stream that has nothing left: it is not an empty object that its owner wants stored. */
@@ -111,7 +118,7 @@ function bytesAtHand(body: unknown): Uint8Array | undefined {
 export async function* bytesOf(
   chunks: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
+  for await (const chunk of chunks instanceof Readable ? chunks : untilEnd(chunks)) {
     const bytes = toBytes(chunk)
     // Another thread could change shared memory while it is sealed.
     yield isShared(bytes) ? new Uint8Array(bytes) : bytes
@@ -140,7 +147,7 @@ function readerOf(body: ReadableStream): Readable {
 
 /** What a generator gives, it may use again as soon as it is asked for more; and a stream asks ahead. */
 async function* copiesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const piece of body) yield Uint8Array.from(toBytes(piece))
+  for await (const piece of untilEnd(body)) yield Uint8Array.from(toBytes(piece))
 }
 
 /** What the work gives; where it fails, the body it was to read is ended. */
@@ -157,7 +164,8 @@ export async function orDiscard<T>(body: unknown, work: () => Promise<T>): Promi
 /** Ends a body that nobody will read, so that its connection, or its file, is free again. */
 export function discardBody(body: unknown): void {
   const stream = (body instanceof WebStream && readers.get(body)) || body
-  if (stream instanceof Readable) stream.on('error', () => {}).destroy()
+  holdErrors(stream)
+  if (isStream(stream)) stream.destroy()
   else if (isIterable(body)) void endOf(body).catch(() => {})
 }
 

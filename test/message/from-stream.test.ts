@@ -9,7 +9,8 @@ import {
   NodeDefaultCryptographicMaterialsManager,
   type NodeEncryptionRequest,
 } from '../../src/index'
-import { rejects } from '../support/expect'
+import { rejectionOf, rejects } from '../support/expect'
+import { ForeignStream } from '../support/foreign-stream'
 import { givenBy } from '../support/given-by'
 import { aesKeyring, bytes } from '../support/keys'
 
@@ -95,6 +96,16 @@ test('a stream that was read before is no empty message', async () => {
   await rejects(encrypt(aesKeyring(), read), TypeError, /^Unsupported plaintext\. .*read before/)
   await rejects(decrypt(aesKeyring(), read), TypeError, /^Unsupported ciphertext format\. .*read before/)
   assert.is((await decrypt(aesKeyring(), (await encrypt(aesKeyring(), Readable.from([]))).result)).plaintext.length, 0)
+})
+
+test('a stream of a library that is destroyed before its end is no message that is shorter', async () => {
+  const { result } = await encrypt(aesKeyring(), new ForeignStream(['ab', 'cd']))
+  assert.is(String((await decrypt(aesKeyring(), result)).plaintext), 'abcd')
+  for (const lostAt of [0, 1]) {
+    const error = await rejectionOf(encrypt(aesKeyring(), new ForeignStream(['ab', 'cd'], lostAt)))
+    assert.is((error as NodeJS.ErrnoException).code, 'ERR_STREAM_PREMATURE_CLOSE')
+  }
+  await rejects(encrypt(aesKeyring(), new ForeignStream(['ab']).destroy()), TypeError, /destroyed/)
 })
 
 test('streams as they were before they could be iterated', async () => {

@@ -14,6 +14,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openObject, S3EncryptionClient, type S3Keyring, S3RawAesKeyring, sealObject } from '../../src/s3'
 import { rejectionOf, rejects } from '../support/expect'
+import { ForeignStream } from '../support/foreign-stream'
 import { bytes } from '../support/keys'
 import { startSmallS3 } from '../support/small-s3'
 
@@ -97,6 +98,32 @@ async function main(): Promise<void> {
     assert.match(String(await rejectionOf(buffer(body))), /ENOENT/)
     const { metadata } = await sealObject(Buffer.from('x'), raw)
     assert.match(String(await rejectionOf(openObject({ metadata, body: missing() }, slow))), /ENOENT/)
+  })
+
+  test('a stream of a library that is destroyed before its end is no object that is shorter', async () => {
+    await put(new ForeignStream(['ab', 'cd']))
+    assert.is(String(await get()), 'abcd')
+    const calls: ((Body: ForeignStream) => Promise<unknown>)[] = [
+      (Body) => put(Body),
+      (Body) => put(Body, { ContentLength: 4 }),
+      async (Body) => buffer((await sealObject(Body as unknown as AsyncIterable<Uint8Array>, slow)).body),
+    ]
+    for (const call of calls) {
+      for (const lostAt of [0, 1]) {
+        const error = await rejectionOf(call(new ForeignStream(['ab', 'cd'], lostAt)))
+        assert.is((error as NodeJS.ErrnoException).code, 'ERR_STREAM_PREMATURE_CLOSE')
+      }
+      // While a keyring is at work, nobody else listens.
+      const body = new ForeignStream(['ab'])
+      const calling = rejectionOf(call(body))
+      body.destroy(new Error('lost'))
+      assert.instance(await calling, Error)
+      await rejects(call(new ForeignStream(['ab']).destroy()), TypeError, /"(Body|plaintext)" .*destroyed/)
+    }
+    const refused = new ForeignStream(['ab'])
+    await rejects(put(refused, { ContentMD5: 'x' }), TypeError, /"ContentMD5"/)
+    assert.ok(refused.destroyed)
+    assert.is(String(await get()), 'abcd')
   })
 
   test('a stream of a call that is refused is ended', async () => {
