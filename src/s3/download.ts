@@ -1,4 +1,4 @@
-import { addAbortSignal, type Readable, Writable } from 'node:stream'
+import { addAbortSignal, type Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { GetObjectCommandInput, HeadObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
 import { allocateSecret, wipe } from '../bytes'
@@ -74,7 +74,7 @@ export async function downloadObject(
 ): Promise<HeadObjectCommandOutput> {
   const encryption = encryptionOf(client)
   const request = checkRequest(input)
-  if (typeof target !== 'string' && !(target instanceof Writable)) {
+  if (typeof target !== 'string' && !isWritable(target)) {
     throw new TypeError(`a path or a Writable is needed to download to, got ${describe(target)}`)
   }
   if (typeof target !== 'string') return await downloadToStream(encryption, request, target)
@@ -86,15 +86,22 @@ export async function downloadObject(
 }
 
 async function downloadToStream(encryption: Encryption, request: Request, target: Writable) {
-  if (!target.writable) throw new TypeError('the Writable to download to has ended, or was destroyed')
+  if (target.writable === false || target.writableEnded || target.destroyed) {
+    throw new TypeError('the Writable to download to has ended, or was destroyed')
+  }
   const lost = new AbortController()
   // The caller hears of it here, and need not listen there.
   target.on('error', (error) => lost.abort(error))
+  // When it closes, process.stdout no longer says that it has finished.
+  let isFinished = false
+  const finished = () => {
+    isFinished = true
+  }
   const closed = () => {
-    if (target.writableFinished) return
+    if (isFinished) return
     lost.abort(new SealwaxError('ERR_ABORTED', 'the Writable that was downloaded to has closed'))
   }
-  target.on('close', closed)
+  target.on('finish', finished).on('close', closed)
   const signal = AbortSignal.any([request.signal, lost.signal])
   try {
     return await download(encryption, { ...request, signal }, streamDestination(signal, target))
@@ -103,8 +110,14 @@ async function downloadToStream(encryption: Encryption, request: Request, target
     target.destroy(reason)
     throw reason
   } finally {
-    target.off('close', closed)
+    target.off('finish', finished).off('close', closed)
   }
+}
+
+/** The answer of an HTTP server is none to `instanceof`. */
+function isWritable(target: unknown): target is Writable {
+  const { write, end, destroy, on } = (target ?? {}) as Partial<Writable>
+  return [write, end, destroy, on].every((method) => typeof method === 'function')
 }
 
 function aborted(signal: AbortSignal): SealwaxError {

@@ -12,9 +12,12 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -473,6 +476,53 @@ test('a Writable that is lost while ranges come ends the download; one that was 
   const input = { Bucket, Key, partSize: 64 * KiB, concurrency: 1, onProgress }
   await rejects(downloadObject(client, input, target), 'ERR_ABORTED', /closed/)
   assert.ok(store.taken < MiB, `${store.taken} bytes still came`)
+  await nothingLeft()
+})
+
+test('an answer of an HTTP server is a Writable too', async () => {
+  await put(plaintext)
+  const answering = async (answer: ServerResponse) => {
+    try {
+      await downloadObject(client, { Bucket, Key }, answer)
+      await rejects(downloadObject(client, { Bucket, Key }, answer), TypeError, /ended, or was destroyed/)
+    } finally {
+      answer.destroy()
+    }
+  }
+  let answered: Promise<void> | undefined
+  const server = createServer((_, answer) => {
+    answered = answering(answer)
+    answered.catch(() => {})
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  try {
+    const { body } = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    assert.ok(plaintext.equals(await buffer(body!)))
+  } finally {
+    server.close()
+    await answered
+  }
+  await nothingLeft()
+})
+
+test('a Writable that closes as process.stdout does, and then says nothing of its end, has ended well', async () => {
+  await put(plaintext)
+  const chunks: Buffer[] = []
+  const target = new Writable({
+    write(chunk, _encoding, done) {
+      chunks.push(chunk)
+      done()
+    },
+    destroy(error, done) {
+      done(error)
+      ;(this as unknown as { _undestroy(): void })._undestroy()
+    },
+  })
+  const closing = once(target, 'close')
+  await downloadObject(client, { Bucket, Key }, target)
+  await closing
+  assert.not(target.writableFinished)
+  assert.ok(plaintext.equals(Buffer.concat(chunks)))
   await nothingLeft()
 })
 
