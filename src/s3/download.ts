@@ -5,6 +5,7 @@ import { allocateSecret, wipe } from '../bytes'
 import { getEngine, type SegmentHash } from '../engine/engine'
 import { SealwaxError } from '../errors'
 import { checkInteger, checkOptions, checkString, describe } from '../options'
+import { toReadable } from './body'
 import { type Encryption, encryptionOf, s3Sdk } from './call'
 import { BLOCK_LENGTH, CHUNK_LENGTH, wipeHashes } from './chunks'
 import { type ContentKey, openContentKey } from './content-key'
@@ -186,7 +187,7 @@ async function download(encryption: Encryption, request: Request, to: Destinatio
   let loaded = 0
   const total = envelope ? undefined : head.ContentLength
   const counted = async function* () {
-    for await (const piece of addAbortSignal(signal, Body as Readable)) {
+    for await (const piece of addAbortSignal(signal, toReadable(Body as Readable))) {
       loaded += piece.length
       onProgress({ loaded, total })
       yield piece

@@ -9,7 +9,7 @@ import { wipe } from '../bytes'
 import { SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
 import { parseS3Metadata, type S3Envelope, type S3Metadata } from '../format/s3-metadata'
-import { discardBody, readBody, tooLong, toSdkBody } from './body'
+import { discardBody, isIterable, readBody, tooLong, toReadable, toSdkBody } from './body'
 import type { Call, EncryptionInput } from './call'
 import { openContent } from './content'
 import { type ContentKey, openContentKey } from './content-key'
@@ -112,10 +112,10 @@ async function open(
 ): Promise<GetObjectCommandOutput> {
   const { bufferSize, enableDelayedAuthenticationMode, largeObjects } = call.settings
   const overhead = contentKey.mode === 'gcm' ? TAG_LENGTH : 16
-  if (enableDelayedAuthenticationMode && output.Body instanceof Readable) {
+  if (enableDelayedAuthenticationMode && isIterable(output.Body)) {
     const plaintext = openDelayed(contentKey)
     // Whichever of the two ends badly ends the other; the consumer of the plaintext hears of it there.
-    pipeline(output.Body, plaintext, () => {})
+    pipeline(toReadable(output.Body as AsyncIterable<Uint8Array>), plaintext, () => {})
     const { ContentLength: _, ...rest } = output
     return { ...rest, Body: toSdkBody(plaintext) }
   }

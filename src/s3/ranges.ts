@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { malformed, SealwaxError } from '../errors'
 import { TAG_LENGTH } from '../format/frame'
-import { discardBody } from './body'
+import { discardBody, toReadable } from './body'
 import { CHUNK_LENGTH, Chunks, chunkLengths } from './chunks'
 
 export interface RangedRead {
@@ -72,7 +72,8 @@ async function readPart(
     const chunks = new Chunks(lengths, memory)
     let isTaking = false
     try {
-      for await (const piece of addAbortSignal(own, Body as Readable)) {
+      // No signal ends a byte stream of the web.
+      for await (const piece of addAbortSignal(own, toReadable(Body as Readable))) {
         for (const chunk of chunks.add(piece)) {
           isTaking = true
           await read.take(chunk, offset)

@@ -7,6 +7,7 @@ import {
   DeleteObjectsCommand,
   type DeleteObjectsCommandInput,
   GetObjectCommand,
+  type GetObjectCommandOutput,
   HeadObjectCommand,
   ListObjectsV2Command,
   NoSuchKey,
@@ -298,16 +299,25 @@ async function main(): Promise<void> {
 
     const { metadata, body } = await stored('long')
     await store('bad', body.with(body.length - 1, body.at(-1)! ^ 1), metadata)
-    const { Body } = await delayed.send(new GetObjectCommand({ Bucket, Key: 'bad' }))
-    let length = 0
-    let ended = false
-    ;(Body as Readable).on('end', () => (ended = true))
-    const reading = (async () => {
-      for await (const chunk of Body as Readable) length += chunk.length
-    })()
-    await rejects(reading, 'ERR_AUTHENTICATION_FAILED')
-    assert.not(ended)
-    assert.ok(length > 0)
+    const fetching = clientOf({ enableDelayedAuthenticationMode: true })
+    const giveWebStream = (next: (args: never) => Promise<{ output: object }>) => async (args: never) => {
+      const { output, ...result } = await next(args)
+      const { Body } = output as GetObjectCommandOutput
+      return { ...result, output: { ...output, Body: Body!.transformToWebStream() } }
+    }
+    fetching.middlewareStack.add(giveWebStream as never, { step: 'serialize' })
+    for (const from of [delayed, fetching]) {
+      const { Body } = await from.send(new GetObjectCommand({ Bucket, Key: 'bad' }))
+      let length = 0
+      let ended = false
+      ;(Body as Readable).on('end', () => (ended = true))
+      const reading = (async () => {
+        for await (const chunk of Body as Readable) length += chunk.length
+      })()
+      await rejects(reading, 'ERR_AUTHENTICATION_FAILED')
+      assert.not(ended)
+      assert.ok(length > 0)
+    }
     for (const cut of [0, 15, 16, 1000]) {
       await store('bad', body.subarray(0, cut), metadata)
       await rejects(get(delayed, 'bad'), 'ERR_AUTHENTICATION_FAILED')

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import { type GetObjectCommandOutput, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -334,6 +334,26 @@ for (const [name, get] of Object.entries(targets)) {
     }
   })
 }
+
+test('an abort ends a body of the web, as request handlers with fetch give it, also where its end is never told', async () => {
+  const fetching = clientOf({ onPlaintextObject: 'passthrough' })
+  const giveStream = (next: (args: never) => Promise<{ output: object }>) => async (args: never) => {
+    const { output, ...result } = await next(args)
+    const { Body } = output as GetObjectCommandOutput
+    const bytes = await Body?.transformToByteArray()
+    const stream = () => new ReadableStream({ type: 'bytes', start: (source) => source.enqueue(bytes!) })
+    return { ...result, output: { ...output, ...(bytes && { Body: stream() }) } }
+  }
+  fetching.middlewareStack.add(giveStream as never, { step: 'initialize' })
+  for (const isPlain of [false, true]) {
+    await put(plaintext)
+    if (isPlain) store.objects.set(Key, { metadata: {}, body: plaintext })
+    const controller = new AbortController()
+    const onProgress = () => void setImmediate(() => controller.abort())
+    await rejects(toFile({ signal: controller.signal, onProgress }, fetching), 'ERR_ABORTED')
+    await nothingLeft()
+  }
+})
 
 test('a file takes its place when it is complete, with the usual rights', async () => {
   await put(plaintext)
