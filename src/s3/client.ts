@@ -28,6 +28,7 @@ export const S3EncryptionClient: S3EncryptionClientConstructor = new Proxy(
   {
     get: (_, property) => Reflect.get(theClass(), property),
     has: (_, property) => Reflect.has(theClass(), property),
+    apply: (_, target, args) => Reflect.apply(theClass() as never, target, args),
     construct: (_, args, target) =>
       Reflect.construct(theClass(), args, target === S3EncryptionClient ? theClass() : target),
   },

@@ -722,6 +722,7 @@ async function main(): Promise<void> {
   })
 
   test('the client is one of the SDK, and can be extended', () => {
+    throws(() => (S3EncryptionClient as unknown as () => void)(), TypeError, /without 'new'/)
     assert.instance(client, S3Client)
     assert.instance(client, S3EncryptionClient)
     class Own extends S3EncryptionClient {}
