@@ -28,7 +28,7 @@ export interface ResumedUpload {
   /** Bytes of plaintext in every part but the last, once that is known. */
   readonly PartLength: number | undefined
   /** The parts that the store has, as CompleteMultipartUpload takes them. */
-  readonly Parts: readonly StoredPart[]
+  readonly Parts: StoredPart[]
 }
 
 export interface ResumeOptions {

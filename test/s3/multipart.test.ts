@@ -155,7 +155,7 @@ async function main(): Promise<void> {
     const begun = await begin(client, { ChecksumAlgorithm: 'SHA256' })
     await begun.part(1, bytes(5 * 2 ** 20), { ChecksumAlgorithm: 'SHA256' })
     const { UploadId, Parts } = await resumeUpload(by, await resumeToken(client, begun.UploadId!))
-    const complete = { Bucket, Key, UploadId, MultipartUpload: { Parts: [...Parts] } }
+    const complete = { Bucket, Key, UploadId, MultipartUpload: { Parts } }
     await by.send(new CompleteMultipartUploadCommand(complete))
     assert.equal(algorithms, ['SHA256'])
   })
@@ -894,7 +894,7 @@ async function main(): Promise<void> {
     const other = clientOf()
     const { Parts } = await resumeUpload(other, await resumeToken(clients.at(-2)!, upload.UploadId!))
     const target = { Bucket, Key, UploadId: upload.UploadId }
-    await other.send(new CompleteMultipartUploadCommand({ ...target, MultipartUpload: { Parts: [...Parts] } }))
+    await other.send(new CompleteMultipartUploadCommand({ ...target, MultipartUpload: { Parts } }))
     await check(bytes(150))
   })
 
