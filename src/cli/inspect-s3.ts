@@ -4,7 +4,10 @@ import { quote } from './errors'
 import { openS3, parseS3Url, type S3Options, s3Sdk } from './s3'
 import { naming } from './s3-errors'
 
-/** What protects an object of S3. `message` is the outline of one that is a message, as far as it goes. */
+/**
+ * What protects an object of S3. `message` is the outline of one that is a message, as far as it goes: it has no `threats`, whose
+ * answers are those for content that the store can read.
+ */
 export interface InspectedObject extends ObjectProtection {
   readonly message: MessageOutline | undefined
 }
@@ -27,7 +30,8 @@ export async function inspectObject(url: string, options: S3Options, signal: Abo
         const { Body } = await client.send(new GetObjectCommand({ ...target, ...range }), { abortSignal: signal })
         return await Body!.transformToByteArray()
       }
-      return { ...protection, message: await outlineOrNone({ length, read }) }
+      const message = await outlineOrNone({ length, read })
+      return { ...protection, threats: message ? [] : protection.threats, message }
     })
   } finally {
     client.destroy()
@@ -63,7 +67,7 @@ export function objectToText({ clientSide, serverSide, threats }: InspectedObjec
     )
   }
   rows.push(['server side', `${mode}${key}`])
-  const answers = threats.map(({ threat, answer, why }) => `${answer.padEnd(7)} ${threat}: ${why}`)
+  const answers = threats.map(({ threat, answer, why }) => `  ${answer.padEnd(7)} ${threat}: ${why}`)
   const table = rows.map(([label, ...lines]) => `${label.padEnd(12)}${lines.join(`\n${' '.repeat(12)}`)}`)
-  return [...table, '', 'Protected when', ...answers.map((line) => `  ${line}`)].join('\n')
+  return [...table, ...(answers.length > 0 ? ['', 'Protected when', ...answers] : [])].join('\n')
 }

@@ -155,6 +155,8 @@ async function main(): Promise<void> {
     assert.is(message.clientSide, undefined)
     assert.is(message.message.plaintextLength, 20 * 2 ** 20)
     assert.equal(message.message.encryptionContext.a, 'b')
+    assert.equal(message.threats, [], 'what the store can read of it is not the content')
+    assert.not.match(await inspect('long.sealed'), /Protected when|decrypts for everyone/)
     const clear = JSON.parse(await inspect('in clear', '--json'))
     assert.is(clear.clientSide ?? clear.message, undefined)
     assert.is(clear.threats[0].answer, 'no')
