@@ -29,10 +29,13 @@ export function isS3Url(path: string | undefined): path is string {
 }
 
 export function parseS3Url(url: string, { keyRequired = true } = {}): S3Url {
-  const [, Bucket, Key = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/s.exec(url) ?? []
+  const [, Bucket, Key = ''] = S3_URL.exec(url) ?? []
   if (Bucket !== undefined && (Key !== '' || !keyRequired)) return { Bucket, Key }
   throw new UsageError(`an object is named s3://bucket/key, not ${quote(url)}`)
 }
+
+/** In place of the bucket may be the ARN of an access point, which has slashes. */
+const S3_URL = /^s3:\/\/(arn(?::[^:/]*){4}:(?:outpost[:/][^:/]+[:/])?accesspoint[:/][^:/]+|[^/]+)(?:\/(.*))?$/s
 
 export function addS3Options(command: Command): Command {
   return addS3ReadOptions(command)

@@ -6,6 +6,7 @@ import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { parseS3Url } from '../../src/cli/s3'
 import { startLocalKms } from '../../src/local-kms'
 import { S3EncryptionClient, S3KmsKeyring, S3RawAesKeyring, sealObject } from '../../src/s3'
 import { bytes } from '../support/keys'
@@ -274,6 +275,16 @@ async function main(): Promise<void> {
     await refused(1, /ERR_LEGACY_REFUSED/, ...rewrap, ...policy)
     await refused(1, /ERR_COMMITMENT_POLICY/, ...rewrap, wraps)
     assert.match((await ok(...rewrap, ...policy, wraps)).stdout.toString(), /^1 rewrapped/)
+  })
+
+  test('a bucket may be named by the ARN of an access point', () => {
+    const point = 'arn:aws:s3:us-east-1:111122223333:accesspoint'
+    const outpost = 'arn:aws:s3-outposts:us-east-1:111122223333:outpost'
+    for (const Bucket of [`${point}/one`, `${point}:one`, `${outpost}/op-1/accesspoint/one`, 'accesspoint', 'arn']) {
+      for (const Key of ['key', 'accesspoint/one/key', ':accesspoint/'])
+        assert.equal(parseS3Url(`s3://${Bucket}/${Key}`), { Bucket, Key })
+      assert.equal(parseS3Url(`s3://${Bucket}`, { keyRequired: false }), { Bucket, Key: '' })
+    }
   })
 
   test('what cannot be is refused', async () => {
