@@ -89,6 +89,8 @@ interface LocalEntry<M extends Material = Material> extends CacheEntry<M> {
   messagesEncrypted: number
 }
 
+type Methods = CryptographicMaterialsCache
+
 class LocalCache implements CryptographicMaterialsCache {
   readonly #capacity: number
   readonly #frequency: number
@@ -101,20 +103,21 @@ class LocalCache implements CryptographicMaterialsCache {
     this.#frequency = frequency
   }
 
-  putEncryptionMaterial(key: string, response: NodeEncryptionMaterial, plaintextLength: number, maxAge?: number): void {
+  // Functions of their own, which work alone and in a copy of the cache: as with client-node.
+  readonly putEncryptionMaterial: Methods['putEncryptionMaterial'] = (key, response, plaintextLength, maxAge) => {
     checkLength(plaintextLength)
     this.#put(key, checkCacheSafe(response, NodeEncryptionMaterial), maxAge, plaintextLength)
   }
 
-  putDecryptionMaterial(key: string, response: NodeDecryptionMaterial, maxAge?: number): void {
+  readonly putDecryptionMaterial: Methods['putDecryptionMaterial'] = (key, response, maxAge) => {
     this.#put(key, checkCacheSafe(response, NodeDecryptionMaterial), maxAge)
   }
 
-  putBranchKeyMaterial(key: string, response: NodeBranchKeyMaterial, maxAge?: number): void {
+  readonly putBranchKeyMaterial: Methods['putBranchKeyMaterial'] = (key, response, maxAge) => {
     this.#put(key, checkKind(response, NodeBranchKeyMaterial), maxAge)
   }
 
-  getEncryptionMaterial(key: string, plaintextLength: number): EncryptionMaterialEntry | false {
+  readonly getEncryptionMaterial: Methods['getEncryptionMaterial'] = (key, plaintextLength) => {
     checkLength(plaintextLength)
     const entry = this.#get(key, NodeEncryptionMaterial)
     if (!entry) return false
@@ -123,27 +126,29 @@ class LocalCache implements CryptographicMaterialsCache {
     return entry
   }
 
-  getDecryptionMaterial(key: string): DecryptionMaterialEntry | false {
+  readonly getDecryptionMaterial: Methods['getDecryptionMaterial'] = (key) => {
     return this.#get(key, NodeDecryptionMaterial) ?? false
   }
 
-  getBranchKeyMaterial(key: string): BranchKeyMaterialEntry | false {
+  readonly getBranchKeyMaterial: Methods['getBranchKeyMaterial'] = (key) => {
     return this.#get(key, NodeBranchKeyMaterial) ?? false
   }
 
-  del(key: string): void {
+  readonly del: Methods['del'] = (key) => this.#delete(key)
+
+  #delete(key: string): void {
     this.#entries.get(key)?.response.zeroUnencryptedDataKey()
     this.#entries.delete(key)
   }
 
   #put(key: string, response: Material, maxAge = Infinity, bytesEncrypted = 0): void {
     if (this.#entries.get(key)?.response === response) this.#entries.delete(key)
-    this.del(key)
+    this.#delete(key)
     const times = { now: Date.now(), createdAt: performance.now(), maxAge }
     this.#entries.set(key, { response, ...times, bytesEncrypted, messagesEncrypted: 1 })
     for (const oldest of this.#entries.keys()) {
       if (this.#entries.size <= this.#capacity) break
-      this.del(oldest)
+      this.#delete(oldest)
     }
     this.#timer ??= setInterval(() => this.#sweep(), this.#frequency).unref()
   }
@@ -152,7 +157,7 @@ class LocalCache implements CryptographicMaterialsCache {
     const entry = this.#entries.get(key)
     if (!entry) return undefined
     if (isExpired(entry)) {
-      this.del(key)
+      this.#delete(key)
       return undefined
     }
     checkKind(entry.response, kind)
@@ -163,7 +168,7 @@ class LocalCache implements CryptographicMaterialsCache {
 
   #sweep(): void {
     for (const [key, entry] of this.#entries) {
-      if (isExpired(entry)) this.del(key)
+      if (isExpired(entry)) this.#delete(key)
     }
     if (this.#entries.size > 0) return
     clearInterval(this.#timer)

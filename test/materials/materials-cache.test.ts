@@ -57,6 +57,16 @@ test('counts messages and bytes, the first use being the one it was put with', (
   assert.equal([entry.messagesEncrypted, entry.bytesEncrypted], [3, 12])
 })
 
+test('its functions work by themselves, and in a copy', () => {
+  const cache = getLocalCryptographicMaterialsCache(10)
+  const { putDecryptionMaterial, del } = cache
+  const copy = { ...cache }
+  putDecryptionMaterial('a', decryption())
+  assert.ok(copy.getDecryptionMaterial('a'))
+  del('a')
+  assert.is(copy.getDecryptionMaterial('a'), false)
+})
+
 test('evicts the least recently used entry, and wipes it', () => {
   const cache = getLocalCryptographicMaterialsCache(2)
   const [a, b, c] = [decryption(), decryption(), decryption()]
