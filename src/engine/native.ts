@@ -305,7 +305,7 @@ const KEPT_SHARE = 16
 
 /** What the machine has, or a container may have of it. */
 function availableMemory(): number {
-  return Math.min(totalmem(), process.constrainedMemory() || Infinity)
+  return Math.min(totalmem(), process.constrainedMemory?.() || Infinity)
 }
 
 /** Node.js forbids to send an addon's memory to a worker. Moved once, it is as good as any. */
