@@ -142,9 +142,23 @@ export function chunksOf(source: unknown, problem: string): AsyncIterable<unknow
   if (typeof (source as AsyncIterable<unknown> | null)?.[Symbol.asyncIterator] === 'function') {
     return source instanceof Readable ? source : untilEnd(source as AsyncIterable<unknown>)
   }
-  // Of objects: otherwise text would become bytes in UTF-8, whatever its encoding, and wherever it is cut.
-  if (isLegacyStream(source)) return new Readable({ objectMode: true }).wrap(source)
+  if (isLegacyStream(source)) return wrapLegacy(source)
   throw new TypeError(`${problem} Bytes, a string or a readable stream are needed, got ${kindOf(source)}`)
+}
+
+function wrapLegacy(source: NodeJS.ReadableStream): Readable {
+  let hasEnded = false
+  source.on('end', () => {
+    hasEnded = true
+  })
+  const on = (event: string, listener: (...args: unknown[]) => void) => {
+    // Closed after its end, it has not lost what nobody has read yet.
+    const unlessEnded = () => hasEnded || listener()
+    source.on(event, event === 'close' ? unlessEnded : listener)
+  }
+  const view = { on, pause: () => source.pause?.(), resume: () => source.resume?.() }
+  // Of objects: otherwise text would become bytes in UTF-8, whatever its encoding, and wherever it is cut.
+  return new Readable({ objectMode: true }).wrap(view as unknown as NodeJS.ReadableStream)
 }
 
 /** As Node.js had them before they could be iterated, and some libraries still do. */

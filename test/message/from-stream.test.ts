@@ -109,7 +109,7 @@ test('a stream of a library that is destroyed before its end is no message that 
 })
 
 test('streams as they were before they could be iterated', async () => {
-  const legacy = (pieces: readonly unknown[]) => {
+  const legacy = (pieces: readonly unknown[], ...ends: string[]) => {
     const source = Object.assign(new EventEmitter(), {
       readable: true,
       pause: () => source,
@@ -118,13 +118,18 @@ test('streams as they were before they could be iterated', async () => {
     })
     setImmediate(() => {
       for (const piece of pieces) source.emit('data', piece)
-      source.emit('end')
+      for (const event of ends.length > 0 ? ends : ['end']) source.emit(event)
     })
     return source as unknown as NodeJS.ReadableStream
   }
   const { result } = await encrypt(aesKeyring(), legacy([bytes(10), bytes(20)]))
   const { plaintext } = await decrypt(aesKeyring(), legacy([result.subarray(0, 7), result.subarray(7)]))
   assert.equal(plaintext, Buffer.concat([bytes(10), bytes(20)]))
+
+  const closed = await decrypt(aesKeyring(), legacy([result.subarray(0, 7), result.subarray(7)], 'end', 'close'))
+  assert.equal(closed.plaintext, plaintext)
+  const lost = await rejectionOf(encrypt(aesKeyring(), legacy([bytes(10)], 'close')))
+  assert.is((lost as NodeJS.ErrnoException).code, 'ERR_STREAM_PREMATURE_CLOSE')
 
   const base64 = result.toString('base64')
   const ofText = await decrypt(aesKeyring(), legacy([base64.slice(0, 5), base64.slice(5)]), { encoding: 'base64' })
