@@ -43,7 +43,7 @@ export function run(
   command: string,
   args: readonly string[],
   cwd: string = ROOT,
-  { timeout = 120_000, ...variables }: { timeout?: number; PATH?: string } = {},
+  { timeout = 600_000, ...variables }: { timeout?: number; PATH?: string } = {},
 ): SpawnSyncReturns<string> {
   // Sources that another Node.js compiles have other offsets, which would spoil the coverage of this one's.
   const { NODE_V8_COVERAGE: measured, ...env } = process.env
