@@ -31,7 +31,7 @@ for (const page of pages) {
       const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
         cwd: scratch,
         encoding: 'utf8',
-        timeout: 60_000,
+        timeout: 600_000,
       })
       assert.is(status, 0, stderr)
       const told = [...block[1]!.matchAll(/\/\/ => (.*)\n/g)].map(([, line]) => `${line}\n`)

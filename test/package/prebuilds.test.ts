@@ -33,7 +33,7 @@ const MEANT = ['linux-x64', 'linux-arm64'].flatMap((target) =>
 )
 
 const folder = scratchFolder()
-const packing = run(process.execPath, [join(ROOT, 'scripts/pack.mjs'), folder], ROOT, { timeout: 600_000 })
+const packing = run(process.execPath, [join(ROOT, 'scripts/pack.mjs'), folder])
 const tarball = succeed(packing).trim()
 succeed(run('tar', ['-xf', tarball], folder))
 const prebuilds = join(folder, 'package/prebuilds')

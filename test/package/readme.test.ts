@@ -27,7 +27,7 @@ test('npm run quickstart encrypts a file and an object', () => {
       if (isNeeded && !isThere) symlinkSync(join(place, name), join(bin, name))
     }
   }
-  const stdout = succeed(run('npm', ['run', 'quickstart'], clone, { PATH: bin, timeout: 600_000 }))
+  const stdout = succeed(run('npm', ['run', 'quickstart'], clone, { PATH: bin }))
   assert.match(stdout, /engine: native/)
   assert.is(stdout.match(/same SHA-256/g)?.length, 2)
 })

@@ -43,12 +43,18 @@ export function run(
   command: string,
   args: readonly string[],
   cwd: string = ROOT,
-  { timeout = 600_000, ...variables }: { timeout?: number; PATH?: string } = {},
+  variables: { PATH?: string } = {},
 ): SpawnSyncReturns<string> {
   // Sources that another Node.js compiles have other offsets, which would spoil the coverage of this one's.
   const { NODE_V8_COVERAGE: measured, ...env } = process.env
   if (measured && command === process.execPath) env.NODE_V8_COVERAGE = measured
-  return spawnSync(command, args, { cwd, env: { ...env, ...variables }, encoding: 'utf8', timeout, maxBuffer: 1 << 26 })
+  return spawnSync(command, args, {
+    cwd,
+    env: { ...env, ...variables },
+    encoding: 'utf8',
+    timeout: 600_000,
+    maxBuffer: 1 << 26,
+  })
 }
 
 /** What the command printed; throws what it said if it failed. */
