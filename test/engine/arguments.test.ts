@@ -113,6 +113,8 @@ for (const [name, engine] of [
       () => engine.open(key, iv, aad, at(0, 36), at(0, 20)),
       () => engine.sealFrames(run, at(41, 10), false, at(0, 42)),
       () => engine.openFrames(run, at(0, 42), at(41, 10)),
+      () => engine.sealFrames({ ...run, key: at(41, 32) }, bytes(10), false, at(0, 42)),
+      () => engine.openFrames({ ...run, messageId: at(9, 32) }, bytes(42), at(0, 10)),
     ]
     for (const call of calls)
       assert.throws(call, (error: Error) => error instanceof RangeError && /overlap/.test(error.message))
@@ -188,6 +190,8 @@ test('native: the addon itself refuses bad arguments, whatever TypeScript let pa
   assert.is(binding.hkdf(3, key, aad, aad, bytes(16)), invalid)
   assert.is(binding.hkdf(0, key, aad, aad, bytes(255 * 32 + 1)), invalid)
   assert.is(binding.hkdf(0, key, aad, key, key.subarray(1)), overlapping)
+  assert.is(binding.hkdf(0, key, aad, bytes(9), key.subarray(1)), overlapping)
+  assert.is(binding.hkdf(0, bytes(32), key, bytes(9), key.subarray(1)), overlapping)
   // Short messages and long ones, which several threads share.
   for (const length of [100, 4 * 2 ** 20]) {
     const memory = new Uint8Array(2 * length + 64)

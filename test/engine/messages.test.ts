@@ -111,6 +111,8 @@ for (const engine of [native, nodeEngine]) {
       [run, ids, [plaintext], out.subarray(1)],
       [run, ids, [out.subarray(0, 10)], out],
       [run, out.subarray(0, 32), [plaintext], out],
+      [{ ...run, dataKey: out.subarray(0, 32) }, ids, [plaintext], out],
+      [{ ...run, unstored: out.subarray(0, 1) }, ids, [plaintext], out],
     ]
     const many = Array.from({ length: 16_385 }, () => plaintext)
     wrong.push([run, bytes(16_385 * 32), many, new Uint8Array(16_385 * out.length)])
