@@ -18,6 +18,7 @@ import { transformRemote } from './remote'
 import { isS3Url, refuseS3Options } from './s3'
 import type { Sink } from './sink'
 import { type TreeWork, transformTree, treeTarget } from './tree'
+import { refusePinFromInput } from './token'
 
 interface DecryptOptions extends CommonOptions, LegacyOptions {
   releasePlaintextBeforeSignatureIsVerified?: true
@@ -47,6 +48,7 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
 
 async function decrypt(input: string, options: DecryptOptions, signal: AbortSignal): Promise<void> {
   const tree = treeTarget(input, options)
+  refusePinFromInput(input, options)
   if (tree) return await transformTree(input, tree, await decrypting(options, signal), signal)
   const path = options.output ?? plaintextPath(input)
   if (isS3Url(input) || isS3Url(path)) {

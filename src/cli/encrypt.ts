@@ -16,6 +16,7 @@ import {
 import { transformRemote } from './remote'
 import { isS3Url, refuseS3Options } from './s3'
 import { type TreeWork, transformTree, treeTarget } from './tree'
+import { refusePinFromInput } from './token'
 
 interface EncryptOptions extends CommonOptions {
   suite?: AlgorithmSuiteIdentifier
@@ -42,6 +43,7 @@ export function addEncrypt(program: Command, signal: AbortSignal): void {
 
 async function encrypt(input: string, options: EncryptOptions, signal: AbortSignal): Promise<void> {
   const tree = treeTarget(input, options)
+  refusePinFromInput(input, options)
   if (tree) return await transformTree(input, tree, await encrypting(options, signal), signal)
   const path = options.output ?? (input === '-' ? '-' : input + SUFFIX)
   if (isS3Url(input) || isS3Url(path)) {

@@ -32,6 +32,9 @@ export const DEFAULT_OAEP_HASH = 'sha256'
 /** Whoever is asked may have to look for the PIN, and can end what hangs; in milliseconds. */
 const PROMPT_TIMEOUT = 300_000
 
+/** The arguments of aws-encryption-cli have none for a PIN. */
+const PIN_ADVICE = 'give --pin-file, --pin-fd, pin-source=file:… in the URI, or SEALWAX_PIN'
+
 /** Out of the environment, which the process of a module inherits. */
 export const { SEALWAX_PIN: environmentPin } = process.env
 delete process.env.SEALWAX_PIN
@@ -61,7 +64,12 @@ export function pinOf(
   }
   if (environmentPin !== undefined) return { pin: () => environmentPin }
   const name = parsed.token === undefined ? 'the PKCS#11 token' : JSON.stringify(parsed.token)
-  return { pin: () => promptSecret(`PIN of ${name}: `, 'give --pin-file or --pin-fd'), timeout: PROMPT_TIMEOUT }
+  return { pin: () => promptSecret(`PIN of ${name}: `, PIN_ADVICE), timeout: PROMPT_TIMEOUT }
+}
+
+/** What is to be encrypted would be tried as a PIN, and tokens count the wrong ones. */
+export function refusePinFromInput(input: string, { pinFd }: PinOptions): void {
+  if (input === '-' && pinFd === 0) throw new UsageError('--pin-fd 0 is the input itself: give another descriptor')
 }
 
 /** Notes the file that a URI takes its PIN from. */

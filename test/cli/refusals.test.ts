@@ -37,6 +37,7 @@ test.before(async () => {
   keyFile('bad.pem', '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n')
 })
 
+const PIN_FROM_INPUT = ['--wrapping-key', 'pkcs11:token=a;object=b?module-path=/nowhere.so', '--pin-fd', '0']
 const AWS_KEY = ['-w', 'provider=sealwax', 'key=key.json']
 const RSA = ['--namespace', 'a', '--name', 'b']
 
@@ -53,6 +54,8 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['encrypt', 'plain', ...KEY, '--oaep-hash', 'sha1'], 2, /for RSA keys/],
   [['encrypt', 'plain', ...KEY, '--kms-endpoint', 'http://127.0.0.1:1'], 2, /for keys of AWS KMS/],
   [['decrypt', 'plain', ...KEY, '--pin-file', 'pin', '-o', 'x'], 2, /for keys of PKCS#11 tokens/],
+  [['encrypt', '-', ...PIN_FROM_INPUT, '-o', 'x'], 2, /--pin-fd 0 is the input itself/],
+  [['decrypt', '-', ...PIN_FROM_INPUT, '-o', 'x'], 2, /--pin-fd 0 is the input itself/],
   [['encrypt', 'plain', ...KEY, '-c', 'pair'], 2, /must look like key=value/],
   [['encrypt', 'plain', ...KEY, '-c', '=value'], 2, /must look like key=value/],
   [['encrypt', 'plain', ...KEY, '-c', 'a=1', '-c', 'a=2'], 2, /given twice/],

@@ -174,7 +174,7 @@ function testCommands(kind: NonNullable<typeof token>): void {
   test('without a terminal, the missing PIN is told', async () => {
     const { code, stderr } = await shell(`setsid "$@" encrypt plain -o refused --wrapping-key '${uri('aes')}'`)
     assert.is(code, 1)
-    assert.match(stderr, /no PIN, and no terminal to ask for it: give --pin-file or --pin-fd/)
+    assert.match(stderr, /no PIN, and no terminal to ask for it: give --pin-file, .* or SEALWAX_PIN/)
   })
 
   test('the PIN was never printed', () => {
