@@ -37,8 +37,15 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof TreeError) return error.exitCode
   if (!(error instanceof SealwaxError)) return FAILED
   // Nobody could tell whether the message is for these keys.
-  const unanswered = attemptsOf(error).some((attempt) => (attempt as SealwaxError).code === 'ERR_KEY_SERVICE')
-  return REFUSALS.includes(error.code) && !unanswered ? REFUSED : FAILED
+  if (attemptsOf(error).some(isUnanswered)) return FAILED
+  return error.code === 'ERR_KEY_SERVICE' || REFUSALS.includes(error.code) ? REFUSED : FAILED
+}
+
+/** Whether a key could not be asked. What KMS says of a data key that was changed, or that another key has wrapped, is an answer. */
+export function isUnanswered(error: unknown): boolean {
+  if (!(error instanceof SealwaxError) || error.code !== 'ERR_KEY_SERVICE') return false
+  const { name = '' } = (error.cause ?? {}) as Partial<Error>
+  return name !== 'InvalidCiphertextException' && name !== 'IncorrectKeyException'
 }
 
 /** What the user reads; `undefined` where commander has said it already. */

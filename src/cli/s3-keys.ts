@@ -1,6 +1,6 @@
 /** Wrapping keys for S3 objects, from the options that messages have too. */
 import type { S3Keyring } from '../s3'
-import { UsageError } from './errors'
+import { isUnanswered, UsageError } from './errors'
 import { clientsAt, discoveryFilterOf, type KeyOptions, readRsaKey, withKeyFile } from './keys'
 import { isTokenKey, kindOf, type NamedTokenKey, tokenKeys, usage } from './token'
 
@@ -64,7 +64,8 @@ function firstThatOpens(keyrings: readonly S3Keyring[]): S3Keyring {
           const dataKey = await keyring.unwrapDataKey(request)
           if (dataKey) return dataKey
         } catch (error) {
-          failure = error
+          // Where a key could not be asked, none of the others tells that it does not open.
+          if (!isUnanswered(failure)) failure = error
         }
       }
       if (failure) throw failure

@@ -169,6 +169,16 @@ test('a message that is refused has its own exit code, whatever is wrong with it
   }
 })
 
+test('what KMS refuses is refused, unless another key could not be asked', () => {
+  const failed = (name: string) => {
+    return new SealwaxError('ERR_KEY_SERVICE', 'failed', { cause: Object.assign(new Error('no'), { name }) })
+  }
+  const [changed, otherKey, down] = ['InvalidCiphertextException', 'IncorrectKeyException', 'TimeoutError'].map(failed)
+  const codeOf = (...errors: Error[]) => exitCodeOf(new SealwaxError('ERR_NO_DATA_KEY', 'none', { errors }))
+  assert.equal([changed, otherKey, down].map(exitCodeOf), [3, 3, 1])
+  assert.equal([codeOf(changed!, otherKey!), codeOf(changed!, down!), codeOf(down!, changed!)], [3, 1, 1])
+})
+
 test('what the permission model of Node.js refuses is said of the file', () => {
   const error = named(Object.assign(new Error('fsync is disabled'), { code: 'ERR_ACCESS_DENIED' }), '"x"', 'write')
   assert.is(messageOf(error), 'cannot write "x": fsync is disabled [ERR_FILE]')

@@ -236,6 +236,20 @@ async function main(): Promise<void> {
     await kmsServer.close()
   })
 
+  test('an object under another KMS key is refused, unless a key could not be asked', async () => {
+    const kmsServer = await startLocalKms()
+    const kms = new KMS({ endpoint: kmsServer.endpoint, region: 'us-east-1', credentials: CREDENTIALS })
+    const [own, other] = [await kms.createKey({}), await kms.createKey({})].map(({ KeyMetadata }) => KeyMetadata!.Arn!)
+    const inKms = ['--kms-endpoint', kmsServer.endpoint, ...at]
+    const url = `s3://${Bucket}/under-kms`
+    await ok('encrypt', 'plain', '-o', url, '--wrapping-key', own!, ...inKms)
+    const decrypt = ['decrypt', url, '-o', 'none', ...inKms]
+    await refused(3, /IncorrectKeyException/, ...decrypt, '--wrapping-key', other!)
+    await refused(1, /NotFoundException/, ...decrypt, '--wrapping-key', 'alias/none', '--wrapping-key', other!)
+    kms.destroy()
+    await kmsServer.close()
+  })
+
   test('from one object to another', async () => {
     await s3.client.send(new PutObjectCommand({ Bucket, Key: 'from', Body: PLAINTEXT }))
     await ok('encrypt', `s3://${Bucket}/from`, '-o', `s3://${Bucket}/sealed`, ...key, ...at)
