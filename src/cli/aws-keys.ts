@@ -26,6 +26,8 @@ export function parseKeyGroup(json: string, previous: readonly KeyGroup[] = []):
     const at = pair.indexOf('=')
     const name = pair.slice(0, Math.max(at, 0))
     if (!ATTRIBUTES.includes(name)) throw new InvalidArgumentError(`It takes ${ATTRIBUTES.join('=, ')}=.`)
+    // As an unset variable leaves it: another Region, profile or key would be taken.
+    if (pair.length === at + 1) throw new InvalidArgumentError(`${name}= is empty.`)
     group.set(name, [...(group.get(name) ?? []), pair.slice(at + 1)])
   }
   return [...previous, group]

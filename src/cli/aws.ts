@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type Duplex, PassThrough, type TransformCallback } from 'node:stream'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import {
   AlgorithmSuite,
   type EncryptionContext,
@@ -20,7 +20,7 @@ import { HeldPlaintext } from './decrypt'
 import { fileError, orInterrupted, quote, UsageError } from './errors'
 import { expandPattern } from './glob'
 import { transfer, transformFile } from './io'
-import { clientOf, MAX_FRAME_LENGTH, POLICIES, parseCount } from './options'
+import { clientOf, MAX_FRAME_LENGTH, once, POLICIES, parseCount } from './options'
 import { Questions } from './questions'
 import { noteSecretFile } from './secret-files'
 import { writeHelp } from './sink'
@@ -99,12 +99,6 @@ export function awsProgram(signal: AbortSignal): Command {
       const { R: alsoRecursive, ...rest } = options
       await orInterrupted(run({ ...rest, ...(alsoRecursive && { recursive: true }) }, signal), signal)
     })
-}
-
-/** For options that would contradict themselves. */
-function once(text: string, previous: string | undefined): string {
-  if (previous !== undefined) throw new InvalidArgumentError('It may be given once only.')
-  return text
 }
 
 async function run(options: AwsOptions, signal: AbortSignal): Promise<void> {

@@ -13,12 +13,13 @@ import {
   collect,
   contextOf,
   type LegacyOptions,
+  once,
 } from './options'
 import { transformRemote } from './remote'
 import { isS3Url, refuseS3Options } from './s3'
 import type { Sink } from './sink'
-import { type TreeWork, transformTree, treeTarget } from './tree'
 import { refusePinFromInput } from './token'
+import { type TreeWork, transformTree, treeTarget } from './tree'
 
 interface DecryptOptions extends CommonOptions, LegacyOptions {
   releasePlaintextBeforeSignatureIsVerified?: true
@@ -35,7 +36,7 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
     .argument('<input>', 'message to decrypt; - for standard input; a folder with --recursive; s3://bucket/key')
   addLegacyWrappingOption(addCommonOptions(command, 'pair that the message must have'))
     .option('--enable-legacy-unauthenticated-modes', 'accept S3 objects in AES-CBC, which anyone may have changed')
-    .option('--rsa-private-key <file>', 'RSA private key in PEM, without a passphrase')
+    .option('--rsa-private-key <file>', 'RSA private key in PEM, without a passphrase', once)
     .option('--discovery', 'decrypt with whatever AWS KMS key the message names')
     .option('--discovery-account <id>', 'only with keys of this AWS account; may be given several times', collect)
     .option('--discovery-partition <name>', 'only with keys of this AWS partition; aws by default')
@@ -47,8 +48,8 @@ export function addDecrypt(program: Command, signal: AbortSignal): void {
 }
 
 async function decrypt(input: string, options: DecryptOptions, signal: AbortSignal): Promise<void> {
-  const tree = treeTarget(input, options)
   refusePinFromInput(input, options)
+  const tree = treeTarget(input, options)
   if (tree) return await transformTree(input, tree, await decrypting(options, signal), signal)
   const path = options.output ?? plaintextPath(input)
   if (isS3Url(input) || isS3Url(path)) {

@@ -10,13 +10,14 @@ import {
   clientOf,
   contextOf,
   MAX_FRAME_LENGTH,
+  once,
   parseLength,
   parseSuite,
 } from './options'
 import { transformRemote } from './remote'
 import { isS3Url, refuseS3Options } from './s3'
-import { type TreeWork, transformTree, treeTarget } from './tree'
 import { refusePinFromInput } from './token'
+import { type TreeWork, transformTree, treeTarget } from './tree'
 
 interface EncryptOptions extends CommonOptions {
   suite?: AlgorithmSuiteIdentifier
@@ -31,7 +32,7 @@ export function addEncrypt(program: Command, signal: AbortSignal): void {
     .description('Encrypts a file as one message, to <input>.sealed unless --output says otherwise.')
     .argument('<input>', 'file to encrypt; - for standard input; a folder with --recursive; s3://bucket/key')
   addCommonOptions(command, 'public pair that is authenticated with the message')
-    .option('--rsa-public-key <file>', 'RSA public key in PEM')
+    .option('--rsa-public-key <file>', 'RSA public key in PEM', once)
     .option('--suite <suite>', 'algorithm suite, such as 0x0478 for one that does not sign', parseSuite)
     .option(
       '--frame-length <bytes>',
@@ -42,8 +43,8 @@ export function addEncrypt(program: Command, signal: AbortSignal): void {
 }
 
 async function encrypt(input: string, options: EncryptOptions, signal: AbortSignal): Promise<void> {
-  const tree = treeTarget(input, options)
   refusePinFromInput(input, options)
+  const tree = treeTarget(input, options)
   if (tree) return await transformTree(input, tree, await encrypting(options, signal), signal)
   const path = options.output ?? (input === '-' ? '-' : input + SUFFIX)
   if (isS3Url(input) || isS3Url(path)) {

@@ -52,7 +52,7 @@ export async function toKeyring(options: KeyOptions, use: 'encrypt' | 'decrypt')
   const discoveryFilter = discoveryFilterOf(options)
   const keyrings: Keyring[] = []
   for (const path of options.key ?? []) keyrings.push(await readKeyFile(path))
-  if (options.rsaPublicKey ?? options.rsaPrivateKey) keyrings.push(await toRsaKeyring(options))
+  if ((options.rsaPublicKey ?? options.rsaPrivateKey) !== undefined) keyrings.push(await toRsaKeyring(options))
   if (kmsKeys.length > 0 || options.discovery) keyrings.push(toKmsKeyring({ ...options, discoveryFilter }, kmsKeys))
   keyrings.push(...(await toTokenKeyrings(wrappingKey.filter(isTokenKey), options)))
   const [generator, ...children] = keyrings
@@ -64,6 +64,7 @@ export async function toKeyring(options: KeyOptions, use: 'encrypt' | 'decrypt')
 /** Whoever names a key with `--name`, and has a key file, would get messages under another name. */
 export function checkUsed({ rsaPublicKey, rsaPrivateKey, wrappingKey = [], discovery, ...options }: KeyOptions): void {
   const { namespace, name, oaepHash, kmsEndpoint, pinFile, pinFd } = options
+  if (wrappingKey.includes('')) throw new UsageError('--wrapping-key must name a key')
   const hasToken = wrappingKey.some(isTokenKey)
   const hasNamed = hasToken || (rsaPublicKey ?? rsaPrivateKey) !== undefined
   const hasKms = discovery || !wrappingKey.every(isTokenKey)

@@ -125,6 +125,12 @@ export function parseSuite(text: string): AlgorithmSuiteIdentifier {
   throw new InvalidArgumentError('It must be the number (0x0478) or the name of an algorithm suite.')
 }
 
+/** For options of which the last one would silently take the place of the others. */
+export function once(text: string, previous: string | undefined): string {
+  if (previous !== undefined) throw new InvalidArgumentError('It may be given once only.')
+  return text
+}
+
 /** All values of an option that may be given several times. */
 export function collect(text: string, previous: readonly string[] = []): string[] {
   return [...previous, text]

@@ -9,6 +9,7 @@ import {
   collect,
   contextOf,
   type LegacyOptions,
+  once,
   POLICIES,
   parseCount,
   parseLength,
@@ -50,10 +51,10 @@ export function addRewrap(program: Command, signal: AbortSignal): void {
   addLegacyWrappingOption(addS3Options(addPinOptions(command)))
     .option('-k, --key <file>', 'old key: key file made by keygen; may be given several times', collect)
     .option('--wrapping-key <key>', 'old key: AWS KMS key, or pkcs11: URI; may be given several times', collect)
-    .option('--rsa-private-key <file>', 'old key: RSA private key in PEM, without a passphrase')
-    .option('--new-key <file>', 'new key: key file made by keygen')
-    .option('--new-wrapping-key <key>', 'new key: AWS KMS key, or pkcs11: URI')
-    .option('--new-rsa-public-key <file>', 'new key: RSA public key in PEM')
+    .option('--rsa-private-key <file>', 'old key: RSA private key in PEM, without a passphrase', once)
+    .option('--new-key <file>', 'new key: key file made by keygen', once)
+    .option('--new-wrapping-key <key>', 'new key: AWS KMS key, or pkcs11: URI', once)
+    .option('--new-rsa-public-key <file>', 'new key: RSA public key in PEM', once)
     .option('-c, --encryption-context <key=value>', 'pair that KMS has bound; may be given several times', addPair)
     .option('--new-encryption-context <key=value>', 'pair to bind instead; may be given several times', addPair)
     .option('--namespace <text>', 'key namespace of keys of a token')

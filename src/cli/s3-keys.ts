@@ -19,7 +19,7 @@ export async function toS3Keyring(options: S3KeyOptions, use: 'encrypt' | 'decry
       }),
     )
   }
-  if (rsaPublicKey ?? rsaPrivateKey)
+  if ((rsaPublicKey ?? rsaPrivateKey) !== undefined)
     keyrings.push(await readRsaKey(options, (rsaKey) => new S3RawRsaKeyring({ rsaKey })))
   const clients = kmsEndpoint === undefined ? {} : { clientProvider: clientsAt(kmsEndpoint) }
   try {
