@@ -147,9 +147,10 @@ bool Digest::post() {
 
 // Hashes what waits, a turn at a time where others wait too.
 void Digest::work() {
-  const ErrorScope errors;
   std::list<std::vector<uint8_t>> taken;
   std::unique_lock lock(mutex_);
+  // Ends under the lock: who waits may end the process next, and OpenSSL with it.
+  const ErrorScope errors;
   while (!queued_.empty()) {
     begun_ = true;
     size_t length = 0;
