@@ -30,6 +30,8 @@ export async function transformRemote(
   signal: AbortSignal,
 ): Promise<void> {
   if (input === path) throw new UsageError(`${quote(path)} is the input itself`)
+  // Most tools would show such an object as a folder, and put into it what is meant to be in it.
+  if (isS3Url(path) && path.endsWith('/')) throw new UsageError(`${quote(path)} names a folder: name the object`)
   const format = options.format ?? (isS3Url(cipherSide) ? 's3' : 'message')
   if (format === 's3' && !isS3Url(cipherSide)) throw new UsageError('--format s3 is for objects at s3://')
   if (!isS3Url(path) && (options.sse ?? options.sseKmsKeyId) !== undefined) {

@@ -73,6 +73,7 @@ const CASES: [args: string[], code: number, stderr: RegExp][] = [
   [['kms', 'serve', '--data', '/proc/none'], 1, /cannot create the directory \/proc\/none/],
   [['rewrap', 's3://bucket/', ...KEY], 2, /no new key given/],
   [['encrypt', 's3://bucket/x', ...KEY, '-o', 's3://bucket/x', '-f'], 2, /is the input itself/],
+  [['encrypt', 'plain', ...KEY, '-o', 's3://bucket/folder/'], 2, /names a folder: name the object/],
   [['encrypt', 'plain', ...KEY, '--frame-length', '0'], 2, /from 1 to 4294967295/],
   [['encrypt', 'plain', ...KEY, '--frame-length', '1e3'], 2, /from 1 to 4294967295/],
   [['encrypt', 'plain', ...KEY, '--frame-length', '4294967296'], 2, /from 1 to 4294967295/],
