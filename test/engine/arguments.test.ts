@@ -36,6 +36,10 @@ for (const [name, engine] of [
         () => engine.sealFrames({ ...run, firstSequenceNumber: 1.5 }, bytes(10), false, bytes(42)),
       ],
       [
+        /"firstSequenceNumber" must be/,
+        () => engine.openFrames({ ...run, firstSequenceNumber: 2 ** 32 }, bytes(42), bytes(10)),
+      ],
+      [
         /"plaintext" must be whole frames of 10 bytes, got 11/,
         () => engine.sealFrames(run, bytes(11), false, bytes(43)),
       ],
@@ -44,6 +48,7 @@ for (const [name, engine] of [
       [/"length" must be/, () => engine.hkdf('sha256', key, aad, aad, 0)],
       [/"hash" must be one of/, () => engine.hkdf('md5' as 'sha256', key, aad, aad, 1)],
       [/"length" must be/, () => engine.randomBytes(-1)],
+      [/"length" must be/, () => engine.randomBytes(2 ** 31)],
     ]
     for (const [message, call] of cases)
       assert.throws(call, (error: Error) => error instanceof RangeError && message.test(error.message), String(message))
@@ -62,21 +67,11 @@ for (const [name, engine] of [
       [1],
     ]
     for (const fake of fakes as Uint8Array[]) {
-      const calls = [
-        () => engine.seal(fake, iv, aad, bytes(1), bytes(17)),
-        () => engine.seal(key, iv, fake, bytes(1), bytes(17)),
-        () => engine.seal(key, iv, aad, fake, bytes(48)),
-        () => engine.seal(key, iv, aad, bytes(16), fake),
-        () => engine.open(key, fake, aad, bytes(16), bytes(0)),
-        () => engine.openFrames(run, fake, bytes(1)),
-        () => engine.sealFrames({ ...run, key: fake }, bytes(10), false, bytes(42)),
-        () => engine.hkdf('sha256', key, fake, aad, 16),
-        () => engine.randomFill(fake),
-      ]
-      for (const call of calls) {
+      for (const call of callsWith(engine, () => fake)) {
         assert.throws(call, (error: Error) => error instanceof TypeError && /must be a Buffer/.test(error.message))
       }
     }
+    assert.throws(() => engine.sealFrames(run, bytes(10), 1 as never, bytes(82)), /"final" must be/)
   })
 
   test(`${name}: refuses memory that other threads can write`, () => {
@@ -101,7 +96,7 @@ for (const [name, engine] of [
     }
   })
 
-  test(`${name}: refuses an output that overlaps an input, and takes one right beside it`, () => {
+  test(`${name}: refuses an output that overlaps an input, and takes one right beside it or empty`, () => {
     const memory = bytes(100)
     const at = (start: number, length: number) => memory.subarray(start, start + length)
     const calls = [
@@ -120,19 +115,18 @@ for (const [name, engine] of [
       assert.throws(call, (error: Error) => error instanceof RangeError && /overlap/.test(error.message))
     engine.seal(key, iv, aad, at(36, 20), at(0, 36))
     assert.ok(engine.open(key, iv, aad, at(0, 36), at(36, 20)))
+    engine.seal(key, iv, at(10, 0), at(36, 20), at(0, 36))
   })
 
   test(`${name}: refuses a transferred buffer instead of taking it for an empty one`, () => {
-    const transferred = bytes(10)
-    structuredClone(transferred.buffer, { transfer: [transferred.buffer as ArrayBuffer] })
-    const typeError = (error: unknown) => error instanceof TypeError
-    assert.throws(() => engine.seal(key, iv, aad, transferred, bytes(16)), typeError)
-    assert.throws(() => engine.seal(key, iv, transferred, bytes(0), bytes(16)), typeError)
-    assert.throws(() => engine.open(key, iv, aad, bytes(16), transferred), typeError)
-    assert.throws(() => engine.sealFrames(run, transferred, true, bytes(40)), typeError)
-    assert.throws(() => engine.openFrames(run, transferred, bytes(10)), typeError)
-    assert.throws(() => engine.hkdf('sha256', key, transferred, aad, 16), typeError)
-    assert.throws(() => engine.randomFill(transferred), typeError)
+    const transferred = (length: number) => {
+      const gone = bytes(length)
+      structuredClone(gone.buffer, { transfer: [gone.buffer as ArrayBuffer] })
+      return gone
+    }
+    // Where an empty one would do, what it is counts; elsewhere its length does too.
+    const refusal = (error: Error) => error instanceof TypeError || / got 0$/.test(error.message)
+    for (const [i, call] of callsWith(engine, transferred).entries()) assert.throws(call, refusal, String(i))
   })
 
   test(`${name}: takes a resizable buffer at its length of the moment`, () => {
@@ -221,6 +215,36 @@ test('native: the addon itself refuses bad arguments, whatever TypeScript let pa
 })
 
 test.run()
+
+/** Each argument that is bytes, made by `odd`, among others that would do. */
+function callsWith(engine: Engine, odd: (length: number) => Uint8Array): (() => unknown)[] {
+  const segment = { blockOffset: 0, length: 16, hash: bytes(16) }
+  return [
+    () => engine.seal(odd(32), iv, aad, bytes(1), bytes(17)),
+    () => engine.seal(key, odd(12), aad, bytes(1), bytes(17)),
+    () => engine.seal(key, iv, odd(5), bytes(1), bytes(17)),
+    () => engine.seal(key, iv, aad, odd(0), bytes(16)),
+    () => engine.seal(key, iv, aad, bytes(1), odd(17)),
+    () => engine.open(key, odd(12), aad, bytes(16), bytes(0)),
+    () => engine.open(key, iv, odd(5), bytes(16), bytes(0)),
+    () => engine.open(key, iv, aad, odd(16), bytes(0)),
+    () => engine.open(key, iv, aad, bytes(16), odd(0)),
+    () => engine.sealFrames({ ...run, key: odd(32) }, bytes(10), false, bytes(42)),
+    () => engine.sealFrames({ ...run, messageId: odd(16) }, bytes(10), false, bytes(42)),
+    () => engine.sealFrames(run, odd(0), true, bytes(40)),
+    () => engine.openFrames(run, odd(42), bytes(10)),
+    () => engine.openFrames(run, bytes(42), odd(10)),
+    () => engine.hkdf('sha256', odd(32), aad, aad, 16),
+    () => engine.hkdf('sha256', key, odd(5), aad, 16),
+    () => engine.hkdf('sha256', key, aad, odd(5), 16),
+    () => engine.randomFill(odd(16)),
+    () => engine.sealSegment(key, iv, 0, odd(0), bytes(0)),
+    () => engine.hashSegment(key, iv, 0, odd(0)),
+    () => engine.combineSegments(key, iv, odd(5), [segment]),
+    () => engine.createHash('sha384').update(odd(16)),
+    () => engine.createVerifier('sha384', publicKey).verify(odd(70)),
+  ]
+}
 
 function bytes(length: number): Uint8Array {
   return new Uint8Array(length).fill(length)

@@ -33,11 +33,11 @@ for (const id of SUITES) {
 
   test(`suite ${id.toString(16)}: a bad message in the middle is refused, wiped, and fails no other`, () => {
     const run = runOf(id)
-    const plaintexts = [20, 33, 7].map((length) => bytes(length, length))
+    const plaintexts = [20, 40, 7].map((length) => bytes(length, length))
     const good = split(run, plaintexts, seal(native, run, plaintexts))
     for (let at = 0; at < good[1]!.length; at += 3) {
       for (const bad of [good[1]!.map((byte, i) => (i === at ? byte ^ 1 : byte)), good[1]!.subarray(0, at)]) {
-        for (const engine of at % 21 === 0 ? [native, nodeEngine] : [native]) {
+        for (const engine of at % 21 === 0 || at > good[1]!.length - 60 ? [native, nodeEngine] : [native]) {
           assert.equal(open(engine, run, [good[0]!, bad, good[2]!]), [plaintexts[0], undefined, plaintexts[2]])
         }
       }
@@ -70,6 +70,32 @@ test('an authentic message with another header is refused, and so is one whose c
   for (const engine of [native, nodeEngine]) assert.equal(open(engine, run, [message]), plaintexts)
 })
 
+test('a final frame longer than the frames before it could be is refused', () => {
+  const run = runOf(0x0478)
+  const sealed = seal(nodeEngine, { ...run, frameLength: 32 }, [bytes(20)])
+  for (const engine of [native, nodeEngine]) assert.equal(open(engine, run, [sealed]), [undefined])
+})
+
+test('node: no derived key is left behind, of good messages and of bad ones', () => {
+  const derived: Uint8Array[] = []
+  const hkdfPair: Engine['hkdfPair'] = (...args) => {
+    const pair = nodeEngine.hkdfPair(...args)
+    derived.push(pair[0])
+    return pair
+  }
+  const watched = new Proxy(nodeEngine, {
+    get: (target, name) => (name === 'hkdfPair' ? hkdfPair : Reflect.get(target, name)),
+  })
+  const run = runOf(0x0478)
+  const message = seal(watched, run, [bytes(20)])
+  const badTag = message.with(run.header.length, message[run.header.length]! ^ 1)
+  assert.equal(open(watched, run, [message, badTag]), [bytes(20), undefined])
+  assert.equal(
+    derived.map((key) => key.some(Boolean)),
+    [false, false, false],
+  )
+})
+
 test('both backends say where a message ends that bytes follow', () => {
   const run = runOf(0x0478)
   const message = Buffer.concat([seal(native, run, [bytes(50)]), bytes(9)])
@@ -100,25 +126,27 @@ for (const engine of [native, nodeEngine]) {
   test(`${engine.info().backend}: wrong arguments are refused`, () => {
     const run = runOf(0x0478)
     const [ids, plaintext, out] = [bytes(32), bytes(10), new Uint8Array(messageLength(run, 10))]
-    const wrong: [MessageRun, Uint8Array, Uint8Array[], Uint8Array][] = [
-      [{ ...run, dataKey: bytes(16) }, ids, [plaintext], out],
-      [{ ...run, header: run.header.subarray(0, 50) }, ids, [plaintext], out],
-      [{ ...run, header: bytes(120, 1) }, ids, [plaintext], out],
-      [{ ...run, header: run.header.with(2, 0x77) }, ids, [plaintext], out],
-      [{ ...run, frameLength: 0 }, ids, [plaintext], out],
-      [run, bytes(31), [plaintext], out],
-      [run, ids, [plaintext, plaintext], out],
-      [run, ids, [plaintext], out.subarray(1)],
-      [run, ids, [out.subarray(0, 10)], out],
-      [run, out.subarray(0, 32), [plaintext], out],
-      [{ ...run, dataKey: out.subarray(0, 32) }, ids, [plaintext], out],
-      [{ ...run, unstored: out.subarray(0, 1) }, ids, [plaintext], out],
+    const wrong: [RegExp, MessageRun, Uint8Array, Uint8Array[], Uint8Array][] = [
+      [/"dataKey" must be 32 bytes/, { ...run, dataKey: bytes(16) }, ids, [plaintext], out],
+      [/"header" must be/, { ...run, header: run.header.subarray(0, 66) }, ids, [plaintext], out.subarray(54)],
+      [/"header" must be/, { ...run, header: run.header.with(0, 1) }, ids, [plaintext], out],
+      [/"header" must be/, { ...run, header: run.header.with(2, 0x77) }, ids, [plaintext], out],
+      [/"frameLength" must be/, { ...run, frameLength: 0 }, ids, [plaintext], out],
+      [/"messageIds" must be 32 bytes/, run, bytes(31), [plaintext], out],
+      [/"messageIds" must be 64 bytes/, run, ids, [plaintext, plaintext], out],
+      [/"out" must be/, run, ids, [plaintext], out.subarray(1)],
+      [/overlap/, run, ids, [out.subarray(0, 10)], out],
+      [/overlap/, run, out.subarray(0, 32), [plaintext], out],
+      [/overlap/, { ...run, dataKey: out.subarray(0, 32) }, ids, [plaintext], out],
+      [/overlap/, { ...run, unstored: out.subarray(0, 1) }, ids, [plaintext], out],
     ]
-    const many = Array.from({ length: 16_385 }, () => plaintext)
-    wrong.push([run, bytes(16_385 * 32), many, new Uint8Array(16_385 * out.length)])
-    assert.throws(() => engine.openMessages(run, many, out), RangeError)
-    for (const [run, ids, plaintexts, out] of wrong) {
-      assert.throws(() => engine.sealMessages(run, ids, plaintexts, out), RangeError)
+    const tooMany = Array.from({ length: 16_385 }, () => bytes(0))
+    wrong.push([/"plaintexts" must be at most/, run, ids, tooMany, out])
+    assert.throws(() => engine.openMessages(run, tooMany, bytes(0)), /"messages" must be at most 16384/)
+    assert.is(engine.openMessages(run, tooMany.slice(1), bytes(0)).length, 16_384)
+    for (const [message, run, ids, plaintexts, out] of wrong) {
+      const refusal = (error: Error) => error instanceof RangeError && message.test(error.message)
+      assert.throws(() => engine.sealMessages(run, ids, plaintexts, out), refusal, String(message))
     }
     const shared = new Uint8Array(new SharedArrayBuffer(10))
     assert.throws(() => engine.sealMessages(run, ids, [shared], out), TypeError)
@@ -128,6 +156,10 @@ for (const engine of [native, nodeEngine]) {
     const gone = bytes(10)
     structuredClone(gone.buffer, { transfer: [gone.buffer as ArrayBuffer] })
     assert.throws(() => engine.sealMessages(run, ids, [gone], new Uint8Array(messageLength(run, 0))), TypeError)
+    assert.throws(() => engine.sealMessages({ ...run, unstored: gone }, ids, [plaintext], out), TypeError)
+    assert.throws(() => engine.openMessages(run, [gone], bytes(0)), TypeError)
+    const text = { ...run, header: Buffer.from(run.header).toString('latin1') as unknown as Uint8Array }
+    assert.throws(() => engine.sealMessages(text, ids, [plaintext], out), TypeError)
   })
 }
 
