@@ -1,9 +1,10 @@
-import { createHash, createHmac, hkdfSync, randomBytes, randomInt } from 'node:crypto'
+import crypto, { createHash, createHmac, hkdfSync, randomBytes, randomInt } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Engine, FrameRun, HashName } from '../../src/engine/engine'
 import { loadNative } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
+import { updateInto } from '../../src/engine/node-cipher'
 import { selfTest } from '../../src/engine/self-test'
 import { framesLength } from '../../src/format/frame'
 
@@ -102,6 +103,42 @@ for (const [name, engine] of backends) {
     assert.ok(chiSquare < 400, `bytes are not uniform: ${chiSquare}`)
   })
 }
+
+test('node: what a cipher gives is wiped once it is in its place', () => {
+  const given: Uint8Array[] = []
+  const update = (input: Uint8Array) => {
+    given.push(input.slice())
+    return given.at(-1)!
+  }
+  const out = new Uint8Array(10)
+  assert.is(updateInto({ update }, KEY.subarray(0, 10), out), 10)
+  assert.equal([out, given], [KEY.subarray(0, 10), [new Uint8Array(10)]])
+})
+
+test('node: HKDF leaves nothing behind but its result', () => {
+  const { createHmac } = crypto
+  const digests: Buffer[] = []
+  const watched: typeof createHmac = (...args) => {
+    const hmac = createHmac(...args)
+    const digest = hmac.digest.bind(hmac) as () => Buffer
+    const kept = () => {
+      digests.push(digest())
+      return digests.at(-1)!
+    }
+    return Object.assign(hmac, { digest: kept as typeof hmac.digest })
+  }
+  crypto.createHmac = watched
+  try {
+    nodeEngine.hkdf('sha256', KEY, KEY, none, 40)
+  } finally {
+    crypto.createHmac = createHmac
+  }
+  // Of the extract and of two blocks.
+  assert.equal(
+    digests.map((digest) => digest.some(Boolean)),
+    [false, false, false],
+  )
+})
 
 test('both backends seal alike, at random sizes', () => {
   for (let i = 0; i < 300; i++) {

@@ -11,7 +11,7 @@ import {
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Engine, FrameRun, HashName } from '../../src/engine/engine'
-import { loadNative } from '../../src/engine/native'
+import { loadNative, NativeEngine } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
 import { framesLength } from '../../src/format/frame'
 
@@ -152,7 +152,14 @@ for (const [name, engine] of backends) {
     }
     const pem = privateKey.export({ format: 'pem', type: 'pkcs8' }) as unknown as KeyObject
     assert.throws(() => engine.createSigner('sha384', pem), /must be a KeyObject/)
-    assert.throws(() => engine.createHash('md5' as 'sha256'), /"hash" must be one of/)
+    const md5 = 'md5' as 'sha256'
+    for (const make of [
+      () => engine.createHash(md5),
+      () => engine.createSigner(md5, privateKey),
+      () => engine.createVerifier(md5, publicKey),
+    ]) {
+      assert.throws(make, /"hash" must be one of/)
+    }
     assert.throws(() => engine.createHash('sha256').update('text' as unknown as Uint8Array), TypeError)
   })
 
@@ -224,19 +231,28 @@ for (const [name, engine] of backends) {
   })
 }
 
-test('native: a signer that has signed takes no scalar out of its key again', () => {
+test('native: a signer leaves neither the scalar nor what it was read from, and reads it once', () => {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
-  let exports = 0
+  const secrets: Uint8Array[] = []
   const der = privateKey.export.bind(privateKey) as (options: unknown) => Buffer
-  const counted = (options: unknown) => {
-    exports++
-    return der(options)
+  const watched = (options: unknown) => {
+    secrets.push(der(options))
+    return secrets.at(-1)
   }
-  Object.assign(privateKey, { export: counted })
-  const signer = native.createSigner('sha384', privateKey)
+  Object.assign(privateKey, { export: watched })
+  const { binding } = native
+  const signDigest: typeof binding.signDigest = (curve, scalar, ...rest) => {
+    assert.ok(scalar.some(Boolean))
+    secrets.push(scalar)
+    return binding.signDigest(curve, scalar, ...rest)
+  }
+  const signer = new NativeEngine({ ...binding, signDigest }).createSigner('sha384', privateKey)
   signer.sign()
   assert.throws(() => signer.sign(), /finished/)
-  assert.is(exports, 1, 'nobody would wipe it')
+  assert.equal(
+    secrets.map((secret) => secret.some(Boolean)),
+    [false, false],
+  )
 })
 
 for (const [name, engine, other] of [
