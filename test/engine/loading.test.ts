@@ -2,9 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { chooseEngine, type Engine, getEngine } from '../../src/engine/engine'
+import { forbidCoreDumps } from '../../src/engine/core-dumps'
+import { chooseEngine, type Engine, getEngine, type OpenedFrames, useEngine } from '../../src/engine/engine'
 import { loadNative, NativeEngine } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
 import { selfTest } from '../../src/engine/self-test'
@@ -14,7 +16,18 @@ if (process.argv[2] === 'child') {
   const warnings: string[] = []
   process.on('warning', (warning) => warnings.push(String(warning)))
   const engine = chooseEngine(files)
-  setImmediate(() => console.log(JSON.stringify({ info: engine.info(), warnings, problem: selfTest(engine) })))
+  chooseEngine(files)
+  const program = `require('tsx/cjs')
+    const { parentPort, workerData } = require('node:worker_threads')
+    const warnings = []
+    process.on('warning', (warning) => warnings.push(String(warning)))
+    require(workerData.file).chooseEngine(workerData.files)
+    setImmediate(() => parentPort.postMessage(warnings))`
+  const workerData = { file: require.resolve('../../src/engine/engine'), files }
+  new Worker(program, { eval: true, workerData }).once('message', (more: string[]) => {
+    warnings.push(...more)
+    console.log(JSON.stringify({ info: engine.info(), warnings, problem: selfTest(engine) }))
+  })
 } else {
   const folder = mkdtempSync(join(tmpdir(), 'sealwax-'))
   const broken = join(folder, 'broken.node')
@@ -29,7 +42,7 @@ if (process.argv[2] === 'child') {
     [[join(folder, 'missing.node')], /no addon for/],
     [[broken], /broken\.node/],
   ] as const) {
-    test(`node:crypto takes over, with one warning, where there is ${reason}`, () => {
+    test(`node:crypto takes over, with one warning of all threads, where there is ${reason}`, () => {
       const output = execFileSync(process.execPath, [...process.execArgv, __filename, 'child', JSON.stringify(files)], {
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
@@ -57,10 +70,24 @@ if (process.argv[2] === 'child') {
     assert.is(wrong({}), undefined)
     assert.match(wrong({ seal: () => {} })!, /seals/)
     assert.match(wrong({ open: () => true })!, /opens/)
+    const decrypts: Engine['open'] = (key, iv, _, sealed, out) => {
+      nodeEngine.openSegment(key, iv, 0, sealed.subarray(0, -16), out)
+      return true
+    }
+    assert.match(wrong({ open: decrypts })!, /opens what is not authentic/)
+    const releases: Engine['open'] = (...all) => nodeEngine.open(...all) || !decrypts(...all)
+    assert.match(wrong({ open: releases })!, /opens what is not authentic/)
     assert.match(wrong({ combineSegments: () => new Uint8Array(16) })!, /segments are sealed/)
     assert.match(wrong({ openSegment: nodeEngine.hashSegment.bind(nodeEngine) })!, /segments are opened/)
-    assert.match(wrong({ sealFrames: () => {} })!, /frames/)
-    assert.match(wrong({ openFrames: () => ({ count: 2, status: 'ok' }) })!, /frames/)
+    assert.match(wrong({ sealFrames: () => {} })!, /frames are sealed/)
+    for (const answer of [{ count: 1 }, { status: 'ok' }]) {
+      const other = { openFrames: (...all: FramesCall) => ({ ...nodeEngine.openFrames(...all), ...answer }) }
+      assert.match(wrong(other)!, /frames are opened wrongly/)
+    }
+    assert.match(wrong({ openFrames: () => ({ count: 2, status: 'final' }) })!, /frames are opened wrongly/)
+    let opened: OpenedFrames | undefined
+    const forgiving: Engine['openFrames'] = (...all) => (opened ??= nodeEngine.openFrames(...all))
+    assert.match(wrong({ openFrames: forgiving })!, /frames are opened that are not authentic/)
     assert.match(wrong({ hkdf: () => new Uint8Array(42) })!, /HKDF/)
     assert.match(wrong({ randomBytes: () => new Uint8Array(32) })!, /random/)
   })
@@ -79,6 +106,20 @@ if (process.argv[2] === 'child') {
     assert.match(fallback!, /failed its self-test: AES-GCM seals wrongly/)
   })
 
+  test('whether core dumps are forbidden is the answer of the system, and of the addon alone', () => {
+    const { binding } = getEngine() as NativeEngine
+    try {
+      for (const status of [0, 8]) {
+        useEngine(new NativeEngine({ ...binding, forbidCoreDumps: () => status }))
+        assert.is(forbidCoreDumps(), status === 0)
+      }
+      useEngine(nodeEngine)
+      assert.not.ok(forbidCoreDumps())
+    } finally {
+      useEngine(new NativeEngine(binding))
+    }
+  })
+
   test('a failing generator throws instead of giving bytes', () => {
     const { binding } = getEngine() as NativeEngine
     const failing = new NativeEngine({ ...binding, randomBytes: () => 8 })
@@ -91,6 +132,8 @@ if (process.argv[2] === 'child') {
   test.after(() => rmSync(folder, { recursive: true }))
   test.run()
 }
+
+type FramesCall = Parameters<Engine['openFrames']>
 
 /** The node engine as a plain object, so that single methods can be replaced. */
 function nodeProxy(): object {
