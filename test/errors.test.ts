@@ -33,7 +33,7 @@ test('an encrypted data key is immutable, and gives copies', () => {
   edk.encryptedDataKey.fill(0)
   edk.rawInfo!.fill(0)
   assert.equal([edk.encryptedDataKey, edk.rawInfo], [bytes(5), bytes(3)])
-  assert.throws(() => Object.assign(edk, { providerId: 'x' }), TypeError)
+  throws(() => Object.assign(edk, { providerId: 'x' }), TypeError)
   const plain = new EncryptedDataKey({ providerId: 'id', providerInfo: 'ï', encryptedDataKey })
   assert.equal([...plain.rawInfo!], [0xc3, 0xaf], 'the info in UTF-8 where no bytes are given')
 })

@@ -50,6 +50,14 @@ test('files stay short enough to read', () => {
   }
 })
 
+// uvu calls a class as it calls any function, and what an error class returns is always true.
+test('tests give the class of an error to `throws` of support/expect', () => {
+  for (const file of readdirSync(__dirname, { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.ts')) continue
+    assert.not.match(readFileSync(join(__dirname, file), 'utf8'), /assert\.throws\(.*, \w*Error\)$/m, file)
+  }
+})
+
 function importsOf(file: string): string[] {
   const text = readFileSync(join(src, file), 'utf8')
   // Types are erased: where only they are imported, no dependency remains.

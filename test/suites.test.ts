@@ -39,7 +39,7 @@ test('suites are frozen, with their class', () => {
   const suite = getSuite(0x0578)
   for (const value of [suite, NodeAlgorithmSuite, NodeAlgorithmSuite.prototype, AlgorithmSuiteIdentifier])
     assert.ok(Object.isFrozen(value))
-  assert.throws(() => Object.assign(suite, { commitment: 'NONE' }), TypeError)
+  throws(() => Object.assign(suite, { commitment: 'NONE' }), TypeError)
 })
 
 test.run()

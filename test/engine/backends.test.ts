@@ -7,6 +7,7 @@ import { nodeEngine } from '../../src/engine/node'
 import { updateInto } from '../../src/engine/node-cipher'
 import { selfTest } from '../../src/engine/self-test'
 import { framesLength } from '../../src/format/frame'
+import { throws } from '../support/expect'
 
 const native = loadNative().engine!
 assert.ok(native, 'the addon must be built: npm run build:native')
@@ -82,7 +83,7 @@ for (const [name, engine] of backends) {
       engine.seal(KEY, KEY.subarray(0, 12), none, new Uint8Array(length), memory)
       assert.ok(engine.open(KEY, KEY.subarray(0, 12), none, memory, engine.allocate(length)))
     }
-    assert.throws(() => engine.allocate(-1), RangeError)
+    throws(() => engine.allocate(-1), RangeError)
   })
 
   test(`${name}: random bytes differ, fill their memory, and have it to themselves`, () => {

@@ -9,6 +9,7 @@ import { nodeEngine } from '../../src/engine/node'
 import { maxMessagePlaintext, messageLength } from '../../src/format/header-layout'
 import { AlgorithmSuiteIdentifier } from '../../src/index'
 import { getSuite } from '../../src/suites'
+import { throws } from '../support/expect'
 import { bytes } from '../support/keys'
 
 const native = loadNative().engine!
@@ -149,17 +150,17 @@ for (const engine of [native, nodeEngine]) {
       assert.throws(() => engine.sealMessages(run, ids, plaintexts, out), refusal, String(message))
     }
     const shared = new Uint8Array(new SharedArrayBuffer(10))
-    assert.throws(() => engine.sealMessages(run, ids, [shared], out), TypeError)
-    assert.throws(() => engine.sealMessages(run, ids, ['text' as unknown as Uint8Array], out), TypeError)
-    assert.throws(() => engine.openMessages(run, [out], new Uint8Array(9)), RangeError)
-    assert.throws(() => engine.openMessages(run, [out], out.subarray(0, 10)), RangeError)
+    throws(() => engine.sealMessages(run, ids, [shared], out), TypeError)
+    throws(() => engine.sealMessages(run, ids, ['text' as unknown as Uint8Array], out), TypeError)
+    throws(() => engine.openMessages(run, [out], new Uint8Array(9)), RangeError)
+    throws(() => engine.openMessages(run, [out], out.subarray(0, 10)), RangeError)
     const gone = bytes(10)
     structuredClone(gone.buffer, { transfer: [gone.buffer as ArrayBuffer] })
-    assert.throws(() => engine.sealMessages(run, ids, [gone], new Uint8Array(messageLength(run, 0))), TypeError)
-    assert.throws(() => engine.sealMessages({ ...run, unstored: gone }, ids, [plaintext], out), TypeError)
-    assert.throws(() => engine.openMessages(run, [gone], bytes(0)), TypeError)
+    throws(() => engine.sealMessages(run, ids, [gone], new Uint8Array(messageLength(run, 0))), TypeError)
+    throws(() => engine.sealMessages({ ...run, unstored: gone }, ids, [plaintext], out), TypeError)
+    throws(() => engine.openMessages(run, [gone], bytes(0)), TypeError)
     const text = { ...run, header: Buffer.from(run.header).toString('latin1') as unknown as Uint8Array }
-    assert.throws(() => engine.sealMessages(text, ids, [plaintext], out), TypeError)
+    throws(() => engine.sealMessages(text, ids, [plaintext], out), TypeError)
   })
 }
 

@@ -154,7 +154,7 @@ test('later changes to the input change nothing', async () => {
   const keyring = new MultiKeyringNode({ generator: a, children })
   children.push(c)
   assert.is((await encrypt(keyring, 'x')).messageHeader.encryptedDataKeys.length, 2)
-  assert.throws(() => (keyring.children as KeyringNode[]).push(c), TypeError)
+  throws(() => (keyring.children as KeyringNode[]).push(c), TypeError)
 })
 
 test.run()

@@ -3,6 +3,7 @@ import * as peer from '@aws-crypto/client-node'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import * as sealwax from '../../src/index'
+import { throws } from '../support/expect'
 
 const dataKey = randomBytes(32)
 const iv = Buffer.alloc(12, 1)
@@ -63,7 +64,7 @@ test('after dispose nothing can be sealed', () => {
 test('materials without a data key are refused', () => {
   const bare = new sealwax.NodeEncryptionMaterial(new sealwax.NodeAlgorithmSuite(0x0478), {})
   assert.throws(() => sealwax.getEncryptHelper(bare), /unencryptedDataKey has not been set/)
-  assert.throws(() => sealwax.getEncryptHelper({} as never), TypeError)
+  throws(() => sealwax.getEncryptHelper({} as never), TypeError)
 })
 
 test('class guards freeze as their names say', () => {
@@ -75,12 +76,12 @@ test('class guards freeze as their names say', () => {
   assert.is(sealwax.immutableBaseClass(Base), Base)
   assert.ok(Object.isFrozen(Base) && Object.isSealed(Base.prototype))
   assert.is(Object.getPrototypeOf(Base.prototype), null)
-  assert.throws(() => Object.assign(Base.prototype, { method: () => 2 }), TypeError)
+  throws(() => Object.assign(Base.prototype, { method: () => 2 }), TypeError)
   class Frozen {}
   assert.ok(Object.isFrozen(sealwax.frozenClass(Frozen).prototype))
   const object = { name: '' }
   sealwax.readOnlyProperty(object, 'name', 'fixed')
-  assert.throws(() => Object.assign(object, { name: 'other' }), TypeError)
+  throws(() => Object.assign(object, { name: 'other' }), TypeError)
   assert.throws(() => sealwax.needs(false, 'must hold', RangeError as never), /must hold/)
   assert.is(new sealwax.NotSupported('no').code, 'NOT_SUPPORTED')
 })

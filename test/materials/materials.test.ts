@@ -86,7 +86,7 @@ for (const { name, make, trace } of KINDS) {
   test(`${name} materials are frozen, with a frozen copy of the context`, () => {
     const material = make()
     assert.ok(Object.isFrozen(material) && Object.isFrozen(material.encryptionContext))
-    assert.throws(() => Object.assign(material, { suite: SIGNED }), TypeError)
+    throws(() => Object.assign(material, { suite: SIGNED }), TypeError)
   })
 }
 

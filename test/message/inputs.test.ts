@@ -12,7 +12,7 @@ import {
   MultiKeyringNode,
   type SealwaxError,
 } from '../../src/index'
-import { rejectionOf, rejects } from '../support/expect'
+import { rejectionOf, rejects, throws } from '../support/expect'
 import { givenBy } from '../support/given-by'
 import { aesKeyring, bytes, WRAPPING_SUITES } from '../support/keys'
 import { SpyKeyring } from '../support/spy-keyring'
@@ -38,7 +38,7 @@ test('the plaintext, the message, the options and the context of a caller stay a
   const { messageHeader } = await decrypt(keyring, message, reading)
   assert.equal(message, Uint8Array.from(result))
   assert.equal(reading, { encryptionContext: before.op.encryptionContext, maxBodySize: 100 })
-  assert.throws(() => Object.assign(messageHeader.encryptionContext, { a: 'x' }), TypeError)
+  throws(() => Object.assign(messageHeader.encryptionContext, { a: 'x' }), TypeError)
 
   message[message.length - 1]! ^= 1
   const broken = Uint8Array.from(message)
