@@ -46,7 +46,7 @@ export function withoutPadding(padded: Uint8Array): Uint8Array | undefined {
 
 /** AES key wrap (RFC 3394) undone, or `undefined` where it does not verify. */
 export function unwrapAesKey(key: Uint8Array, wrapped: Uint8Array): Uint8Array | undefined {
-  if (wrapped.length % 8 !== 0 || wrapped.length < 24) return undefined
+  if (wrapped.length < 24) return undefined
   try {
     return createDecipheriv(`id-aes${key.length * 8}-wrap`, key, KEY_WRAP_IV).update(wrapped)
   } catch {

@@ -98,8 +98,7 @@ function openBody(
   const messageId = message.subarray(messageIdStart, messageIdEnd)
   const start = header.length + headerAuthLength(suite)
   const body = message.subarray(start)
-  const { count, status } = engine.openFrames({ key, messageId, frameLength, firstSequenceNumber: 1 }, body, out)
-  if (status !== 'final') return undefined
+  const { count } = engine.openFrames({ key, messageId, frameLength, firstSequenceNumber: 1 }, body, out)
   const opened = count * frameLength
   const last = body.subarray(count * (frameLength + REGULAR_FRAME_OVERHEAD))
   if (last.length < FINAL_FRAME_OVERHEAD) return undefined
