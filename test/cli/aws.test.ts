@@ -24,12 +24,15 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { awsProgram } from '../../src/cli/aws'
 import { expandArguments } from '../../src/cli/aws-arguments'
+import { MetadataWriter } from '../../src/cli/aws-metadata'
 import { checkOutputNames } from '../../src/cli/aws-places'
 import { Base64Decoder, Base64Encoder } from '../../src/cli/base64'
 import { exitCodeOf } from '../../src/cli/errors'
 import { expandPattern } from '../../src/cli/glob'
 import { serializeKeyFile } from '../../src/cli/keys'
+import { buildClient } from '../../src/index'
 import { rejectionOf, rejects } from '../support/expect'
+import { aesKeyring } from '../support/keys'
 import { vectors } from '../support/vectors'
 import keyrings from '../vectors/messages/keyrings.json'
 import {
@@ -442,6 +445,8 @@ test('metadata and output do not mix, by whatever name; a link to the output is 
   const both = await shell(`"$@" -e -i plain -o - ${KEYS.join(' ')} --metadata-output /dev/stdout | cat`)
   assert.is(both.stdout.length, 0)
   assert.match(both.stderr, /cannot both go to standard output/)
+  const file = await shell(`"$@" -e -i plain -o - ${KEYS.join(' ')} --metadata-output mixed > mixed`)
+  assert.match(file.stderr, /cannot both go to standard output/)
   symlinkSync(path('linked-output'), path('linked-log'))
   const { code, stderr } = await sealwax(
     '-e',
@@ -535,6 +540,37 @@ test('each line of metadata is whole, though several are under way, and little i
       .map(({ input }) => input)
       .sort(),
     ['1', '2', '3'].map((name) => path(`lines/${name}`)),
+  )
+})
+
+test('a line of metadata that is under way when the command ends is whole too', async () => {
+  const { messageHeader: header } = await buildClient().encrypt(aesKeyring(), 'plaintext')
+  const metadata = await MetadataWriter.open(path('last.json'), false)
+  const written = metadata.write({ mode: 'encrypt', input: '-', output: '-', header })
+  await metadata.close()
+  await written
+  assert.is(metadataIn('last.json').length, 1)
+})
+
+interface Header {
+  readonly encryption_context: object
+  readonly encrypted_data_keys: { key_provider: { provider_id: string } }[]
+}
+
+test('data keys are in the order of that program, by provider and key', async () => {
+  const namespaces = ['b', 'a']
+  for (const name of namespaces)
+    writeFileSync(path(`${name}.key`), serializeKeyFile(name, 'k', Buffer.alloc(32, name)), { mode: 0o600 })
+  const keys = ['-w', 'provider=sealwax', ...namespaces.map((name) => `key=${name}.key`)]
+  await good('-e', '-i', 'plain', '-o', 'sorted', ...keys, '--metadata-output', 'sorted.json', '-c', 'b=1', 'a=2')
+  const [{ header }] = metadataIn('sorted.json') as never as [{ header: Header }]
+  const providers = header.encrypted_data_keys.map(({ key_provider }) =>
+    Buffer.from(key_provider.provider_id, 'base64').toString(),
+  )
+  assert.equal(providers, ['a', 'b'])
+  assert.equal(
+    Object.keys(header.encryption_context).filter((key) => key.length === 1),
+    ['a', 'b'],
   )
 })
 
