@@ -74,6 +74,9 @@ test('named pipes and devices as input and output', async () => {
   assert.is(code, 0)
   assert.ok(read('unpiped').equals(plaintext))
   assert.is((await sealwax('encrypt', 'plain', '-k', 'key.json', '-o', '/dev/null')).code, 0)
+  // Both may be one, unlike files.
+  const none = await shell('"$@" encrypt - -k key.json -o /dev/null < /dev/null')
+  assert.is(none.code, 0, none.stderr)
 })
 
 test('/dev/stdout, or a link to it, is what the shell made of it, and stays where it is', async () => {
