@@ -353,7 +353,7 @@ OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest*
   }
   // The final frame may be shorter than a regular one.
   const size_t next = opened * frameBytes;
-  if (status == Status::ok && body.length - next >= 4 && std::memcmp(body.data + next, kFinalMarker, 4) == 0) {
+  if (body.length - next >= 4 && std::memcmp(body.data + next, kFinalMarker, 4) == 0) {
     return {opened, Status::finalFrame};
   }
   return {opened, status};

@@ -64,6 +64,13 @@ int main() {
       check(finished(before) == finished(start), "follows to the first broken frame");
       check(some.count == 30 && some.status == Status::unauthentic, "stops at the first broken frame");
       check(allZero(opened, 30 * kFrameLength), "wipes the rest");
+
+      // Nothing follows a hash that is finished.
+      opened.assign(opened.size(), 1);
+      check(openFrames(run, view(first), span(opened), &before).status == Status::failed, "opens nothing unhashed");
+      check(allZero(opened), "and leaves nothing");
+      check(sealFrames(run, view(plaintext), true, span(again), &before) == Status::failed, "seals nothing unhashed");
+      check(allZero(again), "and leaves nothing");
     }
   }
 
@@ -71,12 +78,24 @@ int main() {
   Bytes content(kFrameLength);
   const FrameRun last{view(key), view(messageId), kFrameLength, 0xffffffff};
   check(sealFrames(last, view(content), false, span(out)) == Status::invalid, "the last number is a final frame's");
-  const FrameRun none{view(key), view(messageId), 0, 1};
-  check(sealFrames(none, view(content), false, span(out)) == Status::invalid, "refuses a frame length of 0");
-  check(openFrames(none, view(out), span(content)).status == Status::invalid, "refuses a frame length of 0");
+  const uint64_t tooMuch = uint64_t{1} << 32;
+  for (const FrameRun& wrong :
+       {FrameRun{view(key), view(messageId), 0, 1}, FrameRun{view(key), view(messageId), tooMuch, 1},
+        FrameRun{view(key), view(messageId), kFrameLength, 0},
+        FrameRun{view(key), view(messageId), kFrameLength, tooMuch},
+        FrameRun{view(key), view(messageId).sub(0, 17), kFrameLength, 1},
+        FrameRun{view(key).sub(0, 31), view(messageId), kFrameLength, 1}}) {
+    check(sealFrames(wrong, view(content), false, span(out)) == Status::invalid, "seals in no such run");
+    check(openFrames(wrong, view(out), span(content)).status == Status::invalid, "opens in no such run");
+  }
   MutableSpan memory = span(out);
   check(sealFrames(run, memory.sub(0, kFrameLength), false, memory) == Status::overlapping, "refuses in place");
   check(openFrames(run, memory, memory.sub(1, kFrameLength)).status == Status::overlapping, "refuses in place");
+  for (const FrameRun& over : {FrameRun{memory.sub(0, 32), view(messageId), kFrameLength, 1},
+                               FrameRun{view(key), memory.sub(kFrameBytes - 32, 32), kFrameLength, 1}}) {
+    check(sealFrames(over, view(content), false, memory) == Status::overlapping, "refuses over key and message ID");
+    check(openFrames(over, view(first), memory).status == Status::overlapping, "refuses over key and message ID");
+  }
   checkNoErrorLeft();
   return 0;
 }

@@ -31,9 +31,24 @@ int main() {
     MutableSpan inPlace = span(sealed);
     check(gcm.seal(view(iv), view(aad), inPlace.sub(0, plaintext.size()), inPlace) == Status::overlapping,
           "refuses in place");
+    // Nothing is touched: there need not be so much.
+    check(gcm.seal(view(iv), view(aad), {sealed.data(), kMaxGcmLength + 1},
+                   {sealed.data(), kMaxGcmLength + 1 + kTagLength}) == Status::invalid,
+          "seals no more than one IV may");
+    for (const Span part : {Span(inPlace.sub(0, kIvLength)), Span(inPlace.sub(sealed.size() - kIvLength, kIvLength))}) {
+      check(gcm.seal(part, view(aad), view(plaintext), inPlace) == Status::overlapping, "refuses over the IV");
+      check(gcm.seal(view(iv), part, view(plaintext), inPlace) == Status::overlapping, "refuses over the AAD");
+    }
   }
   Gcm gcm(Gcm::Direction::open, view(key));
   check(gcm.open(view(iv), view(aad), view(expected), span(opened)) == Status::ok && opened == plaintext, "opens");
+  check(gcm.seal(view(iv), view(aad), view(plaintext), span(sealed)) == Status::invalid, "an opener does not seal");
+  check(gcm.open(view(iv), view(aad), {sealed.data(), kMaxGcmLength + 1 + kTagLength},
+                 {sealed.data(), kMaxGcmLength + 1}) == Status::invalid,
+        "opens no more than one IV may seal");
+  const MutableSpan out = span(opened);
+  check(gcm.open(out.sub(0, kIvLength), view(aad), view(expected), out) == Status::overlapping, "refuses over the IV");
+  check(gcm.open(view(iv), out.sub(0, 1), view(expected), out) == Status::overlapping, "refuses over the AAD");
   for (size_t i = 0; i < expected.size(); i++) {
     Bytes tampered = expected;
     tampered[i] ^= 0x80;
@@ -51,6 +66,7 @@ int main() {
   Bytes shortKey(31);
   check(Gcm(Gcm::Direction::seal, view(shortKey)).seal(view(iv), view(none), view(none), span(tag)) == Status::failed,
         "refuses a 31-byte key");
+  check(allZero(tag), "wipes the output");
   checkNoErrorLeft();
   return 0;
 }

@@ -101,11 +101,27 @@ int main() {
   check(sealMessages(broken, view(ids).sub(0, 32), views.data(), 1, span(out)) == Status::invalid, "no commitment");
   broken = run;
   broken.header = view(header).sub(0, kIdEnd);
-  check(sealMessages(broken, view(ids).sub(0, 32), views.data(), 1, span(out)) == Status::invalid, "a short header");
+  const MutableSpan fits = span(out).sub(0, out.size() - (header.size() - kIdEnd));
+  check(sealMessages(broken, view(ids).sub(0, 32), views.data(), 1, fits) == Status::invalid, "a short header");
+  broken = run;
+  broken.dataKey = run.dataKey.sub(0, 31);
+  check(sealMessages(broken, view(ids).sub(0, 32), views.data(), 1, span(out)) == Status::invalid, "a short data key");
   const Span inside = span(out).sub(1, 8);
   Bytes room(messageLength(inside.length));
   check(sealMessages(run, view(ids).sub(0, 32), &inside, 1, span(room)) == Status::ok, "elsewhere");
   const Span overlapping = span(room).sub(3, 8);
   check(sealMessages(run, view(ids).sub(0, 32), &overlapping, 1, span(room)) == Status::overlapping, "in place");
+  const MutableSpan last = span(room).sub(room.size() - header.size(), header.size());
+  std::copy(header.begin(), header.end(), last.data);
+  broken = run;
+  broken.header = last;
+  check(sealMessages(broken, view(ids).sub(0, 32), &inside, 1, span(room)) == Status::overlapping, "over its header");
+  check(sealMessages(run, last.sub(0, 32), &inside, 1, span(room)) == Status::overlapping, "over its message ID");
+  // Nothing is touched: there need not be so much.
+  broken = run;
+  broken.frameLength = 1;
+  const Span endless{out.data(), uint64_t{1} << 32};
+  const MutableSpan asLong{out.data(), header.size() + kTagLength + bodyLength(endless.length, 1)};
+  check(sealMessages(broken, view(ids).sub(0, 32), &endless, 1, asLong) == Status::invalid, "more frames than numbers");
   checkNoErrorLeft();
 }

@@ -88,6 +88,25 @@ int main() {
   check(runSegment(SegmentWork::seal, view(key), view(iv), 0, view(block), span(block), span(hash)) ==
             Status::overlapping,
         "refuses in place");
+  constexpr size_t kWraps = ~size_t{0} - 15;
+  check(runSegment(SegmentWork::seal, view(key), view(iv), 1, {block.data(), kWraps}, {out.data(), kWraps},
+                   span(hash)) == Status::invalid,
+        "refuses an end that is past all numbers");
+  Bytes shared(48);
+  const auto at = [&](size_t start, size_t length) { return span(shared).sub(start, length); };
+  for (const Status status : {
+           runSegment(SegmentWork::seal, at(0, 32), view(iv), 0, view(block), at(31, 16), span(hash)),
+           runSegment(SegmentWork::seal, view(key), at(0, 12), 0, view(block), at(11, 16), span(hash)),
+           runSegment(SegmentWork::hash, at(0, 32), view(iv), 0, view(block), {}, at(31, 16)),
+           runSegment(SegmentWork::seal, view(key), view(iv), 0, view(block), at(0, 16), at(15, 16)),
+           combineSegments(at(0, 32), view(iv), view(aad), {}, at(31, 16)),
+           combineSegments(view(key), at(0, 12), view(aad), {}, at(11, 16)),
+           combineSegments(view(key), view(iv), at(0, 1), {}, at(0, 16)),
+           combineSegments(view(key), view(iv), view(aad), at(0, 24), at(23, 16)),
+       }) {
+    check(status == Status::overlapping, "refuses outputs over what they are made of, and over each other");
+  }
+  check(combineSegments(view(key), view(iv), view(aad), {}, at(0, 15)) == Status::invalid, "refuses a short tag");
 
   // Where threads share a message, one would read what another has written.
   Pool::instance().force(2, 16);
@@ -101,6 +120,25 @@ int main() {
                       span(room).sub(shift, kLength)) == Status::overlapping,
           "opens no message in place");
   }
+  const Span wholeAad = view(room).sub(kLength, 1), wholeIv = view(room).sub(kLength, kIvLength);
+  const MutableSpan sealed = span(room).sub(0, kLength + kTagLength), opened = span(room).sub(1, kLength);
+  const Bytes plaintext(kLength), message(kLength + kTagLength);
+  for (const Status status : {
+           sealMessage(view(key), wholeIv, view(aad), view(plaintext), sealed),
+           sealMessage(view(key), view(iv), wholeAad, view(plaintext), sealed),
+           openMessage(view(key), wholeIv, view(aad), view(message), opened),
+           openMessage(view(key), view(iv), wholeAad, view(message), opened),
+       }) {
+    check(status == Status::overlapping, "nor over its IV or AAD");
+  }
+  // Nothing is touched: there need not be so much.
+  constexpr size_t kTooLong = kMaxGcmLength + 1;
+  check(sealMessage(view(key), view(iv), view(aad), {room.data(), kTooLong}, {room.data(), kTooLong + kTagLength}) ==
+            Status::invalid,
+        "seals no more than one IV may");
+  check(openMessage(view(key), view(iv), view(aad), {room.data(), kTooLong + kTagLength}, {room.data(), kTooLong}) ==
+            Status::invalid,
+        "opens no more than one IV may seal");
 
   Bytes table;
   for (const uint64_t length : {17, 16}) {
