@@ -344,13 +344,11 @@ OpenedFrames openFrames(const FrameRun& run, Span body, MutableSpan out, Digest*
   if (later && !digest->updateLater(body.sub(0, job.failure.frame() * frameBytes)))
     job.failure.report(0, Status::failed);
 
-  const uint64_t opened = job.failure.frame();
   const Status status = job.failure.status();
+  const bool failed = status == Status::failed || status == Status::overlapping || status == Status::invalid;
+  const uint64_t opened = failed ? 0 : job.failure.frame();
   wipe(out.sub(opened * run.frameLength, (frames - opened) * run.frameLength));
-  if (status == Status::failed || status == Status::overlapping || status == Status::invalid) {
-    wipe(out.sub(0, opened * run.frameLength));
-    return {0, Status::failed};
-  }
+  if (failed) return {0, Status::failed};
   // The final frame may be shorter than a regular one.
   const size_t next = opened * frameBytes;
   if (body.length - next >= 4 && std::memcmp(body.data + next, kFinalMarker, 4) == 0) {
