@@ -67,6 +67,8 @@ test('a bad record fails alone, with the error that decrypt has for it, and give
     ['ERR_AUTHENTICATION_FAILED', changed(good, good.length - 1)],
     ['ERR_AUTHENTICATION_FAILED', changed(good, 10)],
     ['ERR_MESSAGE_TRUNCATED', good.subarray(0, good.length - 1)],
+    // Inside the tag of its header.
+    ['ERR_MESSAGE_TRUNCATED', good.subarray(0, good.length - 60)],
     ['ERR_MESSAGE_TRUNCATED', good.subarray(0, 20)],
     ['ERR_TRAILING_DATA', Buffer.concat([good, Buffer.of(0)])],
     ['ERR_UNSUPPORTED_FORMAT', Buffer.from('nothing of ours')],
