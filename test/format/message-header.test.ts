@@ -79,7 +79,8 @@ for (const header of [V1, V2]) {
     )
     assert.is(hex(parsed.iv), header.version === 1 ? hex(whole.subarray(-28, -16)) : '00'.repeat(12))
     assert.ok(Object.isFrozen(parsed.messageHeader) && Object.isFrozen(encryptedDataKeys))
-    for (const value of [parsed.messageHeader.messageId, encryptedDataKeys[0]!.encryptedDataKey]) value.fill(0)
+    const { messageId, suiteData } = { suiteData: undefined, ...parsed.messageHeader }
+    for (const value of [messageId, suiteData, encryptedDataKeys[0]!.encryptedDataKey]) value?.fill(0)
     assert.is(hex(parsed.bytes), hex(whole), "a caller's writes do not reach the header")
   })
 
@@ -109,6 +110,7 @@ test('refuses on the first byte that breaks a rule, without waiting for more', (
     whole[at] = value
     const parser = new HeaderParser()
     throws(() => parser.push(whole), 'ERR_UNSUPPORTED_FORMAT')
+    throws(() => parser.push(whole), 'ERR_INTERNAL', /refused before/)
   }
   const parser = new HeaderParser({ maxEncryptedDataKeys: 1 })
   const upToCount = serializeHeaderBody(V2).subarray(0, 37 + CONTEXT.length / 2 + 2)

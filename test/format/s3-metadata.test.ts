@@ -137,6 +137,15 @@ test('an instruction file has nothing of another version, whatever its value', (
     refused('version 2', { [name]: 'AA==' })
 })
 
+test('in an instruction file lengths may be numbers, whatever the case of their names, and nothing else', () => {
+  const { instructionFile } = serializeWithInstructionFile(ENVELOPES['version 2']!)
+  const { 'x-amz-tag-len': _, ...fields } = JSON.parse(Buffer.from(instructionFile).toString())
+  const read = (more: object) => parseInstructionFile(Buffer.from(JSON.stringify({ ...fields, ...more })), undefined)
+  assert.equal(read({ 'X-Amz-Tag-Len': 128 }), ENVELOPES['version 2'])
+  for (const more of [{ 'x-amz-iv': 1 }, { 'x-amz-tag-len': true }])
+    throws(() => read(more), 'ERR_MESSAGE_MALFORMED', /not a string/)
+})
+
 test('metadata must be an object of strings', () => {
   throws(() => parseS3Metadata(undefined as never), TypeError, /"metadata" must be/)
   for (const pairs of [new Headers({ 'x-amz-v': '02' }), new Map([['x-amz-v', '02']])])

@@ -72,6 +72,7 @@ test('a batch says how many chunks it is of, which are not too many', () => {
   const long = Buffer.alloc(64 * KIB)
   const short = Array.from({ length: 10 }, () => Buffer.alloc(10 * KIB))
   assert.equal(queueOf(long, ...short).next(1024 * KIB), { length: 64 * KIB, count: 1 })
+  assert.equal(queueOf(Buffer.alloc(0), long).next(1024 * KIB), { length: 64 * KIB, count: 1 })
   assert.equal(queueOf(...short, long).next(1024 * KIB), { length: 64 * KIB, count: 7 })
   assert.equal(queueOf(...short, long).next(15 * KIB), { length: 15 * KIB, count: 2 })
   assert.equal(queueOf(...short).next(1), { length: 1, count: 1 })
