@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
+import { buffer } from 'node:stream/consumers'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { getEngine, useEngine } from '../../src/engine/engine'
@@ -12,6 +13,7 @@ import {
   NodeDefaultCryptographicMaterialsManager,
   type NodeEncryptionMaterial,
 } from '../../src/index'
+import { doneSignal } from '../../src/materials/materials'
 import { VerificationKey } from '../../src/materials/signature'
 import { MessageOpener } from '../../src/message/opener'
 import { MessageSealer } from '../../src/message/sealer'
@@ -38,8 +40,30 @@ function operations(plaintext: Uint8Array, message: Uint8Array): Operation[] {
   ]
 }
 
+/** All that ask a keyring and can be given up. */
+async function everyOperation(): Promise<Operation[]> {
+  const plaintext = Buffer.of(1)
+  const message = await sealed(plaintext)
+  const op = (signal?: AbortSignal) => (signal ? { signal } : {})
+  const opening = { readSignedMessageWithoutVerifyingItsSignature: true }
+  return [
+    ...operations(plaintext, message),
+    { name: 'encryptMany', run: (keyring, signal) => client.encryptMany(keyring, [plaintext], op(signal)) },
+    { name: 'decryptMany', run: (keyring, signal) => client.decryptMany(keyring, [message], op(signal)) },
+    {
+      name: 'openMessage',
+      run: (keyring, signal) => client.openMessage(keyring, message, { ...op(signal), ...opening }),
+    },
+    {
+      name: 'encryptStream',
+      run: (keyring, signal) => buffer(client.encryptStream(keyring, op(signal)).end(plaintext)),
+    },
+    { name: 'decryptStream', run: (keyring, signal) => buffer(client.decryptStream(keyring, op(signal)).end(message)) },
+  ]
+}
+
 test('a signal that is aborted already: no keyring is asked', async () => {
-  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+  for (const { run } of await everyOperation()) {
     const spy = new SpyKeyring()
     const error = await rejects(run(spy, AbortSignal.abort('why')), 'ERR_ABORTED')
     assert.is(error.cause, 'why')
@@ -47,8 +71,28 @@ test('a signal that is aborted already: no keyring is asked', async () => {
   }
 })
 
+test('an abort tells the keyring, which can end what it asks of key services', async () => {
+  for (const { name, run } of await everyOperation()) {
+    const controller = new AbortController()
+    const spy = new SpyKeyring()
+    const asked = new Promise<AbortSignal>((resolve) => {
+      const hang = (material: NodeEncryptionMaterial | NodeDecryptionMaterial) => {
+        resolve(doneSignal(material))
+        return new Promise<never>(() => {})
+      }
+      Object.assign(spy, { _onEncrypt: hang, _onDecrypt: hang })
+    })
+    const running = run(spy, controller.signal)
+    const done = await asked
+    assert.not(done.aborted)
+    controller.abort()
+    await rejects(running, 'ERR_ABORTED')
+    assert.ok(done.aborted, name)
+  }
+})
+
 test('an abort ends the wait for a keyring at once, and wipes the key that comes too late', async () => {
-  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+  for (const { run } of await everyOperation()) {
     const { spy, asked, answer } = slowKeyring()
     const controller = new AbortController()
     const running = run(spy, controller.signal)
@@ -63,7 +107,7 @@ test('an abort ends the wait for a keyring at once, and wipes the key that comes
 })
 
 test('a keyring that never answers does not hold an aborted operation; one that fails late harms nobody', async () => {
-  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+  for (const { run } of await everyOperation()) {
     const { spy, asked, fail } = slowKeyring()
     const controller = new AbortController()
     const running = run(spy, controller.signal)
@@ -98,13 +142,13 @@ test('an abort after the end changes nothing, and leaves no listener behind', as
     listeners--
     Reflect.apply(removeEventListener, controller.signal, args)
   }
-  for (const { run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) await run(aesKeyring(), controller.signal)
+  for (const { run } of await everyOperation()) await run(aesKeyring(), controller.signal)
   assert.is(listeners, 0)
   controller.abort()
 })
 
 test('data keys are wiped after success', async () => {
-  for (const { name, run } of operations(Buffer.of(1), await sealed(Buffer.of(1)))) {
+  for (const { name, run } of await everyOperation()) {
     const spy = new SpyKeyring()
     await run(spy)
     assert.ok(spy.wiped, name)
@@ -163,10 +207,20 @@ test('what is derived from data keys is wiped with them, whatever ends the messa
         ended,
       ])
     }
+    // Given up while its final frame is read, it opens too late.
+    const controller = new AbortController()
+    const before = derived.length
+    const read = (offset: number, length: number) => {
+      if (derived.length > before) controller.abort()
+      return result.subarray(offset, offset + length)
+    }
+    const { signal } = controller
+    await rejects(client.openMessage(aesKeyring(), { length: result.length, read }, { signal }), 'ERR_ABORTED')
+    await turn()
   } finally {
     useEngine(engine)
   }
-  assert.is(derived.length, 1 + 5 * 3)
+  assert.is(derived.length, 1 + 5 * 3 + 1)
   assert.ok(derived.every((key) => key.every((byte) => byte === 0)))
 })
 
