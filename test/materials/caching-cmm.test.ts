@@ -601,16 +601,17 @@ test('wrong options are refused', () => {
 test('cache ids that are remembered are those of the very question', () => {
   const partition = partitionId('partition')
   const ids = new CacheIds('partition')
-  const edk = (rawInfo: string, key: string) =>
+  const edk = (rawInfo: string, key: string, providerId = 'p') =>
     new EncryptedDataKey({
-      providerId: 'p',
+      providerId,
       providerInfo: 'i',
       rawInfo: Buffer.from(rawInfo),
       encryptedDataKey: Buffer.from(key),
     })
   const lists = [
     [edk('a', 'b')],
-    ...[' ', ' 1:'].flatMap((joint) => [[edk('a', `b${joint}c`)], [edk(`a${joint}b`, 'c')]]),
+    [edk('a', 'b', 'another')],
+    ...['', ' ', ' 1:'].flatMap((joint) => [[edk('a', `b${joint}c`)], [edk(`a${joint}b`, 'c')]]),
     [edk('a', 'b'), edk('a', 'c')],
   ]
   const pairs = [{}, { a: 'b' }, { a: 'b', c: 'd' }, { a: 'b 1:c 1:d' }, { a: 'b c d' }, { b: 'a' }, ...contexts]
@@ -626,8 +627,10 @@ test('cache ids that are remembered are those of the very question', () => {
       }
       for (const encryptedDataKeys of lists) {
         for (const reproducedEncryptionContext of pairs.slice(0, 6)) {
-          const request = { suite: getSuite(0x0478), encryptionContext, encryptedDataKeys, reproducedEncryptionContext }
-          assert.is(ids.ofDecryption(request), decryptionCacheId(partition, request))
+          for (const suite of [getSuite(0x0478), getSuite(0x0178)]) {
+            const request = { suite, encryptionContext, encryptedDataKeys, reproducedEncryptionContext }
+            assert.is(ids.ofDecryption(request), decryptionCacheId(partition, request))
+          }
         }
       }
     }
@@ -660,6 +663,14 @@ test('cache ids that are remembered take little memory, however many and long th
   const grown = heapUsed() - before
   assert.ok(grown < 4_000_000, `${grown} bytes`)
   assert.type(ids.ofEncryption(toEncrypt()), 'string')
+})
+
+test('a stored pair is in a cache id once, whether it is reproduced or not', () => {
+  const partition = partitionId('partition')
+  const request = { suite: getSuite(0x0478), encryptionContext: { a: 'b' }, encryptedDataKeys: [] }
+  const id = decryptionCacheId(partition, request)
+  assert.is(decryptionCacheId(partition, { ...request, reproducedEncryptionContext: { a: 'b' } }), id)
+  assert.is.not(decryptionCacheId(partition, { ...request, reproducedEncryptionContext: { c: 'd' } }), id)
 })
 
 test('cache ids of thousands of keys do not depend on their order', async () => {
