@@ -230,6 +230,19 @@ test('messages that store a required pair, as older ones do, open where the pair
   await rejects(decrypt(requiring(), result), 'ERR_ENCRYPTION_CONTEXT')
 })
 
+test('a message that stores another value is refused before a manager is asked, which may not look', async () => {
+  const { result } = await encrypt(aesKeyring(), 'x', { encryptionContext: ALL })
+  const careless = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
+  const manager: NodeMaterialsManager = {
+    requiredEncryptionContextKeys: Object.keys(SECRET),
+    getEncryptionMaterials: (request) => careless.getEncryptionMaterials(request),
+    decryptMaterials: ({ reproducedEncryptionContext: _, ...request }) => careless.decryptMaterials(request),
+  }
+  assert.is((await decrypt(manager, result, { encryptionContext: SECRET })).plaintext.toString(), 'x')
+  const wrong = { encryptionContext: { ...SECRET, tenant: 'another' } }
+  await rejects(decrypt(manager, result, wrong), 'ERR_ENCRYPTION_CONTEXT', /another value/)
+})
+
 test('streams and reads from the middle take the pairs too', async () => {
   const cmm = requiring()
   const plaintext = Buffer.from(bytes(10_000))
