@@ -302,15 +302,16 @@ test('clients of different policies never get materials of each other', async ()
   )
 })
 
-test('what cannot be cached is asked for each time: unknown length, no key derivation', async () => {
+test('what cannot be cached is asked for each time: no length, no key derivation', async () => {
   const { cmm, backing } = caching()
   const { plaintextLength, ...unknown } = toEncrypt()
   assert.is(plaintextLength, 10)
-  for (let i = 0; i < 3; i++) await cmm.getEncryptionMaterials(unknown)
-  assert.is(backing.encryptRequests.length, 3)
+  for (const request of [unknown, { ...unknown, plaintextLength: -1 }])
+    for (let i = 0; i < 3; i++) await cmm.getEncryptionMaterials(request)
+  assert.is(backing.encryptRequests.length, 6)
   const commitmentPolicy = FORBID_ENCRYPT_ALLOW_DECRYPT
   await messages(cmm, 3, { suite: NO_KDF, commitmentPolicy })
-  assert.is(backing.encryptRequests.length, 6)
+  assert.is(backing.encryptRequests.length, 9)
   assert.is(backing.mostAtOnce, 3)
 })
 
