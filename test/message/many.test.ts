@@ -8,6 +8,7 @@ import {
   CommitmentPolicy,
   getLocalCryptographicMaterialsCache,
   type MessageHeader,
+  MultiKeyringNode,
   NodeCachingMaterialsManager,
   NodeDefaultCryptographicMaterialsManager,
   type NodeEncryptionRequest,
@@ -201,6 +202,25 @@ test('required pairs and maxBodySize are asked of each record', async () => {
   const [large] = values(await client.encryptMany(keyring, [Buffer.alloc(20_000)], UNSIGNED))
   const [refused] = await client.decryptMany(keyring, [large!.result], { maxBodySize: 100 })
   assert.is(refused?.status === 'rejected' && refused.reason.code, 'ERR_LIMIT_EXCEEDED')
+})
+
+test('no record has more encrypted data keys than the client allows', async () => {
+  const two = new MultiKeyringNode({ generator: keyring, children: [keyring] })
+  const [sealed] = values(await client.encryptMany(two, ['a'], UNSIGNED))
+  for (const [maxEncryptedDataKeys, code] of [
+    [2, undefined],
+    [1, 'ERR_LIMIT_EXCEEDED'],
+  ] as const) {
+    const limited = buildClient({ maxEncryptedDataKeys })
+    const results = [
+      ...(await limited.encryptMany(two, ['a'], UNSIGNED)),
+      ...(await limited.decryptMany(two, [sealed!.result])),
+    ]
+    assert.equal(
+      results.map((result) => (result.status === 'rejected' ? result.reason.code : undefined)),
+      [code, code],
+    )
+  }
 })
 
 test('an abort ends a batch in the middle', async () => {
