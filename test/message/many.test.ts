@@ -231,6 +231,27 @@ test('an abort ends a batch in the middle', async () => {
   await rejects(client.decryptMany(keyring, [], { signal: AbortSignal.abort() }), 'ERR_ABORTED')
 })
 
+test('plaintexts of a batch that is given up are wiped', async () => {
+  const records = values(await client.encryptMany(keyring, Array(600).fill('plain'), UNSIGNED))
+  const controller = new AbortController()
+  const memory: Buffer[] = []
+  const allocate = (length: number) => {
+    memory.push(Buffer.alloc(length))
+    if (memory.length === 2) controller.abort()
+    return memory.at(-1)!
+  }
+  const engine = getEngine()
+  Object.defineProperty(engine, 'allocate', { value: allocate, configurable: true })
+  try {
+    const messages = records.map(({ result }) => result)
+    await rejects(client.decryptMany(keyring, messages, { signal: controller.signal }), 'ERR_ABORTED')
+  } finally {
+    delete (engine as { allocate?: unknown }).allocate
+  }
+  assert.is(memory.length, 2)
+  for (const plaintexts of memory) assert.ok(plaintexts.every((byte) => byte === 0))
+})
+
 test('other events have their turn during a long batch', async () => {
   let turns = 0
   const timer = setInterval(() => turns++, 1)
