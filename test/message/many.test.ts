@@ -277,6 +277,20 @@ test('memory taken away while a keyring works fails that record alone', async ()
   assert.ok(lost?.status === 'rejected' && lost.reason instanceof TypeError)
 })
 
+test('a record that becomes another message while a keyring works is not opened as that, and fails alone', async () => {
+  const sealed = async (a: string) =>
+    values(await client.encryptMany(keyring, ['1', '2'], { ...UNSIGNED, encryptionContext: { a } })).map(
+      ({ result }) => result,
+    )
+  const [kept, changing] = await sealed('a')
+  const [other] = await sealed('b')
+  const spy = new SpyKeyring()
+  spy.after = () => void changing!.set(other!)
+  const [first, second] = await client.decryptMany(spy, [kept!, changing!])
+  assert.is(first?.status, 'fulfilled')
+  assert.ok(second?.status === 'rejected' && second.reason instanceof TypeError)
+})
+
 /** What a header has of its own: all else is the same in a batch. */
 function ownFields(header: MessageHeader): unknown {
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
