@@ -113,6 +113,14 @@ test('the memory of a plaintext holds nothing else, whatever was there before', 
   for (const memory of others) assert.not(memory.includes('x'))
 })
 
+test('the header of a record stays as it was, whatever becomes of the message', async () => {
+  const [sealed] = values(await client.encryptMany(keyring, ['plain'], UNSIGNED))
+  const expected = ownFields(sealed!.messageHeader)
+  const [opened] = values(await client.decryptMany(keyring, [sealed!.result]))
+  sealed!.result.fill(0)
+  assert.equal(ownFields(opened!.messageHeader), expected)
+})
+
 test('records that are no bytes fail alone', async () => {
   const results = await client.encryptMany(keyring, ['one', 2 as unknown as string, 'three'], UNSIGNED)
   assert.equal(
