@@ -121,7 +121,12 @@ test('a keyring that never answers does not hold an aborted operation; one that 
 })
 
 test('an abort between two slices of a long message', async () => {
-  for (const { name, run } of operations(LONG, await sealed(LONG))) {
+  const message = await sealed(LONG)
+  const many: Operation[] = [
+    { name: 'encryptMany', run: (keyring, signal) => client.encryptMany(keyring, [LONG], { signal: signal! }) },
+    { name: 'decryptMany', run: (keyring, signal) => client.decryptMany(keyring, [message], { signal: signal! }) },
+  ]
+  for (const { name, run } of [...operations(LONG, message), ...many]) {
     const spy = new SpyKeyring()
     const controller = new AbortController()
     spy.after = () => void setImmediate(() => controller.abort())
