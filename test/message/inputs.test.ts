@@ -386,6 +386,7 @@ test('maxEncryptedDataKeys holds for writing and reading', async () => {
   const two = new MultiKeyringNode({ generator: keyring, children: [keyring] })
   const one = buildClient({ maxEncryptedDataKeys: 1 })
   await rejects(one.encrypt(two, 'x'), 'ERR_LIMIT_EXCEEDED', /maxEncryptedDataKeys exceeded. 2 > 1/)
+  await rejects(buffer(one.encryptStream(two).end('x')), 'ERR_LIMIT_EXCEEDED', /2 > 1/)
   const atMostTwo = buildClient({ maxEncryptedDataKeys: 2 })
   const { result } = await atMostTwo.encrypt(two, 'x')
   await rejects(one.decrypt(two, result), 'ERR_LIMIT_EXCEEDED', /maxEncryptedDataKeys exceeded. 2 > 1/)
