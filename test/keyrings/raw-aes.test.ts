@@ -150,6 +150,32 @@ for (const [writes, reads] of NAMES) {
   })
 }
 
+test('a data key that it makes is wrapped with an IV of its own too', async () => {
+  const keyring = aesKeyring()
+  const wrapped = await Promise.all(
+    Array.from({ length: 50 }, () => keyring.onEncrypt(new NodeEncryptionMaterial(SUITE, {}))),
+  )
+  const ivs = wrapped.map(({ encryptedDataKeys: [edk] }) => Buffer.from(edk!.rawInfo.subarray(-12)).toString('hex'))
+  assert.is(new Set(ivs).size, 50)
+})
+
+/** The key provider info `aes || tag bits || IV bytes || IV` and the namespace, one of them another's. */
+const OTHERS: [what: string, providerId: string, info: string][] = [
+  ['of another namespace', 'test', '000000800000000c0102030405060708090a0b0c'],
+  ['with a shorter tag', 'tests', '000000600000000c0102030405060708090a0b0c'],
+  ['with an IV of another length', 'tests', '00000080000000100102030405060708090a0b0c'],
+  ['with an IV that is too short', 'tests', '000000800000000c0102030405060708090a0b'],
+  ['with more behind the IV', 'tests', '000000800000000c0102030405060708090a0b0c0d'],
+]
+for (const [what, providerId, info] of OTHERS) {
+  test(`does not try a data key ${what}`, async () => {
+    const rawInfo = Buffer.concat([Buffer.from('aes'), Buffer.from(info, 'hex')])
+    const edk = new EncryptedDataKey({ providerId, providerInfo: 'aes', rawInfo, encryptedDataKey: bytes(48) })
+    const material = await aesKeyring().onDecrypt(new NodeDecryptionMaterial(SUITE, {}), [edk])
+    assert.is(material.failures.length, 0)
+  })
+}
+
 test('a key that does not open is a failure on record, and the next is tried', async () => {
   const wrapped = (keyring: RawAesKeyringNode) => keyring.onEncrypt(new NodeEncryptionMaterial(SUITE, {}))
   const others = (await wrapped(aesKeyring({ unencryptedMasterKey: bytes(32, 5) }))).encryptedDataKeys
