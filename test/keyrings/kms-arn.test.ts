@@ -30,6 +30,7 @@ const MALFORMED_ARNS = [
   'ARN:aws:kms:us-east-1:111122223333:key/1234',
   'arn:aws:kms:evil.example/#:111122223333:key/1234',
   'arn:aws:kms:us-east-1.evil.example:111122223333:key/1234',
+  `arn:aws:kms:${'a'.repeat(64)}:111122223333:key/1234`,
   ':::::',
 ]
 const MALFORMED_NAMES = ['', 'key/1234', 'a/b', 'alias', 'alias/', '/']

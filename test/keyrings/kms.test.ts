@@ -295,6 +295,10 @@ test('in discovery, asks only keys of the accounts and the partition of the filt
   ] as const) {
     await rejects(open(filtered([account], partition), message), 'ERR_NO_DATA_KEY')
   }
+  const accounts = ['1111']
+  const kept = filtered(accounts, 'aws')
+  accounts.push(ACCOUNT)
+  await rejects(open(kept, message), 'ERR_NO_DATA_KEY')
   assert.equal(kms.taken(), [])
 })
 

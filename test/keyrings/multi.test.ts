@@ -7,7 +7,7 @@ import {
   MultiKeyringNode,
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
-  type SealwaxError,
+  SealwaxError,
 } from '../../src/index'
 import { rejects, throws } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
@@ -115,6 +115,23 @@ test('collects what went wrong when none opens', async () => {
   const silent = new MultiKeyringNode({ children: [a, c] })
   const none = (await rejects(decrypt(silent, result), 'ERR_NO_DATA_KEY', /none of them belongs/)) as SealwaxError
   assert.equal(none.errors, [])
+})
+
+test('what a keyring tells both at once and in the end is told once', async () => {
+  const failure = new Error('is down')
+  class Telling extends Idle {
+    override async _onDecrypt(material: NodeDecryptionMaterial): Promise<NodeDecryptionMaterial> {
+      material.addFailure(failure)
+      throw new SealwaxError('ERR_NO_DATA_KEY', 'nothing opened', { errors: [failure] })
+    }
+  }
+  const { result } = await encrypt(a, 'x')
+  const keyring = new MultiKeyringNode({ children: [new Telling()] })
+  const { errors } = (await rejects(decrypt(keyring, result), 'ERR_NO_DATA_KEY', /nothing opened/)) as SealwaxError
+  assert.equal(
+    errors!.map(({ message }) => message),
+    ['nothing opened'],
+  )
 })
 
 test('a failure that is no Error is reported as one', async () => {
