@@ -14,7 +14,7 @@ import {
   SealwaxError,
 } from '../../src/index'
 import { callService } from '../../src/keyrings/kms-calls'
-import { dataKeyOf } from '../../src/materials/materials'
+import { abandon, dataKeyOf } from '../../src/materials/materials'
 import { advance } from '../support/clock'
 import { rejects } from '../support/expect'
 import { aesKeyring } from '../support/keys'
@@ -462,6 +462,19 @@ test('a Region that hangs does not hold up the next one either', async () => {
     hanging.map((signal) => signal?.aborted),
     [true],
   )
+})
+
+test('once a message is given up, the call that hangs ends, and no other key is asked', async () => {
+  const { kms, keyring } = world()
+  const { encryptedDataKeys } = await seal(keyring)
+  kms.taken()
+  const material = new NodeDecryptionMaterial(SUITE, { purpose: 'test' })
+  kms.intercept = () => {
+    setImmediate(abandon, material)
+    return new Promise(() => {})
+  }
+  await rejects(keyring.onDecrypt(material, encryptedDataKeys), 'ERR_NO_DATA_KEY', /is not needed any more/)
+  assert.equal(kms.taken(), [`decrypt us-east-1 ${A}`])
 })
 
 test('two keys that answer together: one is used, and both plaintexts are wiped', async () => {
