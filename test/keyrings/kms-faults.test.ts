@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { inspect } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -13,7 +14,7 @@ import {
   NodeEncryptionMaterial,
   SealwaxError,
 } from '../../src/index'
-import { callService } from '../../src/keyrings/kms-calls'
+import { callClient, callService } from '../../src/keyrings/kms-calls'
 import { abandon, dataKeyOf } from '../../src/materials/materials'
 import { advance } from '../support/clock'
 import { rejects } from '../support/expect'
@@ -525,6 +526,22 @@ test('a call that cannot even begin fails like others, and leaves no timer', asy
   }
   await rejects(callService('the call', sending), 'ERR_KEY_SERVICE', /^the call failed: Error: at once$/)
   assert.is(timers(), before)
+})
+
+test('where a call has ended, no credentials are got anew for it', async () => {
+  let asked = 0
+  const client = { config: { credentials: async () => void asked++ } }
+  const sending = async (_: object, { abortSignal }: { abortSignal: AbortSignal }) => {
+    await once(abortSignal, 'abort')
+    throw sdkError('ExpiredTokenException', 400)
+  }
+  await rejects(
+    callClient('the call', () => client, sending, 5),
+    'ERR_KEY_SERVICE',
+    /no answer within 5 ms/,
+  )
+  await new Promise(setImmediate)
+  assert.is(asked, 0)
 })
 
 test('a client that throws instead of rejecting is one that failed', async () => {

@@ -160,6 +160,7 @@ test('asks strictly one after the other, unless there is a delay after which the
   assert.is((await patient).plaintext.toString(), 'x')
   const { plaintext } = await decrypt(new MultiKeyringNode({ children: [slow, b], hedgeDelay: 1 }), result)
   assert.is(plaintext.toString(), 'x')
+  assert.is(new MultiKeyringNode({ children: [b] }).hedgeDelay, Infinity)
   for (const hedgeDelay of [0, -1, 1.5, 2 ** 31, Infinity]) {
     throws(() => new MultiKeyringNode({ children: [b], hedgeDelay }), RangeError, /"hedgeDelay"/)
   }

@@ -83,6 +83,22 @@ test('wraps as the specification says', async () => {
   assert.is(material.keyringTrace[1]!.flags, KeyringTraceFlag.ENCRYPT_FLAGS)
 })
 
+test('authenticates the encryption context in the order that it is told', async () => {
+  for (const [utf8Sorting, pairs] of [
+    [undefined, '\0\x01a\0\x011\0\x01B\0\x012'],
+    [false, '\0\x01a\0\x011\0\x01B\0\x012'],
+    [true, '\0\x01B\0\x012\0\x01a\0\x011'],
+  ] as const) {
+    const material = new NodeEncryptionMaterial(SUITE, { a: '1', B: '2' })
+    const [edk] = (await aesKeyring(utf8Sorting === undefined ? {} : { utf8Sorting }).onEncrypt(material))
+      .encryptedDataKeys
+    const opening = createDecipheriv('aes-256-gcm', bytes(32), edk!.rawInfo.subarray(-12), { authTagLength: 16 })
+    opening.setAAD(Buffer.from(`\0\x02${pairs}`, 'latin1')).setAuthTag(edk!.encryptedDataKey.subarray(32))
+    opening.update(edk!.encryptedDataKey.subarray(0, 32))
+    opening.final()
+  }
+})
+
 /** aws-encryption-sdk-c, tests/lib/raw_aes_keyring_test_vectors.c: IV, wrapped key, data key, encryption context. */
 const WRAPPED_BY_C: [string, string, string, Record<string, string>][] = [
   [

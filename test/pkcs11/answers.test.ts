@@ -212,6 +212,34 @@ test('what a token opens of its first wrap is compared and wiped; later ones are
   }
 })
 
+test('an encrypted data key of another length than it must have is refused', async () => {
+  for (const length of [undefined, 0, 59, 61]) {
+    const token = tokenOf(() => (length === undefined ? undefined : bytes(length)))
+    const material = new NodeEncryptionMaterial(SUITE, {})
+    const wrapping = new Pkcs11AesKeyring({ token, key: 'aes', ...names }).onEncrypt(material)
+    await rejects(wrapping, 'ERR_KEY_SERVICE', /an encrypted data key of a wrong length/)
+  }
+})
+
+test('the encryption context is authenticated in the order that the keyring is told', async () => {
+  for (const [utf8Sorting, pairs] of [
+    [false, '\0\x01a\0\x011\0\x01B\0\x012'],
+    [true, '\0\x01B\0\x012\0\x01a\0\x011'],
+  ] as const) {
+    const authenticated: string[] = []
+    const token = tokenOf((_key, _head, _iv, aad) => {
+      authenticated.push(Buffer.from(aad!).toString('latin1'))
+      return undefined
+    })
+    const material = new NodeEncryptionMaterial(SUITE, { a: '1', B: '2' })
+    await rejects(
+      new Pkcs11AesKeyring({ token, key: 'aes', ...names, utf8Sorting }).onEncrypt(material),
+      'ERR_KEY_SERVICE',
+    )
+    assert.equal(authenticated, [`\0\x02${pairs}`])
+  }
+})
+
 test('a keyring whose token makes data keys wraps the one that there is', async () => {
   const seen: Uint8Array[] = []
   const token = tokenOf((_key, { op }, iv, _aad, dataKey) => {
@@ -282,6 +310,17 @@ test('what is said to a process, and heard of it, is wiped once it has gone on, 
     [1, { result: null }, bytes(5, 1)],
     [2, { result: null }, bytes(5, 2)],
   ])
+})
+
+test('what has not been said yet is wiped where it was, once there is more to say than has room there', () => {
+  const written: Buffer[] = []
+  const writer = new WireWriter({ write: (bytes: Buffer) => written.push(bytes) } as unknown as Socket)
+  writer.send(1, { result: null }, bytes(5))
+  writer.flush()
+  writer.send(2, { result: null }, bytes(5))
+  writer.send(3, { result: null }, new Uint8Array(0x10000))
+  const { buffer, length } = written[0]!
+  assert.equal(Buffer.from(buffer, length), Buffer.alloc(buffer.byteLength - length))
 })
 
 function s3Request(
