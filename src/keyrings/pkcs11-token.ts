@@ -165,8 +165,9 @@ export class Pkcs11Token {
     const length = bits ?? (type === 'aes' ? 256 : 3072)
     if (type === 'aes') checkOneOf(length, 'bits', [128, 192, 256])
     else checkInteger(length, 'bits', 2048, 8192)
-    const name = Buffer.from(id ? checkBytes(id, 'id') : utf8(checkString(label, 'label'))).toString('hex')
-    const head = { op: 'generate', kind: type, bits: length, label, id: name } as const
+    const name = utf8(checkString(label, 'label'))
+    const hex = Buffer.from(id ? checkBytes(id, 'id') : name).toString('hex')
+    const head = { op: 'generate', kind: type, bits: length, label, id: hex } as const
     // Not tried again where the key may be there: its label would be called another's.
     const { result } = await this.#use(
       async ({ host, slot }, limit) => await host.call({ ...head, slot }, [], limit),

@@ -19,7 +19,7 @@ import {
 } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects, throws } from '../support/expect'
-import { RSA_PRIVATE_PEM } from '../support/keys'
+import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 import { openFilesIn } from '../support/open-files'
 import { temporaryFolder } from '../support/pkcs11'
 
@@ -66,6 +66,8 @@ const GENERATED: Refusal[] = [
   [{ type: 'des', label: 'k' }, RangeError, /"type"/],
   [{ type: 'aes' }, TypeError, /"label"/],
   [{ type: 'aes', label: '' }, RangeError, /"label"/],
+  [{ type: 'aes', id: bytes(4) }, TypeError, /"label"/],
+  [{ type: 'aes', label: '\ud800', id: bytes(4) }, TypeError, /lone surrogate/],
   [{ type: 'aes', label: 'k', id: 'k' }, TypeError, /"id"/],
   [{ type: 'aes', label: 'k', extractable: true }, TypeError, /unknown option "extractable"/],
   ...[64, 129, 512].map((bits): Refusal => [{ type: 'aes', label: 'k', bits }, RangeError, /"bits"/]),
