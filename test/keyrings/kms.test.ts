@@ -357,6 +357,7 @@ test('clients may keep and change what they are given', async () => {
   const ring = keyring({ generatorKeyId: A, keyIds: [B], grantTokens: tokens })
   kms.intercept = ({ input }, answer) => {
     input.EncryptionContext.changed = 'yes'
+    assert.is(input.EncryptionContext.changed, 'yes')
     input.GrantTokens!.push('more')
     input.Plaintext?.fill(9)
     input.CiphertextBlob?.fill(9)
