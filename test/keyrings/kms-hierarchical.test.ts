@@ -28,6 +28,7 @@ import { getSuite } from '../../src/suites'
 import { BranchKeyWorld } from '../support/branch-keys'
 import { advance, stepWallClock } from '../support/clock'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { secretsMadeBy } from '../support/given-by'
 import { aesKeyring, bytes } from '../support/keys'
 import { countComparisons } from '../support/work'
 
@@ -239,10 +240,12 @@ test('keyrings that share branch keys make one call for simultaneous misses; one
 
 test('branch keys are wiped when they leave the cache, and messages under way are not hurt', async () => {
   const held: NodeBranchKeyMaterial[] = []
+  const ages = new Set<number | undefined>()
   const inner = getLocalCryptographicMaterialsCache(1)
   const cache: typeof inner = {
     putBranchKeyMaterial: (key, material, maxAge) => {
       held.push(material)
+      ages.add(maxAge)
       inner.putBranchKeyMaterial(key, material, maxAge)
     },
     getBranchKeyMaterial: (key) => inner.getBranchKeyMaterial(key),
@@ -256,6 +259,7 @@ test('branch keys are wiped when they leave the cache, and messages under way ar
   const rings = ids.map((id) => keyring({ branchKeyId: id, cache }))
   const sealed = await Promise.all(Array.from({ length: 30 }, (_, i) => encrypt(rings[i % 3]!, `${i}`, UNSIGNED)))
   assert.ok(held.length >= 3)
+  assert.equal([...ages], [rings[0]!.cacheLimitTtl], 'when they get too old, at the latest')
   for (const material of held.slice(0, -1)) throws(() => material.branchKey(), 'ERR_INVALID_MATERIALS', /zeroed/)
   assert.ok(
     held
@@ -277,8 +281,10 @@ test('a cache that throws fails the message, and leaves no branch key behind', a
     },
     getBranchKeyMaterial: () => false,
   })
-  await rejects(encrypt(keyring({ cache }), 'x', UNSIGNED), Error, /full/)
+  const made = await secretsMadeBy(() => rejects(encrypt(keyring({ cache }), 'x', UNSIGNED), Error, /full/))
   throws(() => seen[0]!.branchKey(), 'ERR_INVALID_MATERIALS', /zeroed/)
+  assert.ok(made.length >= 2)
+  for (const bytes of made) assert.equal(bytes, new Uint8Array(bytes.length))
 })
 
 test('neither a branch key that is not cached nor what is derived from it outlives its message', async () => {

@@ -1,7 +1,7 @@
 /** What callers pass: options, PINs, URIs. Needs no token. */
 import { spawnSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
-import { chmodSync, existsSync, openSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import fs, { chmodSync, existsSync, openSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -19,6 +19,7 @@ import {
 } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { rejectionOf, rejects, throws } from '../support/expect'
+import { givenBy } from '../support/given-by'
 import { bytes, RSA_PRIVATE_PEM } from '../support/keys'
 import { openFilesIn } from '../support/open-files'
 import { temporaryFolder } from '../support/pkcs11'
@@ -264,6 +265,22 @@ test('no PIN file stays open, whether it is taken or refused', async () => {
     await rejectionOf(checkPinSource({ file })())
   }
   assert.is(openFilesIn(folder), 0)
+})
+
+test('what a PIN was read from is wiped, be it a file or a text', async () => {
+  const file = join(temporaryFolder(), 'pin')
+  writeFileSync(file, 'needle', { mode: 0o600 })
+  const made = await givenBy([[fs, 'readFileSync']], checkPinSource({ file }))
+  made.push(
+    ...(await givenBy(
+      [[Buffer, 'from']],
+      checkPinSource(() => 'needle'),
+    )),
+  )
+  assert.equal(
+    made.map((bytes) => Buffer.from(bytes)),
+    [Buffer.alloc(6), Buffer.alloc(6)],
+  )
 })
 
 test('a PIN that comes too late is wiped', async () => {
