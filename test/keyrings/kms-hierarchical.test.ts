@@ -220,11 +220,11 @@ test('keyrings share branch keys through a cache, where they have one partition 
   await encrypt(keyring({ cache, partitionId: 'p' }), 'x', UNSIGNED)
   assert.equal(calls(), [1, 1])
   await encrypt(keyring({ cache, partitionId: 'q' }), 'x', UNSIGNED)
-  await encrypt(keyring({ cache }), 'x', UNSIGNED)
-  assert.equal(calls(), [3, 3])
+  for (let i = 0; i < 2; i++) await encrypt(keyring({ cache }), 'x', UNSIGNED)
+  assert.equal(calls(), [4, 4])
   advance(2000)
   await encrypt(keyring({ cache, partitionId: 'p', cacheLimitTtl: 1 }), 'x', UNSIGNED)
-  assert.equal(calls(), [4, 4])
+  assert.equal(calls(), [5, 5])
 })
 
 test('keyrings that share branch keys make one call for simultaneous misses; one that keeps none asks for itself', async () => {

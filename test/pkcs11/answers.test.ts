@@ -25,6 +25,7 @@ import {
 } from '../../src/pkcs11'
 import { getSuite } from '../../src/suites'
 import { checkError, rejects, throws } from '../support/expect'
+import { givenBy, secretsMadeBy } from '../support/given-by'
 import { aesKeyring, bytes } from '../support/keys'
 
 type Crypt = Pkcs11Token['_crypt']
@@ -289,7 +290,7 @@ test('a private key that does not tell all of its public half says what to give'
     )
 })
 
-test('what is said to a process, and heard of it, is wiped once it has gone on, and nothing else is', () => {
+test('what is said to a process, and heard of it, is wiped once it has gone on, and nothing else is', async () => {
   const written: { bytes: Buffer; done: () => void }[] = []
   const socket = { write: (bytes: Buffer, done: () => void) => written.push({ bytes, done }) }
   const writer = new WireWriter(socket as unknown as Socket)
@@ -301,10 +302,14 @@ test('what is said to a process, and heard of it, is wiped once it has gone on, 
   }
   const [first, second] = written
   const copy = Buffer.from(first!.bytes)
-  for (const piece of [copy.subarray(0, 7), copy.subarray(7)]) reader.push(piece, (...message) => heard.push(message))
+  const hear = (piece: Buffer) => reader.push(piece, (...message) => heard.push(message))
+  const kept = await secretsMadeBy(() => hear(copy.subarray(0, 7)))
+  const joined = await givenBy([[Buffer, 'concat']], () => hear(copy.subarray(7)))
   first!.done()
-  for (const gone of [first!.bytes, copy]) assert.equal(gone, Buffer.alloc(gone.length))
-  reader.push(second!.bytes, (...message) => heard.push(message))
+  assert.equal([kept.length, joined.length], [1, 1])
+  for (const gone of [first!.bytes, copy, ...kept, ...joined])
+    assert.equal(Buffer.from(gone), Buffer.alloc(gone.length))
+  hear(second!.bytes)
   assert.equal(second!.bytes, Buffer.alloc(copy.length))
   assert.equal(heard, [
     [1, { result: null }, bytes(5, 1)],
