@@ -13,6 +13,7 @@ import {
 } from '../../src/index'
 import { BranchKeyWorld, LOGICAL_NAME, TABLE } from '../support/branch-keys'
 import { rejects, throws } from '../support/expect'
+import { secretsMadeBy } from '../support/given-by'
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 let world: BranchKeyWorld
@@ -62,6 +63,14 @@ test('makes a branch key, gives its active version, and that version by its name
   assert.match(active.branchKeyVersion.toString(), UUID)
   const version = await store.getBranchKeyVersion(branchKeyIdentifier, active.branchKeyVersion.toString())
   assert.equal(shown(version), shown(active))
+})
+
+test('of a branch key that is given, no copy is left but the one that is given', async () => {
+  const store = world.store()
+  const { branchKeyIdentifier } = await store.createKey()
+  let active: BranchKey | undefined
+  const made = await secretsMadeBy(async () => (active = await store.getActiveBranchKey(branchKeyIdentifier)))
+  assert.is(made.filter((bytes) => active!.branchKey().equals(bytes)).length, 1)
 })
 
 test('a new version is another key; the old one stays', async () => {
@@ -269,7 +278,8 @@ test('clients that answer nothing', async () => {
 })
 
 test('refuses new keys that KMS did not make with the configured key, and writes none', async () => {
-  for (const answer of [{ CiphertextBlob: new Uint8Array(9) }, { KeyId: world.keyArn }]) {
+  const empty = { KeyId: world.keyArn, CiphertextBlob: new Uint8Array(0) }
+  for (const answer of [{ CiphertextBlob: new Uint8Array(9) }, { KeyId: world.keyArn }, empty]) {
     const store = world.store({ keyManagement: { kmsClient: { send: async () => answer } as never } })
     const input = { branchKeyIdentifier: 'never', encryptionContext: { a: 'b' } }
     await rejects(store.createKey(input), 'ERR_KEY_SERVICE', /another key|KMS made no branch key/)
