@@ -184,6 +184,16 @@ test('never overwrites: a second key of the same ID, and a version on top of an 
   assert.ok(made >= 1)
   assert.is((await records('twice')).length, before.length + made)
   await store.getActiveBranchKey('twice')
+  let outdated: Item | undefined
+  world.dynamodb.tamper = (item) => {
+    outdated ??= item
+    return outdated
+  }
+  await store.versionKey({ branchKeyIdentifier: 'twice' })
+  const newest = await records('twice')
+  const late = store.versionKey({ branchKeyIdentifier: 'twice' })
+  await rejects(late, 'ERR_KEY_SERVICE', /TransactionCanceledException/)
+  assert.equal(await records('twice'), newest)
 })
 
 test('a key or version that is not there', async () => {
