@@ -3,7 +3,7 @@ import { utf8, wipe } from '../bytes'
 import type { EncryptionContext } from '../encryption-context'
 import { authenticationFailed, SealwaxError } from '../errors'
 import type { S3Keyring, S3UnwrapRequest, S3WrappedDataKey, S3WrapRequest } from '../materials/s3-keyring'
-import { checkOptions, describe } from '../options'
+import { checkOptions } from '../options'
 import { toRsaKey, wrapByRsa } from './raw-rsa'
 import { checkMaterialDescription, dataKeyFor, refuseContext } from './s3-material'
 import { dataKeyInMessage, unpadOaepSha256Mgf1Sha1, unpadPkcs1 } from './s3-rsa-padding'
@@ -34,9 +34,7 @@ export class S3RawRsaKeyring implements S3Keyring {
 
   constructor(input: S3RawRsaKeyringInput) {
     const { rsaKey, materialDescription } = checkOptions(input, OPTIONS, 'S3RawRsaKeyring')
-    if (typeof rsaKey !== 'object' || rsaKey === null)
-      throw new TypeError(`"rsaKey" must be an object, got ${describe(rsaKey)}`)
-    const { publicKey, privateKey } = rsaKey
+    const { publicKey, privateKey } = checkOptions(rsaKey, ['publicKey', 'privateKey'], '"rsaKey"')
     if (!publicKey && !privateKey)
       throw new TypeError('No Key provided. "rsaKey" needs a "publicKey" or a "privateKey"')
     this.materialDescription = checkMaterialDescription(materialDescription)

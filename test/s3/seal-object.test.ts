@@ -350,6 +350,9 @@ test('wrong keys are refused when a keyring is made', () => {
       /"materialDescription" must be an object/,
     )
   throws(() => new S3RawRsaKeyring({ rsaKey: {} }), TypeError, /No Key provided/)
+  throws(() => new S3RawRsaKeyring({ rsaKey: RSA_PRIVATE_PEM as never }), TypeError, /"rsaKey" must be an object/)
+  const misspelled = { privateKey: RSA_PRIVATE_PEM, publickey: RSA_PRIVATE_PEM } as never
+  throws(() => new S3RawRsaKeyring({ rsaKey: misspelled }), TypeError, /unknown option "publickey" of "rsaKey"/)
   throws(() => new S3RawRsaKeyring({ rsaKey: { privateKey: 'x' } }), TypeError, /"rsaKey.privateKey"/)
   throws(() => new S3KmsKeyring({}), TypeError, /"keyId"/)
   throws(() => new S3KmsKeyring({ keyId: KEY_ARN, discovery: true }), TypeError)
