@@ -60,6 +60,7 @@ test('cannot be changed through what it was made of', () => {
   const config = { identifier: ARN }
   const kept = new KmsKeyConfig(config)
   config.identifier = OTHER
+  assert.is(config.identifier, OTHER, 'it belongs to the caller still')
   Object.assign(kept.config as object, { identifier: OTHER })
   assert.equal(kept.config, { identifier: ARN })
 })

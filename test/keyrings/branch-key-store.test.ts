@@ -247,6 +247,8 @@ test('refuses an active record that names no version, and a version record of an
   }
   world.dynamodb.tamper = (item) => Object.assign(item, { version: { S: `branch:version:${OTHER_UUID}` } })
   await rejects(store.getActiveBranchKey(id), 'ERR_KEY_SERVICE', /KMS Decrypt .* failed/)
+  world.dynamodb.tamper = (item) => Object.assign(item, { version: { S: `beacon:version:${OTHER_UUID}` } })
+  await rejects(store.getActiveBranchKey(id), 'ERR_KEY_SERVICE', /Not a version record/)
   world.dynamodb.tamper = (item) => Object.assign(item, { type: { S: `branch:version:${OTHER_UUID}` } })
   await rejects(store.getBranchKeyVersion(id, version), 'ERR_KEY_SERVICE', /Unexpected branch key version/)
   world.dynamodb.tamper = (item) => Object.assign(item, { version: { S: `branch:version:${version}` } })
