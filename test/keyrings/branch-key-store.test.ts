@@ -290,7 +290,7 @@ test('clients that answer nothing', async () => {
 })
 
 test('refuses new keys that KMS did not make with the configured key, and writes none', async () => {
-  const empty = { KeyId: world.keyArn, CiphertextBlob: new Uint8Array(0) }
+  const empty = { KeyId: world.keyArn, SourceKeyId: world.keyArn, CiphertextBlob: new Uint8Array(0) }
   for (const answer of [{ CiphertextBlob: new Uint8Array(9) }, { KeyId: world.keyArn }, empty]) {
     const store = world.store({ keyManagement: { kmsClient: { send: async () => answer } as never } })
     const input = { branchKeyIdentifier: 'never', encryptionContext: { a: 'b' } }

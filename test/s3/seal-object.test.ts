@@ -212,6 +212,43 @@ test('answers of KMS that cannot be right are refused', async () => {
   await rejects(sealObject(bytes(10), keyring), 'ERR_KEY_SERVICE')
 })
 
+test('a data key under a KMS key is the one that KMS made, or a copy of the one that was given', async () => {
+  const kms = new FakeKms()
+  const keyring = new S3KmsKeyring({ keyId: KEY_ARN, clientProvider: kms.clientProvider })
+  const request = { contentAlgorithm: '115', encryptionContext: {} }
+  const made = await keyring.wrapDataKey(request)
+  assert.is(Buffer.from(made.dataKey).toString('hex'), kms.handedOut[0]!.hex)
+  const given = bytes(32)
+  const wrapped = await keyring.wrapDataKey({ ...request, dataKey: given })
+  assert.equal([given, Uint8Array.from(wrapped.dataKey)], [bytes(32), bytes(32)])
+  assert.is.not(wrapped.dataKey, given)
+  assert.equal(Uint8Array.from((await keyring.unwrapDataKey({ ...request, ...wrapped }))!), bytes(32))
+  assert.not(kms.handedOut.some(({ array }) => array.some(Boolean)))
+  kms.intercept = (_, answer) => ({ ...answer, Plaintext: bytes(16) })
+  await rejects(keyring.wrapDataKey(request), 'ERR_KEY_SERVICE', /16 bytes/)
+})
+
+test('in discovery, a KMS key that the filter excludes opens nothing; nor does one that a client refuses', async () => {
+  const discoveryFilter = { accountIDs: ['111122223333'], partition: 'aws' }
+  const request = { contentAlgorithm: '115', encryptedDataKey: bytes(9), materialDescription: {} }
+  const unwrap = (decrypt: () => Promise<object>, more = {}) =>
+    new S3KmsKeyring({
+      discovery: true,
+      discoveryFilter,
+      clientProvider: () => ({ decrypt }) as never,
+      ...more,
+    }).unwrapDataKey({ ...request, wrapAlgorithm: 'kms+context' })
+  const by = (KeyId: string) => async () => ({ KeyId, Plaintext: bytes(32) })
+  assert.equal(Uint8Array.from((await unwrap(by(KEY_ARN)))!), bytes(32))
+  for (const KeyId of [KEY_ARN.replace('111122223333', '444455556666'), KEY_ARN.replace(':aws:', ':aws-cn:'), 'key'])
+    await rejects(unwrap(by(KeyId)), 'ERR_WRAPPING_KEY', /"discoveryFilter" excludes/)
+  await rejects(unwrap(by(KEY_ARN), { clientProvider: () => false }), 'ERR_WRAPPING_KEY', /gave no client/)
+  const refused = unwrap(async () => {
+    throw Object.assign(new Error('no'), { name: 'InvalidCiphertextException' })
+  })
+  await rejects(refused, 'ERR_AUTHENTICATION_FAILED')
+})
+
 test('keyrings of others are checked for what they give', async () => {
   const wrapped = { ...(await aes.wrapDataKey({ contentAlgorithm: '115', encryptionContext: {} })) }
   const wrong: Partial<S3WrappedDataKey>[] = [
