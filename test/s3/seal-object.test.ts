@@ -7,6 +7,7 @@ import crypto, {
 } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine } from '../../src/engine/engine'
 import {
   needsInstructionFile,
   openObject,
@@ -112,19 +113,23 @@ test('nor does what RSA is given of a data key stay', async () => {
   assert.equal(made, [Buffer.alloc(1 + 32 + 3)])
 })
 
-test('nor does what RSA makes of a wrapped one, or the private key that its substitute is made of', async () => {
+test('nor does what RSA makes of a wrapped one, its substitute, or the private key that this is made of', async () => {
   const fields = { encryptionContext: {}, materialDescription: {} }
   const v3 = await rsa.wrapDataKey({ ...fields, contentAlgorithm: '115' })
   const v1 = await rsa.wrapDataKey({ ...fields, contentAlgorithm: 'AES/CBC/PKCS5Padding' })
   const exporting = Object.getPrototypeOf(createPrivateKey(RSA_PRIVATE_PEM))
-  const functions = [[crypto, 'privateDecrypt'] as const, [exporting, 'export'] as const]
+  const functions = [
+    [crypto, 'privateDecrypt'] as const,
+    [exporting, 'export'] as const,
+    [crypto.Hmac.prototype, 'digest'] as const,
+  ]
   const made = await givenBy(functions, async () => {
     await rsa.unwrapDataKey({ ...v3, contentAlgorithm: '115' })
     await rsa.unwrapDataKey({ ...v1, contentAlgorithm: 'AES/CBC/PKCS5Padding' })
     const wrapAlgorithm = 'RSA/ECB/OAEPWithSHA-256AndMGF1Padding'
     await rejects(rsa.unwrapDataKey({ ...v1, contentAlgorithm: '115', wrapAlgorithm }), 'ERR_AUTHENTICATION_FAILED')
   })
-  assert.is(made.length, 4)
+  assert.is(made.length, 5)
   for (const bytes of made) assert.ok(bytes.every((byte) => byte === 0))
 })
 
@@ -247,6 +252,28 @@ test('in discovery, a KMS key that the filter excludes opens nothing; nor does o
     throw Object.assign(new Error('no'), { name: 'InvalidCiphertextException' })
   })
   await rejects(refused, 'ERR_AUTHENTICATION_FAILED')
+})
+
+test('each data key is wrapped with an IV of its own, and what is too short to be one does not open', async () => {
+  const request = { contentAlgorithm: '115', encryptionContext: {} }
+  const wrapped = await Promise.all(Array.from({ length: 50 }, () => aes.wrapDataKey(request)))
+  const ivs = wrapped.map(({ encryptedDataKey }) => Buffer.from(encryptedDataKey.subarray(0, 12)).toString('hex'))
+  assert.is(new Set(ivs).size, 50)
+  for (const length of [0, 1, 12, 27, 28]) {
+    const short = { ...request, ...wrapped[0]!, encryptedDataKey: bytes(length) }
+    await rejects(aes.unwrapDataKey(short), 'ERR_AUTHENTICATION_FAILED')
+  }
+})
+
+test('a data key that an RSA key is too short for is wiped', async () => {
+  const short = new S3RawRsaKeyring({ rsaKey: generateKeyPairSync('rsa', { modulusLength: 512 }) })
+  const made = await givenBy([[getEngine(), 'randomBytes']], () =>
+    rejects(short.wrapDataKey({ contentAlgorithm: '115', encryptionContext: {} }), 'ERR_WRAPPING_KEY'),
+  )
+  assert.equal(
+    made.map((bytes) => Uint8Array.from(bytes)),
+    [new Uint8Array(32)],
+  )
 })
 
 test('keyrings of others are checked for what they give', async () => {
