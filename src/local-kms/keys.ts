@@ -45,6 +45,7 @@ export interface Key {
   readonly created: number
   readonly description: string
   readonly policy: string
+  /** Not while it waits for its deletion. */
   readonly enabled: boolean
   readonly tags: readonly Tag[]
   /** Without a date while replicas of a multi-Region primary key remain. */
@@ -231,7 +232,7 @@ export function keyMetadata(state: State, key: Key): Record<string, unknown> {
     KeyId: key.keyId,
     Arn: key.arn,
     CreationDate: seconds(key.created),
-    Enabled: key.enabled && !key.deletion,
+    Enabled: key.enabled,
     Description: key.description,
     KeyState: keyState(key),
     KeyManager: 'CUSTOMER',

@@ -135,8 +135,7 @@ function isDue(state: State, now: number): boolean {
 /** A key that is disabled, or waits for its deletion, is rotated when it is enabled again. */
 function rotationIsDue(state: State, material: Material, now: number): boolean {
   if (!material.rotation || material.rotation.next > now) return false
-  const primary = siblings(state, material.keyId).find((key) => isPrimary(material, key))
-  return primary?.enabled === true && !primary.deletion
+  return siblings(state, material.keyId).some((key) => isPrimary(material, key) && key.enabled)
 }
 
 function sweep(draft: State, now: number): void {

@@ -1,4 +1,4 @@
-import { mkdirSync, rmdirSync } from 'node:fs'
+import { existsSync, mkdirSync, rmdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import {
   CreateAliasCommand,
@@ -205,6 +205,14 @@ test('rotates by plan, as long as the key is enabled', async () => {
   assert.equal(origins(), ['INITIAL', 'AUTOMATIC', 'AUTOMATIC'])
 })
 
+test('goes by a clock that was set back', async () => {
+  const { vault, run, keyId } = await vaultWithKey()
+  await vault.sweep(1000 * DAY)
+  await run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 })
+  await vault.sweep(7 * DAY)
+  assert.is(vault.state.keys.size, 0)
+})
+
 test('a store in a folder that was named from here is there wherever the process goes', async () => {
   const { path, remove } = temporaryDirectory()
   const from = process.cwd()
@@ -312,6 +320,14 @@ test('a change that nobody waits for any more when its turn comes is not made', 
   await first
   await refuses(second, 'Error', /not waited for/)
   assert.is(vault.state.keys.get(arn)!.description, 'first')
+})
+
+test('a new store is written at once', async () => {
+  const { path, remove } = temporaryDirectory()
+  const vault = await Vault.open(await Store.open(path))
+  assert.ok(existsSync(join(path, 'keys.sealed')))
+  await vault.close()
+  remove()
 })
 
 test('refuses contents of another version', async () => {
