@@ -233,6 +233,20 @@ test('a data key under a KMS key is the one that KMS made, or a copy of the one 
   await rejects(keyring.wrapDataKey(request), 'ERR_KEY_SERVICE', /16 bytes/)
 })
 
+test('KMS has as long for the data key of an object as the keyring says', async () => {
+  const never = () => new Promise<never>(() => {})
+  const clientProvider = () => ({ generateDataKey: never, encrypt: never, decrypt: never })
+  const keyring = new S3KmsKeyring({ keyId: KEY_ARN, clientProvider, timeout: 5 })
+  const request = { contentAlgorithm: '115', encryptionContext: {} }
+  const wrapped = { encryptedDataKey: bytes(9), wrapAlgorithm: 'kms+context', materialDescription: {} } as const
+  for (const call of [
+    () => keyring.wrapDataKey(request),
+    () => keyring.wrapDataKey({ ...request, dataKey: bytes(32) }),
+    () => keyring.unwrapDataKey({ ...request, ...wrapped }),
+  ])
+    await rejects(call(), 'ERR_KEY_SERVICE', /gave no answer within 5 ms/)
+})
+
 test('in discovery, a KMS key that the filter excludes opens nothing; nor does one that a client refuses', async () => {
   const discoveryFilter = { accountIDs: ['111122223333'], partition: 'aws' }
   const request = { contentAlgorithm: '115', encryptedDataKey: bytes(9), materialDescription: {} }
@@ -423,6 +437,11 @@ test('wrong keys are refused when a keyring is made', () => {
   throws(() => new S3KmsKeyring({ keyId: 'arn:x' }), RangeError)
   const filter = { accountIDs: ['1'], partition: 'aws' }
   throws(() => new S3KmsKeyring({ keyId: KEY_ARN, discoveryFilter: filter }), TypeError)
+  throws(
+    () => new S3MultiKeyring({ generator: aes, others: [{ materialDescription: { a: 1 as never }, keyring: aes }] }),
+    TypeError,
+    /"materialDescription" must hold strings/,
+  )
   throws(
     () => new S3MultiKeyring({ generator: aes, others: [{ materialDescription: {}, keyring: 1 as never }] }),
     TypeError,
