@@ -19,6 +19,9 @@ import {
   ReplicateKeyCommand,
   RotateKeyOnDemandCommand,
   ScheduleKeyDeletionCommand,
+  TagResourceCommand,
+  UntagResourceCommand,
+  UpdateAliasCommand,
   UpdateKeyDescriptionCommand,
   UpdatePrimaryRegionCommand,
 } from '@aws-sdk/client-kms'
@@ -133,6 +136,9 @@ test('takes keys through their states', async () => {
   const told = await describe(KeyId)
   assert.equal([told.Enabled, told.KeyState, told.DeletionDate], [false, 'PendingDeletion', scheduled.DeletionDate])
   assert.is(told.PendingDeletionWindowInDays, undefined)
+  const AliasName = 'alias/movable'
+  await client.send(new CreateAliasCommand({ AliasName, TargetKeyId: (await create()).KeyId }))
+  const grant = { GranteePrincipal: `arn:aws:iam::${ACCOUNT}:user/grantee`, Operations: ['Decrypt' as const] }
   for (const refused of [
     () => client.send(new EnableKeyCommand({ KeyId })),
     () => client.send(new DisableKeyCommand({ KeyId })),
@@ -141,6 +147,10 @@ test('takes keys through their states', async () => {
     () => client.send(new RotateKeyOnDemandCommand({ KeyId })),
     () => client.send(new EnableKeyRotationCommand({ KeyId })),
     () => client.send(new CreateAliasCommand({ AliasName: 'alias/pending', TargetKeyId: KeyId })),
+    () => client.send(new UpdateAliasCommand({ AliasName, TargetKeyId: KeyId })),
+    () => client.send(new TagResourceCommand({ KeyId, Tags: [{ TagKey: 'a', TagValue: 'b' }] })),
+    () => client.send(new UntagResourceCommand({ KeyId, TagKeys: ['a'] })),
+    () => client.send(new CreateGrantCommand({ KeyId, ...grant })),
   ]) {
     await refuses(refused(), 'KMSInvalidStateException')
   }
