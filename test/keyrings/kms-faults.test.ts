@@ -189,6 +189,7 @@ test('tells name, message, status and request ID of an error, and nothing else o
     ...[...messages, ...local].map((message) => sdkError('CredentialsProviderError', undefined, message)),
     sdkError('SyntaxError', 200, `Unexpected token in JSON: {"Plaintext":"${SECRETS.plaintext}"`),
     sdkError('SyntaxError', 500, `Unexpected token in JSON: {"Plaintext":"${SECRETS.plaintext}"`),
+    sdkError(SECRETS.key, 400, 'a name that is none'),
     sdkError('TypeError', 200, `expected a blob, got ${SECRETS.plaintext}`),
     SECRETS.key,
     { message: SECRETS.key },
