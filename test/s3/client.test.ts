@@ -735,7 +735,7 @@ async function main(): Promise<void> {
   test('a connection that is silent ends, after a minute unless another time is given', async () => {
     for (const [requestHandler, expected] of [
       [{}, 60_000],
-      [{ connectionTimeout: 5 }, 60_000],
+      [{ connectionTimeout: 5_000 }, 60_000],
       [{ socketTimeout: 1234 }, 1234],
       [s3.client.config.requestHandler, undefined],
     ] as const) {
