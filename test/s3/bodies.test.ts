@@ -91,6 +91,20 @@ async function main(): Promise<void> {
     }
   })
 
+  test('a source may use the memory of a piece again', async () => {
+    const memory = Buffer.alloc(2)
+    const reusing = async function* (pieces: Iterable<string>) {
+      for (const piece of pieces) {
+        memory.write(piece)
+        yield memory
+      }
+    }
+    for (const more of [{}, { ContentLength: 4 }]) {
+      await put(reusing(['ab', 'cd']), more)
+      assert.is(String(await get()), 'abcd')
+    }
+  })
+
   test('a stream that fails while a keyring is at work is an error of the call, and of nobody else', async () => {
     assert.match(String(await rejectionOf(put(missing()))), /ENOENT/)
     assert.match(String(await rejectionOf(put(missing(), { ContentLength: 5 }))), /ENOENT/)
