@@ -154,9 +154,9 @@ async function refuseOldKey(
   wrapped: Pick<S3Envelope, 'encryptedDataKey' | 'wrapAlgorithm' | 'materialDescription'>,
   from: S3Keyring,
 ): Promise<void> {
-  const isKms = wrapped.wrapAlgorithm === 'kms+context'
   // For KMS the description is the encryption context.
-  const materialDescription = isKms || oldAlgorithm.startsWith('kms') ? wrapped.materialDescription : old
+  const areKms = oldAlgorithm.startsWith('kms') && wrapped.wrapAlgorithm === 'kms+context'
+  const materialDescription = areKms ? wrapped.materialDescription : old
   try {
     const dataKey = await from.unwrapDataKey({ contentAlgorithm, ...wrapped, materialDescription })
     if (!dataKey) return

@@ -318,6 +318,19 @@ async function main(): Promise<void> {
     await rejects(rewrap({ from: silent }), Error, /no answer/)
   })
 
+  test('a key that the old keyring excludes, as a discovery filter does, is not the old one', async () => {
+    await store(aes)
+    const filtered: S3Keyring = {
+      wrapDataKey: (request) => aes.wrapDataKey(request),
+      unwrapDataKey: (request) =>
+        aes.unwrapDataKey(request).catch((cause) => {
+          throw new SealwaxError('ERR_WRAPPING_KEY', 'excluded', { cause })
+        }),
+    }
+    assert.is((await rewrap({ from: filtered })).status, 'rewrapped')
+    assert.is((await rewrap({ from: filtered })).status, 'current')
+  })
+
   test('a keyring of all keys tells the old one by its description', async () => {
     await store(aes)
     const all = new S3MultiKeyring({
@@ -325,6 +338,21 @@ async function main(): Promise<void> {
       others: [{ materialDescription: { key: 'old' }, keyring: aes }],
     })
     assert.is((await rewrap({ from: all })).status, 'rewrapped')
+    assert.equal(await open(newAes), PLAINTEXT)
+    // Also where only one of the two is a key of KMS.
+    const [oldKms, newKms] = [old.KMS!, fresh.KMS!]
+    await store(aes)
+    const toKms = new S3MultiKeyring({
+      generator: newKms,
+      others: [{ materialDescription: { key: 'old' }, keyring: aes }],
+    })
+    assert.is((await rewrap({ from: toKms, to: newKms })).status, 'rewrapped')
+    await store(oldKms)
+    const fromKms = new S3MultiKeyring({
+      generator: oldKms,
+      others: [{ materialDescription: { key: 'new' }, keyring: newAes }],
+    })
+    assert.is((await rewrap({ from: fromKms, newEncryptionContext: {} })).status, 'rewrapped')
     assert.equal(await open(newAes), PLAINTEXT)
   })
 
@@ -483,6 +511,8 @@ async function main(): Promise<void> {
     await rejects(rewrap({ from, to: newAes }), 'ERR_ENCRYPTION_CONTEXT', /raw key binds no/)
     await rewrap({ from, to, newEncryptionContext: { tenant: 'c' } })
     assert.equal(await open(to, { encryptionContext: { tenant: 'c' } }), PLAINTEXT)
+    const again = { encryptionContext: { tenant: 'a\u00fc' }, newEncryptionContext: { tenant: 'c' } }
+    assert.is((await rewrap({ from, to, ...again })).status, 'current')
     await rejects(rewrap({ from, to, encryptionContext: { tenant: 'b' } }), 'ERR_ENCRYPTION_CONTEXT')
     await send(new PutObjectCommand({ Bucket, Key: 'plain', Body: 'plain' }))
     await rejects(rewrap({ Key: 'plain' }), 'ERR_UNSUPPORTED_FORMAT', /not encrypted by/)
