@@ -121,7 +121,7 @@ function pairsOf({ wrapAlgorithm, materialDescription }: S3Envelope): Readonly<E
 
 async function wrapNew(envelope: S3Envelope, keys: CheckedRewrapKeys, dataKey: Uint8Array) {
   const { contentAlgorithm } = envelope
-  const encryptionContext = keys.newEncryptionContext ?? keys.encryptionContext ?? pairsOf(envelope)
+  const encryptionContext = keys.newEncryptionContext ?? pairsOf(envelope)
   const wrapped = await keys.to.wrapDataKey({ contentAlgorithm, encryptionContext, dataKey })
   const { encryptedDataKey, wrapAlgorithm, materialDescription } = wrapped
   const isSame = types.isUint8Array(wrapped.dataKey) && equalSecrets(wrapped.dataKey, dataKey)
