@@ -585,6 +585,11 @@ async function main(): Promise<void> {
     const store = new FakeStore(await fakeHead())
     await rejects(rewrap({ serverSide: { mode: 'x' } as never }, store.client), RangeError, /serverSide.mode/)
     await rejects(rewrap({ signal: AbortSignal.abort() }, store.client), 'ERR_ABORTED')
+    for (const name of ['suffix', 'newSuffix']) {
+      // Without one, the file would be written in the place of the object.
+      const input = { Bucket, Key, from: aes, to: newAes, [name]: '' }
+      await rejects(rewrapInstructionFile(store.client, input), RangeError, new RegExp(`"${name}"`))
+    }
     assert.equal(store.requests, [])
     await rejects(rewrap({}, {} as never), TypeError, /"client" must be/)
   })
