@@ -191,8 +191,8 @@ async function main(): Promise<void> {
     }
   })
 
-  test('an upload is aborted once no part is on its way any more', async () => {
-    const head = { ...(await fakeHead()), 'content-length': String(12 * MiB) }
+  test('an upload is aborted once no part is on its way any more, and none is begun after one has failed', async () => {
+    const head = { ...(await fakeHead()), 'content-length': String(40 * MiB) }
     let running = 0
     let atAbort: number | undefined
     const store = new FakeStore(head, async ({ method, query }) => {
@@ -208,6 +208,7 @@ async function main(): Promise<void> {
     })
     await rejects(rewrap({ partSize: 5 * MiB }, store.client), 'ERR_KEY_SERVICE')
     assert.is(atAbort, 0)
+    assert.is(store.requests.filter(({ query }) => 'partNumber' in query).length, 4)
   })
 
   test('a store that keeps the old metadata, or an object that changed, is told', async () => {
