@@ -245,15 +245,19 @@ async function main(): Promise<void> {
     await rewrap({}, forgetful.client)
     const { method, query } = forgetful.requests.at(-1)!
     assert.equal([method, 'tagging' in query], ['PUT', true])
-    const refuse = ({ query }: Request) => {
-      if ('tagging' in query) throw Object.assign(new Error('no'), { name: 'NotImplemented' })
-    }
-    const hiding = new FakeStore(head, refuse)
-    assert.is(((await rejectionOf(rewrap({}, hiding.client))) as Error).name, 'NotImplemented')
-    assert.ok(hiding.requests.every(({ method }) => method !== 'PUT'))
+    const refuse =
+      (name: string) =>
+      ({ query }: Request) => {
+        if ('tagging' in query) throw Object.assign(new Error('no'), { name })
+      }
     const { 'x-amz-tagging-count': _, ...untold } = head
-    const knowsNone = new FakeStore({ ...untold, 'content-length': String(12 * MiB) }, refuse)
-    assert.is((await rewrap({ partSize: 5 * MiB }, knowsNone.client)).status, 'rewrapped')
+    for (const name of ['NotImplemented', 'MethodNotAllowed']) {
+      const hiding = new FakeStore(head, refuse(name))
+      assert.is(((await rejectionOf(rewrap({}, hiding.client))) as Error).name, name)
+      assert.ok(hiding.requests.every(({ method }) => method !== 'PUT'))
+      const knowsNone = new FakeStore({ ...untold, 'content-length': String(12 * MiB) }, refuse(name))
+      assert.is((await rewrap({ partSize: 5 * MiB }, knowsNone.client)).status, 'rewrapped')
+    }
   })
 
   test('the source of a copy is named as S3 wants it', () => {
