@@ -16,6 +16,7 @@ import {
   type RewrapObjectInput,
   rewrapInstructionFile,
   rewrapObject,
+  S3EncryptionClient,
   type S3Keyring,
   S3KmsKeyring,
   S3MultiKeyring,
@@ -116,6 +117,16 @@ async function main(): Promise<void> {
       }
     }
   }
+
+  test('a client that encrypts does the same, and sends what it writes as it is', async () => {
+    const client = new S3EncryptionClient(s3.config, { keyring: aes })
+    for (const instructionFile of [false, true]) {
+      await store(aes, { instructionFile })
+      assert.is((await rewrap({}, client)).status, 'rewrapped')
+      assert.equal(await open(newAes, {}, instructionFile ? await file() : undefined), PLAINTEXT)
+    }
+    client.destroy()
+  })
 
   test('what a copy would forget is stated again', async () => {
     const unencrypted = { 'x-amz-meta-x-amz-unencrypted-content-length': '1000' }
