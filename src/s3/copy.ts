@@ -30,7 +30,6 @@ export async function copyObject(call: Copy): Promise<CopyObjectCommandOutput> {
   const request = { ...source, ...readingOf(input) }
   const { Metadata = {}, ETag, ContentLength = 0 } = await headSource(call, request)
   const file = isMoved ? await readFile(call, request, Metadata) : undefined
-  call.checkAborted()
   const putBack = file && (await replaceInstructionFile(call, input, file))
   // An envelope is that of one content: of no other.
   const isPinned = file !== undefined || (isReplaced && Object.keys(envelopeOf(Metadata)).length > 0)

@@ -103,7 +103,6 @@ export async function completeMultipartUpload(call: Complete): Promise<CompleteM
     const stored = upload.object
     const size = MpuObjectSize === undefined ? {} : { MpuObjectSize: stored.length }
     if (instructionFile && !upload.hasInstructionFile) {
-      call.checkAborted()
       const request = { ...upload.start.storage, ...upload.request, ...input }
       upload.putBack = await replaceInstructionFile(call, request, instructionFile)
       upload.hasInstructionFile = true

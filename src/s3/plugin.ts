@@ -126,7 +126,6 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         ...encryption,
         input: args.input,
         next: passOn,
-        checkAborted,
         beginStoring,
         wasSent: () => state.wasSent === true,
         send: sendAs(encryptionOfCommand(context, 'target'), asCalled(state.input, args.input)),

@@ -36,7 +36,6 @@ async function put(call: Put): Promise<PutObjectCommandOutput> {
   const plaintext = await toPartBody(input.Body, input.ContentLength, MAX_PUT_LENGTH, tooLongToPut)
   const sealed = await seal(call, plaintext)
   const { Body, Metadata, instructionFile } = sealed
-  call.checkAborted()
   if (instructionFile) for (const name of ['Bucket', 'Key'] as const) checkString(input[name], name)
   const putBack = instructionFile && (await replaceInstructionFile(call, input, instructionFile))
   try {
