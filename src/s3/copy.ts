@@ -11,7 +11,6 @@ import type { StoringCall } from './call'
 import { headObject } from './head'
 import { ownerOf, readInstructionFile, replaceInstructionFile } from './instruction-file'
 import { outcomeOf } from './lost-answer'
-import { needsInstructionFile } from './open-object'
 import { withEnvelope } from './put'
 
 type Copy = StoringCall<CopyObjectCommandInput, CopyObjectCommandOutput>
@@ -85,11 +84,10 @@ function readingOf(input: CopyObjectCommandInput) {
 /** The instruction file, if there is to be one and what has its name is one. What breaks a rule is copied as it is. */
 async function readFile(call: Copy, source: Source, metadata: S3Metadata): Promise<Uint8Array | undefined> {
   try {
-    if (!needsInstructionFile(metadata)) return undefined
-    const file = await readInstructionFile({ send: call.sendToSource }, source)
     const parsed = parseS3Metadata(metadata)
-    if (!file || (parsed && 'encryptedDataKey' in parsed)) return undefined
-    parseInstructionFile(file, parsed)
+    if (parsed && 'encryptedDataKey' in parsed) return undefined
+    const file = await readInstructionFile({ send: call.sendToSource }, source)
+    if (file) parseInstructionFile(file, parsed)
     return file
   } catch (error) {
     if (error instanceof SealwaxError) return undefined

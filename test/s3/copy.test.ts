@@ -166,8 +166,11 @@ async function main(): Promise<void> {
     const known = copy('torn', 'changing', { MetadataDirective: 'REPLACE', CopySourceIfNoneMatch: ETag }, changing)
     assert.is(((await rejectionOf(known)) as Error).name, 'PreconditionFailed')
     // What is at the destination is the caller's business.
-    const taken = copy('torn', 'changing', { MetadataDirective: 'REPLACE', IfNoneMatch: '*' }, changing)
-    assert.is(((await rejectionOf(taken)) as Error).name, 'PreconditionFailed')
+    const since = { CopySourceIfModifiedSince: new Date(0) }
+    for (const condition of [{ IfNoneMatch: '*' }, { IfMatch: '"own"' }, since]) {
+      const taken = copy('torn', 'changing', { MetadataDirective: 'REPLACE', ...condition }, changing)
+      assert.is(((await rejectionOf(taken)) as Error).name, 'PreconditionFailed')
+    }
   })
 
   test('a source that was modified since is not copied, whatever else is asked for', async () => {
@@ -200,6 +203,48 @@ async function main(): Promise<void> {
     assert.is(await text('to'), 'to')
     await rejects(copy('fresh', 'from', {}, refuser), 'ERR_OBJECT_CHANGED')
     assert.not(await exists('fresh.instruction'))
+  })
+
+  test('a copy whose answer was lost is looked for, and keeps its instruction file', async () => {
+    const writer = clientOf({ ...ALL, putInstructionFiles: true })
+    await writer.send(new PutObjectCommand({ Bucket, Key: 'from', Body: 'from' }))
+    let failure = {}
+    const losing = clientOf()
+    const lose = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
+      return async (args: object) => {
+        const result = await next(args)
+        if (commandName === 'CopyObjectCommand') throw Object.assign(new Error('lost'), failure)
+        return result
+      }
+    }
+    losing.middlewareStack.add(lose as never, { step: 'build', name: 'lose' })
+    for (const [Key, found] of [
+      ['found', { $metadata: { attempts: 1, httpStatusCode: 500 } }],
+      ['unknown', { $metadata: { attempts: 2, httpStatusCode: 400 } }],
+    ] as const) {
+      failure = found
+      if (Key === 'found') {
+        const { CopyObjectResult } = await copy(Key, 'from', {}, losing)
+        const { ETag } = await s3.client.send(new HeadObjectCommand({ Bucket, Key }))
+        assert.is(CopyObjectResult?.ETag, ETag)
+      } else assert.match(String(await rejectionOf(copy(Key, 'from', {}, losing))), /lost/)
+      assert.is(await text(Key), 'from')
+    }
+  })
+
+  test('an object whose instruction file may not be read is not copied without it', async () => {
+    const writer = clientOf({ ...ALL, putInstructionFiles: true })
+    await writer.send(new PutObjectCommand({ Bucket, Key: 'from', Body: 'from' }))
+    const denied = clientOf()
+    const deny = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
+      return async (args: object) => {
+        if (commandName === 'GetObjectCommand') throw Object.assign(new Error('no'), { name: 'AccessDenied' })
+        return await next(args)
+      }
+    }
+    denied.middlewareStack.add(deny as never, { step: 'build', name: 'deny' })
+    assert.is(((await rejectionOf(copy('without', 'from', {}, denied))) as Error).name, 'AccessDenied')
+    assert.not(await exists('without'))
   })
 
   test('a source is asked for as the copy says: of whose bucket, and who pays', async () => {
