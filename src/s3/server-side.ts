@@ -80,7 +80,7 @@ function pluginFor(target: ServerSideEncryption, source: ServerSideEncryption): 
       if (!command) return await next(args)
       const stated = await headersFor(target, command)
       const ofSource = command.copies && source.mode === 'customer' ? await customerHeaders(source.key, SOURCE) : {}
-      const own = KEPT_MODE in args.input ? withoutMode(args.request.headers, stated) : args.request.headers
+      const own = KEPT_MODE in args.input ? withoutMode(args.request.headers) : args.request.headers
       refuseOwnFields(own, stated)
       const headers = { ...stated, ...ofSource, ...own }
       if (Object.keys(headers).some((name) => name.endsWith(CUSTOMER_KEY))) checkTransport(args.request)
@@ -246,8 +246,7 @@ function refuseOwnFields(headers: Headers, stated: Headers): void {
     throw new TypeError(`"serverSide" excludes fields of the input: the request has ${own} already`)
 }
 
-function withoutMode(headers: Headers, stated: Headers): Headers {
-  if (Object.keys(stated).length === 0) return headers
+function withoutMode(headers: Headers): Headers {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !isOfTarget(name)))
 }
 

@@ -275,6 +275,7 @@ test('what the store did must be what it was asked for', async () => {
     [kms, (headers) => delete headers[`${TARGET}-aws-kms-key-id`]],
     [kms, (headers) => delete headers[`${TARGET}-bucket-key-enabled`]],
     [{ mode: 'kms', keyId: '111122223333' }, (headers) => (headers[`${TARGET}-aws-kms-key-id`] = ARN)],
+    [{ mode: 'kms', keyId: ARN.slice(-12) }, (headers) => (headers[`${TARGET}-aws-kms-key-id`] = ARN)],
     [{ mode: 'kms', keyId: 'alias/a' }, (headers) => delete headers[`${TARGET}-aws-kms-key-id`]],
     [{ mode: 'customer', key: KEY }, (headers) => delete headers[`${TARGET}-customer-algorithm`]],
     [{ mode: 'customer', key: KEY }, (headers) => (headers[`${TARGET}-customer-key-md5`] = md5(OTHER_KEY))],
@@ -293,6 +294,8 @@ test('what the store did must be what it was asked for', async () => {
   for (const send of [
     () => reader.send(new HeadObjectCommand({ Bucket, Key })),
     () => reader.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body: 'x' })),
+    () => reader.send(new UploadPartCopyCommand({ Bucket, Key, UploadId, PartNumber: 1, CopySource: 'a/b' })),
+    () => reader.send(new CreateMultipartUploadCommand({ Bucket, Key })),
   ]) {
     await rejects(send(), 'ERR_SERVER_SIDE_ENCRYPTION')
   }
