@@ -106,7 +106,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
       let isPassedOn = false
       let isStoring = false
       const checkAborted = () => {
-        if (signal?.aborted && !isPassedOn) throw abortError()
+        if (signal?.aborted) throw abortError()
       }
       const passOn = async (input: object) => {
         checkAborted()
@@ -121,6 +121,7 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         checkAborted()
         isStoring = true
       }
+      if (signal?.aborted) discardBody((args.input as { Body?: unknown }).Body)
       checkAborted()
       const call = {
         ...encryption,

@@ -175,6 +175,10 @@ async function main(): Promise<void> {
       assert.is(((await rejectionOf(putting)) as Error).name, 'AbortError')
       assert.ok(Body.destroyed)
     }
+    const unread = new PassThrough()
+    const late = put(unread, {}, { abortSignal: AbortSignal.abort() })
+    assert.is(((await rejectionOf(late)) as Error).name, 'AbortError')
+    assert.ok(unread.destroyed)
     const never = new S3EncryptionClient(s3.config, { keyring: { ...slow, wrapDataKey: () => new Promise(() => {}) } })
     const controller = new AbortController()
     const putting = never.send(new PutObjectCommand({ Bucket, Key, Body: 'x' }), { abortSignal: controller.signal })
@@ -191,12 +195,20 @@ async function main(): Promise<void> {
       return new Promise<never>(() => {})
     }
     const never = new S3EncryptionClient(s3.config, { keyring: { ...slow, unwrapDataKey } })
+    // One that no request handler ends.
+    const other = new PassThrough()
+    const add = (next: (args: object) => Promise<{ output: object }>) => async (args: object) => {
+      const { output, ...result } = await next(args)
+      return { ...result, output: { ...output, Body: (output as { Body: Readable }).Body.pipe(other) } }
+    }
+    never.middlewareStack.add(add as never, { step: 'serialize' })
     const command = new GetObjectCommand({ Bucket, Key })
     const getting = never.send(command, { abortSignal: controller.signal })
     assert.is(((await rejectionOf(getting)) as Error).name, 'AbortError')
     const handler = never.config.requestHandler as unknown as { httpHandlerConfigs: () => { httpAgent: Agent } }
     const { httpAgent } = handler.httpHandlerConfigs()
     while (Object.keys(httpAgent.sockets).length > 0) await pause()
+    assert.ok(other.destroyed)
     never.destroy()
   })
 
