@@ -1,4 +1,5 @@
 /** What the SDK, and S3, do around a request: clients of every setting, other Regions, long keys, archives, who may read. */
+import { getEventListeners } from 'node:events'
 import { Readable } from 'node:stream'
 import {
   CompleteMultipartUploadCommand,
@@ -177,6 +178,27 @@ async function main(): Promise<void> {
     signal.onabort!()
     assert.is(((await putting) as Error).name, 'AbortError')
     assert.is(signal.onabort, null)
+  })
+
+  test('what is asked for along with an object that is read ends with its signal, which nobody listens to afterwards', async () => {
+    const plain = new S3Client(s3.config)
+    const given: unknown[] = []
+    const sender = {
+      send: (command: never, options: { abortSignal?: unknown }) => {
+        given.push(options.abortSignal)
+        return plain.send(command, options as object)
+      },
+    }
+    const client = new S3Client(s3.config)
+    client.middlewareStack.use(s3Encryption(sender as never, { keyring, onPlaintextObject: 'passthrough' }))
+    await plain.send(new PutObjectCommand({ Bucket, Key: 'plain', Body: 'plain' }))
+    const { signal } = new AbortController()
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key: 'plain' }), { abortSignal: signal })
+    assert.is(await Body!.transformToString(), 'plain')
+    assert.equal(given, [signal])
+    assert.equal(getEventListeners(signal, 'abort'), [])
+    client.destroy()
+    plain.destroy()
   })
 
   test('an abort ends a stream of the web', async () => {
