@@ -111,7 +111,8 @@ async function open(
   output: GetObjectCommandOutput,
 ): Promise<GetObjectCommandOutput> {
   const { bufferSize, enableDelayedAuthenticationMode, largeObjects } = call.settings
-  const overhead = contentKey.mode === 'gcm' ? TAG_LENGTH : 16
+  // A tag, or a padding, which is as long at most.
+  const limit = bufferSize + TAG_LENGTH
   if (enableDelayedAuthenticationMode && isIterable(output.Body)) {
     const plaintext = openDelayed(contentKey)
     // Whichever of the two ends badly ends the other; the consumer of the plaintext hears of it there.
@@ -119,12 +120,12 @@ async function open(
     const { ContentLength: _, ...rest } = output
     return { ...rest, Body: toSdkBody(plaintext) }
   }
-  if ((output.ContentLength ?? 0) > bufferSize + overhead) {
+  if ((output.ContentLength ?? 0) > limit) {
     if (contentKey.mode === 'cbc' || largeObjects === 'refuse') throw tooLong(bufferSize)
     const again = largeObjects === 'two-pass' ? () => getAgain(call, output) : undefined
     return await openLarge(contentKey, output, again)
   }
-  const body = await readBody(output.Body, bufferSize + overhead)
+  const body = await readBody(output.Body, limit)
   const plaintext = await openContent(contentKey, body)
   return {
     ...output,

@@ -17,7 +17,8 @@ export async function openStream(
   // Whichever of the two ends badly ends the other; the consumer of the plaintext hears of it there.
   if (buffering.enableDelayedAuthenticationMode) return pipeline(toReadable(body), openDelayed(content), () => {})
   const { bufferSize, largeObjects } = buffering
-  const limit = bufferSize + (content.mode === 'gcm' ? TAG_LENGTH : 16)
+  // A tag, or a padding, which is as long at most.
+  const limit = bufferSize + TAG_LENGTH
   const held: Uint8Array[] = []
   let file: CiphertextFile | undefined
   let length = 0
