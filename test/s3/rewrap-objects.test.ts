@@ -357,6 +357,26 @@ async function main(): Promise<void> {
     client.destroy()
   })
 
+  test('what its caller throws ends it, once no object is under work any more', async () => {
+    await fill()
+    const client = new S3Client(s3.config)
+    let running = 0
+    client.middlewareStack.add(
+      (next) => async (args) => {
+        running++
+        return await next(args).finally(() => running--)
+      },
+      { step: 'initialize' },
+    )
+    const onProgress = () => {
+      throw new Error('enough')
+    }
+    const input = { Bucket, Prefix: 'objects/', from, to, concurrency: 4, onProgress }
+    await rejects(rewrapObjects(client, input), Error, /enough/)
+    assert.is(running, 0)
+    client.destroy()
+  })
+
   test('wrong options are refused', async () => {
     for (const concurrency of [0, 257]) await rejects(rewrap({ concurrency }), RangeError, /"concurrency"/)
     await rejects(rewrap({ dryRun: true, journal: 'x' }), TypeError, /"journal"/)
