@@ -44,9 +44,12 @@ export function parseStringMap(text: string | undefined, what: string): Readonly
   return Object.freeze(map)
 }
 
-/** JSON in ASCII: a header can carry it, and S3 cannot encode it twice. */
+/** JSON in ASCII: a header can carry it, and S3 cannot encode it twice. Nor is anything in it a word of RFC 2047, which readers decode. */
 export function serializeStringMap(map: Readonly<EncryptionContext>): string {
-  return JSON.stringify(map).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return JSON.stringify(map).replace(
+    /[^ -~]|(?<==)\?/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /**

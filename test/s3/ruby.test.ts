@@ -40,7 +40,7 @@ interface Request {
 }
 
 const LENGTHS = [0, 1, 16, 1000]
-const CONTEXT = { department: 'sales', 'caf\u00e9': '\u6771\u4eac' }
+const CONTEXT = { department: 'sales', 'caf\u00e9': '\u6771\u4eac', subject: '=?UTF-8?Q?Hello?=' }
 const LEGACY = {
   commitmentPolicy: 'REQUIRE_ENCRYPT_ALLOW_DECRYPT',
   enableLegacyWrappingAlgorithms: true,
