@@ -51,7 +51,7 @@ export function maxPlaintextLength(bodyLength: number, frameLength: number, fram
   if (!framed) return Math.max(0, bodyLength - SINGLE_BLOCK_HEADER_LENGTH - TAG_LENGTH)
   const length = Math.max(0, bodyLength - FINAL_FRAME_OVERHEAD)
   const regular = Math.floor(length / (frameLength + REGULAR_FRAME_OVERHEAD))
-  return length - regular * REGULAR_FRAME_OVERHEAD
+  return regular * frameLength + Math.min(frameLength, length - regular * (frameLength + REGULAR_FRAME_OVERHEAD))
 }
 
 /** The AAD of a frame or single block (message-body-aad.md): bound to the message, the place and the length. */

@@ -35,9 +35,11 @@ export interface Call<Input, Output> {
 
 /** One that stores something. */
 export interface StoringCall<Input, Output> extends Call<Input, Output> {
+  /** Throws the error of the SDK where the caller has given up. */
+  readonly checkAborted: () => void
   /**
-   * To be called before anything else than the object is stored. Throws the error of the SDK where the caller has given up; from then on,
-   * whoever gives up waits until that is put back: what came later would be written over.
+   * To be called before anything else than the object is stored. Throws the same; from then on, whoever gives up waits until that is
+   * put back: what came later would be written over.
    */
   readonly beginStoring: () => void
   /** Whether a request of it was on its way to the store: a presigned one never is, nor one that cannot be written. */

@@ -44,7 +44,7 @@ function withHint(error: unknown, key: string): unknown {
  * could be read: an object that was there, and stays because the new one is refused, needs its own file.
  */
 export async function replaceInstructionFile(
-  call: Pick<StoringCall<unknown, unknown>, 'send' | 'beginStoring'>,
+  call: Pick<StoringCall<unknown, unknown>, 'send' | 'checkAborted' | 'beginStoring'>,
   input: PutObjectCommandInput,
   file: Uint8Array,
 ): Promise<() => Promise<void>> {
@@ -56,6 +56,7 @@ export async function replaceInstructionFile(
   const storage = { ...sameStorage(input), Bucket, Key, Metadata: { ...INSTRUCTION_FILE_METADATA } }
   // Where the name must be free, nothing was there. Where the file cannot be read, nothing can be put back.
   const isNew = input.IfNoneMatch !== undefined
+  call.checkAborted()
   const before = isNew ? undefined : await readInstructionFile(call, input).catch(() => null)
   const putBack = async () => {
     if (before === null) return

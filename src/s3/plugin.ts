@@ -121,12 +121,15 @@ export function s3Encryption(client: S3Sender, settings: S3EncryptionSettings): 
         checkAborted()
         isStoring = true
       }
-      if (signal?.aborted) discardBody((args.input as { Body?: unknown }).Body)
-      checkAborted()
+      if (signal?.aborted) {
+        discardBody((args.input as { Body?: unknown }).Body)
+        throw abortError()
+      }
       const call = {
         ...encryption,
         input: args.input,
         next: passOn,
+        checkAborted,
         beginStoring,
         wasSent: () => state.wasSent === true,
         send: sendAs(encryptionOfCommand(context, 'target'), asCalled(state.input, args.input)),

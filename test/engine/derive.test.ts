@@ -2,11 +2,11 @@ import { createHmac } from 'node:crypto'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { deriveCommittedKey, deriveMessageKeys } from '../../src/engine/derive'
-import type { Engine } from '../../src/engine/engine'
 import { loadNative } from '../../src/engine/native'
 import { nodeEngine } from '../../src/engine/node'
 import { AlgorithmSuiteIdentifier } from '../../src/index'
 import { getSuite } from '../../src/suites'
+import { watchDerivedKeys } from '../support/derived-keys'
 import { throws } from '../support/expect'
 import { bytes } from '../support/keys'
 
@@ -29,15 +29,7 @@ for (const engine of [loadNative().engine!, nodeEngine]) {
 
     test(`${engine.info().backend}: suite ${id.toString(16)} leaves no key behind that was not committed to`, () => {
       if (suite.commitment === 'NONE') return
-      const derived: Uint8Array[] = []
-      const hkdfPair: Engine['hkdfPair'] = (...args) => {
-        const pair = engine.hkdfPair(...args)
-        derived.push(pair[0])
-        return pair
-      }
-      const watched = new Proxy(engine, {
-        get: (target, name) => (name === 'hkdfPair' ? hkdfPair : Reflect.get(target, name)),
-      })
+      const { watched, derived } = watchDerivedKeys(engine)
       throws(
         () => deriveCommittedKey(watched, suite, dataKey, messageId, new Uint8Array(32)),
         'ERR_AUTHENTICATION_FAILED',

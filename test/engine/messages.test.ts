@@ -9,6 +9,7 @@ import { nodeEngine } from '../../src/engine/node'
 import { maxMessagePlaintext, messageLength } from '../../src/format/header-layout'
 import { AlgorithmSuiteIdentifier } from '../../src/index'
 import { getSuite } from '../../src/suites'
+import { watchDerivedKeys } from '../support/derived-keys'
 import { throws } from '../support/expect'
 import { bytes } from '../support/keys'
 
@@ -78,15 +79,7 @@ test('a final frame longer than the frames before it could be is refused', () =>
 })
 
 test('node: no derived key is left behind, of good messages and of bad ones', () => {
-  const derived: Uint8Array[] = []
-  const hkdfPair: Engine['hkdfPair'] = (...args) => {
-    const pair = nodeEngine.hkdfPair(...args)
-    derived.push(pair[0])
-    return pair
-  }
-  const watched = new Proxy(nodeEngine, {
-    get: (target, name) => (name === 'hkdfPair' ? hkdfPair : Reflect.get(target, name)),
-  })
+  const { watched, derived } = watchDerivedKeys(nodeEngine)
   const run = runOf(0x0478)
   const message = seal(watched, run, [bytes(20)])
   const badTag = message.with(run.header.length, message[run.header.length]! ^ 1)

@@ -803,8 +803,7 @@ async function main(): Promise<void> {
     assert.is((error as Error).name, 'AbortError')
     // Waits for what is left of it.
     await resumeToken(writer, UploadId!)
-    const stored = sent.filter((name) => name !== 'GetObjectCommand')
-    assert.equal(stored, ['CreateMultipartUploadCommand', ...Array(3).fill('UploadPartCommand')])
+    assert.equal(sent, ['CreateMultipartUploadCommand', ...Array(3).fill('UploadPartCommand')])
     await client.send(new AbortMultipartUploadCommand(target))
   })
 
