@@ -361,6 +361,7 @@ void define(napi_env env, napi_value exports, const char* name, const char* text
 }
 
 void initialize(napi_env env, napi_value exports) {
+  keepFreedMemory();
   define(env, exports, "seal", call<seal>);
   define(env, exports, "open", call<open>);
   define(env, exports, "sealSegment", call<segment<SegmentWork::seal>>);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <thread>
@@ -135,6 +136,14 @@ bool forbidCoreDumps() {
   // Who may not raise a limit of 0 leaves no files.
   rlimit limit;
   return getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_max == 0 && !dumpsAreCollected();
+#endif
+}
+
+void keepFreedMemory() {
+#ifdef __GLIBC__
+  // Nearly the largest that counts: mallopt(3), M_MMAP_THRESHOLD. Volatile, or compilers leave out both calls.
+  void* volatile const block = std::malloc(size_t{31} << 20);
+  std::free(block);
 #endif
 }
 
