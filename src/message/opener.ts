@@ -92,9 +92,12 @@ export class MessageOpener {
       this.#append(taken)
       offset += taken.length
       if (this.#pendingLength < this.#needed) break
-      const used = this.#step(this.#pending.subarray(0, this.#pendingLength), pieces, allocate)
+      const pending = this.#pending.subarray(0, this.#pendingLength)
+      const used = this.#step(pending, pieces, allocate, chunk.subarray(offset))
       // A step over pending bytes takes all of them, or none because it has learnt that it needs more.
-      if (used > 0) this.#pendingLength = 0
+      if (used === 0) continue
+      offset += used - pending.length
+      this.#pendingLength = 0
     }
     return pieces
   }
@@ -116,11 +119,14 @@ export class MessageOpener {
     wipe(this.#key, this.#held)
   }
 
-  /** Takes what it can from the start of `bytes`, which are at least `#needed`; returns how many bytes that was. */
-  #step(bytes: Uint8Array, pieces: Uint8Array[], allocate: Allocate): number {
+  /**
+   * Takes what it can from the start of `bytes`, which are at least `#needed`, and, after all of them, of the bytes that `follow`;
+   * returns how many bytes that was.
+   */
+  #step(bytes: Uint8Array, pieces: Uint8Array[], allocate: Allocate, follow: Uint8Array = EMPTY): number {
     switch (this.#state) {
       case 'frames':
-        return this.#stepFrames(bytes, pieces, allocate)
+        return this.#stepFrames(bytes, pieces, allocate, follow)
       case 'final frame': {
         const { frameLength } = this.#header.messageHeader
         const contentLength = parseFinalFrameHeader(bytes, this.#sequenceNumber, frameLength)
@@ -135,8 +141,7 @@ export class MessageOpener {
     }
   }
 
-  #stepFrames(bytes: Uint8Array, pieces: Uint8Array[], allocate: Allocate): number {
-    const { messageId } = this.#header
+  #stepFrames(bytes: Uint8Array, pieces: Uint8Array[], allocate: Allocate, follow: Uint8Array): number {
     const { frameLength } = this.#header.messageHeader
     const wireLength = frameLength + REGULAR_FRAME_OVERHEAD
     const next = readU32(bytes, 0)
@@ -147,33 +152,43 @@ export class MessageOpener {
     }
     if (next !== this.#sequenceNumber) throw outOfOrder(this.#sequenceNumber)
     this.#checkBodySize(frameLength)
-    const complete = Math.floor(bytes.length / wireLength)
-    if (complete === 0) {
+    if (bytes.length < wireLength) {
       this.#needed = wireLength
       return 0
     }
-    const regular = this.#guessRegular(bytes, complete, wireLength)
-    const out = allocate(regular * frameLength)
+    const regular = this.#guessRegular(bytes, 0)
+    const more = regular * wireLength === bytes.length ? this.#guessRegular(follow, regular) : 0
+    // One piece for both: each costs its reader as much as some KiB of it.
+    const out = allocate((regular + more) * frameLength)
+    let count = this.#openFrames(bytes.subarray(0, regular * wireLength), out.subarray(0, regular * frameLength))
+    if (more > 0) count += this.#openFrames(follow.subarray(0, more * wireLength), out.subarray(regular * frameLength))
+    pieces.push(out.subarray(0, count * frameLength))
+    this.#needed = MARKER_LENGTH
+    return count * wireLength
+  }
+
+  /** Opens the frames that `frames` start with, up to the final one; returns how many. */
+  #openFrames(frames: Uint8Array, out: Uint8Array): number {
+    const { messageId, messageHeader } = this.#header
+    const { frameLength } = messageHeader
     const run = { key: this.#key, messageId, frameLength, firstSequenceNumber: this.#sequenceNumber }
-    const frames = bytes.subarray(0, regular * wireLength)
     const { count, status } = this.#engine.openFrames(run, frames, out, this.#verifier)
     if (status === 'unauthentic') throw authenticationFailed()
     if (status === 'wrong-iv') throw wrongIv(this.#sequenceNumber + count)
     if (status === 'out-of-order') throw outOfOrder(this.#sequenceNumber + count)
-    const used = count * wireLength
-    pieces.push(out.subarray(0, count * frameLength))
     this.#sequenceNumber += count
-    this.#needed = MARKER_LENGTH
-    return used
+    return count
   }
 
   /**
-   * How many of the `complete` frame-sized pieces at the start of `bytes` come before the final frame: looks from the
+   * How many frames at the start of `bytes` come before the final one, where `before` frames come before them: looks from the
    * end, where the final frame and a footer are worth a few small frames at most. Too many cost memory, not correctness.
    */
-  #guessRegular(bytes: Uint8Array, complete: number, wireLength: number): number {
-    let regular = complete
-    while (regular > 1 && readU32(bytes, (regular - 1) * wireLength) !== this.#sequenceNumber + regular - 1) regular--
+  #guessRegular(bytes: Uint8Array, before: number): number {
+    const wireLength = this.#header.messageHeader.frameLength + REGULAR_FRAME_OVERHEAD
+    const first = this.#sequenceNumber + before
+    let regular = Math.floor(bytes.length / wireLength)
+    while (regular > 0 && readU32(bytes, (regular - 1) * wireLength) !== first + regular - 1) regular--
     return regular
   }
 

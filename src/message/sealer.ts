@@ -86,19 +86,26 @@ export class MessageSealer {
     return this.header.length + framesLength(plaintextLength, this.#frameLength, true) + footer
   }
 
-  /** Seals what is full, in pieces of `allocate`'s memory; keeps the rest, less than a frame. */
+  /** Seals what is full, in a piece of `allocate`'s memory; keeps the rest, less than a frame. */
   update(plaintext: Uint8Array, allocate: Allocate): Uint8Array[] {
     this.#count(plaintext.length)
-    const pieces: Uint8Array[] = []
-    let offset = 0
+    let rest = plaintext
     if (this.#partialLength > 0) {
-      offset = this.#fillPartial(plaintext)
-      if (this.#partialLength < this.#frameLength) return pieces
-      pieces.push(this.#seal(this.#takePartial(), false, allocate))
+      rest = plaintext.subarray(this.#fillPartial(plaintext))
+      if (this.#partialLength < this.#frameLength) return []
     }
-    const full = Math.floor((plaintext.length - offset) / this.#frameLength) * this.#frameLength
-    if (full > 0) pieces.push(this.#seal(plaintext.subarray(offset, offset + full), false, allocate))
-    this.#fillPartial(plaintext.subarray(offset + full))
+    const first = this.#takePartial()
+    const full = rest.length - (rest.length % this.#frameLength)
+    const pieces: Uint8Array[] = []
+    if (first.length + full > 0) {
+      // One piece for both: each costs its reader as much as some KiB of it.
+      const out = allocate(framesLength(first.length + full, this.#frameLength, false))
+      const start = framesLength(first.length, this.#frameLength, false)
+      if (start > 0) this.#seal(first, false, out.subarray(0, start))
+      if (full > 0) this.#seal(rest.subarray(0, full), false, out.subarray(start))
+      pieces.push(out)
+    }
+    this.#fillPartial(rest.subarray(full))
     return pieces
   }
 
@@ -112,7 +119,9 @@ export class MessageSealer {
     } else {
       this.#count(plaintext.length)
     }
-    pieces.push(this.#seal(rest, true, allocate))
+    const last = allocate(framesLength(rest.length, this.#frameLength, true))
+    this.#seal(rest, true, last)
+    pieces.push(last)
     if (this.#signer) {
       const footer = serializeFooter(this.#signer.sign())
       const out = allocate(footer.length)
@@ -139,7 +148,7 @@ export class MessageSealer {
     return header
   }
 
-  #seal(plaintext: Uint8Array, final: boolean, allocate: Allocate): Uint8Array {
+  #seal(plaintext: Uint8Array, final: boolean, out: Uint8Array): void {
     // A wiped key is a key like any other: never seal with it.
     if (this.#disposed) throw new SealwaxError('ERR_INTERNAL', 'the message is finished')
     const run = {
@@ -157,10 +166,8 @@ export class MessageSealer {
         `a message has at most ${MAX_UINT32} frames: use a larger frameLength`,
       )
     }
-    const out = allocate(framesLength(plaintext.length, this.#frameLength, final))
     this.#engine.sealFrames(run, plaintext, final, out, this.#signer)
     this.#sequenceNumber += frames
-    return out
   }
 
   #count(length: number): void {
