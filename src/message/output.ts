@@ -1,4 +1,5 @@
 import { isShared, viewOf, wipe } from '../bytes'
+import { getEngine } from '../engine/engine'
 import { describe } from '../options'
 
 /** Gives memory of exactly `length` bytes for the next piece of a result; its content is overwritten. */
@@ -8,7 +9,7 @@ export type Allocate = (length: number) => Uint8Array
  * A buffer of its own for each piece, which whoever gets it may transfer: never a slice of Node's shared pool, where others
  * could see it.
  */
-export const allocateFresh: Allocate = (length) => Buffer.allocUnsafeSlow(length)
+export const allocateFresh: Allocate = (length) => getEngine().allocate(length)
 
 /** One buffer for a whole result, so that its pieces need no joining. */
 export class Output {
