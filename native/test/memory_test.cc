@@ -1,6 +1,7 @@
 #include "memory.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <thread>
@@ -63,6 +64,20 @@ int main() {
     _exit(forbidCoreDumps() == (pattern != '|' && pattern != '@') ? 0 : 1);
   }
   check(waitpid(limited, &status, 0) == limited && status == 0, "a limit of 0 forbids core files");
+
+#ifdef __GLIBC__
+  // In a child, whose memory nobody else has used.
+  const pid_t streaming = fork();
+  if (streaming == 0) {
+    keepFreedMemory();
+    void* pieces[256];
+    for (void*& piece : pieces) piece = std::malloc(size_t{64} << 10);
+    const void* const end = sbrk(0);
+    for (void* const piece : pieces) std::free(piece);
+    _exit(sbrk(0) == end ? 0 : 1);
+  }
+  check(waitpid(streaming, &status, 0) == streaming && status == 0, "16 MiB that are free are kept");
+#endif
 
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; i++) {
