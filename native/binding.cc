@@ -267,8 +267,10 @@ Status advise(Arguments& from) {
 
 Status keepAtMost(Arguments& from) {
   const uint64_t length = from.integer();
-  if (from.status == Status::ok) MemoryPool::instance().keepAtMost(length);
-  return from.status;
+  if (from.status != Status::ok) return from.status;
+  MemoryPool::instance().keepAtMost(length);
+  keepFreedMemory(length);
+  return Status::ok;
 }
 
 Status noCoreDumps(Arguments&) {
@@ -361,7 +363,6 @@ void define(napi_env env, napi_value exports, const char* name, const char* text
 }
 
 void initialize(napi_env env, napi_value exports) {
-  keepFreedMemory();
   define(env, exports, "seal", call<seal>);
   define(env, exports, "open", call<open>);
   define(env, exports, "sealSegment", call<segment<SegmentWork::seal>>);

@@ -139,11 +139,14 @@ bool forbidCoreDumps() {
 #endif
 }
 
-void keepFreedMemory() {
+void keepFreedMemory(size_t length) {
 #ifdef __GLIBC__
-  // Nearly the largest that counts: mallopt(3), M_MMAP_THRESHOLD. Volatile, or compilers leave out both calls.
-  void* volatile const block = std::malloc(size_t{31} << 20);
+  // mallopt(3), M_TRIM_THRESHOLD: it keeps twice as much as the largest block that was mapped and freed, of 32 MiB at
+  // most. Volatile, or compilers leave out both calls.
+  void* volatile const block = std::malloc(std::min(length / 2, size_t{31} << 20));
   std::free(block);
+#else
+  static_cast<void>(length);
 #endif
 }
 

@@ -60,10 +60,11 @@ class MemoryPool {
 // has no such setting, or refuses.
 bool forbidCoreDumps();
 
-// Has glibc keep up to 64 MiB of what is free, for the whole process, unless its settings say otherwise. At first it
-// gives all back to the system at once, and a stream, whose results are collected some tens of MiB at a time, waits for
-// the same pages again and again. A block mapped and freed tells it better, as any large Buffer of the program would.
-void keepFreedMemory();
+// Has glibc keep up to `length` bytes that are free, and 62 MiB at most, for the whole process, unless its settings say
+// otherwise. At first it gives all back to the system at once, and a stream, whose results are collected some tens of
+// MiB at a time, waits for the same pages again and again. A block mapped and freed tells it better, as any large
+// Buffer would.
+void keepFreedMemory(size_t length);
 
 // Asks the system to back memory that nothing was written to yet by huge pages. Does nothing where there are none.
 void preferHugePages(MutableSpan memory);

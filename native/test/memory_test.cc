@@ -69,7 +69,7 @@ int main() {
   // In a child, whose memory nobody else has used.
   const pid_t streaming = fork();
   if (streaming == 0) {
-    keepFreedMemory();
+    keepFreedMemory(size_t{32} << 20);
     void* pieces[256];
     for (void*& piece : pieces) piece = std::malloc(size_t{64} << 10);
     const void* const end = sbrk(0);

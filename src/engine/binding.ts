@@ -70,7 +70,7 @@ export interface Binding {
   verifyDigest(curve: number, point: Uint8Array, digest: Uint8Array, signature: Uint8Array): number
   /** Memory that may hold what earlier results left; undefined where there is none of this kind to be had. */
   allocate(length: number): ArrayBuffer | undefined
-  /** How many bytes that nobody needs any more are kept for {@link allocate}. */
+  /** How many bytes that nobody needs any more are kept: for {@link allocate}, and by the C library. */
   keepAtMost(length: number): number
   preferHugePages(memory: Uint8Array): number
   /** Not 0 where the system refuses. */
