@@ -13,6 +13,7 @@ import {
   ListPartsCommand,
   PutObjectCommand,
   S3Client,
+  SelectObjectContentCommand,
   UploadPartCommand,
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3'
@@ -72,6 +73,8 @@ function stated(): Headers {
 
 const part = { Bucket, Key, UploadId, PartNumber: 1 }
 const source = { CopySource: 'bucket/other' }
+const format = { InputSerialization: { CSV: {} }, OutputSerialization: { CSV: {} } }
+const query = { Bucket, Key, Expression: 'SELECT * FROM S3Object', ExpressionType: 'SQL', ...format } as const
 const customer = (prefix: string, key: Uint8Array): Headers => ({
   [`${prefix}-customer-algorithm`]: 'AES256',
   [`${prefix}-customer-key`]: Buffer.from(key).toString('base64'),
@@ -145,6 +148,9 @@ test("a customer's key goes along with everything that needs it", async () => {
       await client.send(command as CopyObjectCommand)
       assert.equal(stated(), { ...customer(TARGET, KEY), ...customer(SOURCE, KEY) }, command.constructor.name)
     }
+    // What answers here is no stream of events.
+    await rejectionOf(client.send(new SelectObjectContentCommand(query)))
+    assert.equal(stated(), customer(TARGET, KEY))
     await client.send(new ListObjectsV2Command({ Bucket }))
     await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
     assert.equal(stated(), {})
@@ -296,6 +302,7 @@ test('what the store did must be what it was asked for', async () => {
     () => reader.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body: 'x' })),
     () => reader.send(new UploadPartCopyCommand({ Bucket, Key, UploadId, PartNumber: 1, CopySource: 'a/b' })),
     () => reader.send(new CreateMultipartUploadCommand({ Bucket, Key })),
+    () => reader.send(new CopyObjectCommand({ Bucket, Key, ...source })),
   ]) {
     await rejects(send(), 'ERR_SERVER_SIDE_ENCRYPTION')
   }
@@ -310,6 +317,12 @@ test('what the store did must be what it was asked for', async () => {
   )
   await rejects(reader.send(new GetObjectCommand({ Bucket, Key })), 'ERR_SERVER_SIDE_ENCRYPTION')
   assert.ok(body?.destroyed, 'its connection is free again')
+})
+
+test('a store may keep the context to itself', async () => {
+  const silent = (headers: Headers) => delete headers[`${TARGET}-context`]
+  const client = using({ mode: 'kms', context: { a: '1' } }, undefined, silent)
+  await client.send(new PutObjectCommand({ Bucket, Key, Body: 'x' }))
 })
 
 test('a key may be named in a shorter way than S3 answers', async () => {
