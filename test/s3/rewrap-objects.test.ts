@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { existsSync, mkdtempSync, promises, readFileSync, rmSync, statSync, watch, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import { DeleteObjectCommand, GetObjectCommand, NoSuchBucket, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
@@ -150,6 +151,26 @@ async function main(): Promise<void> {
     }
     const none = { rewrapped: 0, current: 0, skipped: 0, failed: 0, complete: true }
     assert.equal(await rewrap({ Prefix: 'beside/' }), { ...none, skipped: 6 })
+  })
+
+  test('an instruction file that cannot be read to its end has failed, and is not skipped', async () => {
+    const names = ['broken/it', 'broken/it.instruction']
+    for (const name of names) await send(new PutObjectCommand({ Bucket, Key: name, Body: 'plain' }))
+    const client = new S3Client(s3.config)
+    client.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const result = await next(args)
+          const Body = new Readable({ read: () => Body.destroy(new Error('no more')) })
+          if (commandName === 'GetObjectCommand') Object.assign(result.output, { Body })
+          return result
+        },
+      { step: 'initialize' },
+    )
+    const { failed, skipped } = await rewrapObjects(client, { Bucket, Prefix: 'broken/', from, to })
+    // The file, which is listed too, has none.
+    assert.equal([failed, skipped], [1, 1])
+    client.destroy()
   })
 
   test('a damaged instruction file is told', async () => {
@@ -380,6 +401,7 @@ async function main(): Promise<void> {
   test('wrong options are refused', async () => {
     for (const concurrency of [0, 257]) await rejects(rewrap({ concurrency }), RangeError, /"concurrency"/)
     await rejects(rewrap({ dryRun: true, journal: 'x' }), TypeError, /"journal"/)
+    await rejects(rewrap({ dryRun: 'true' as never }), TypeError, /"dryRun"/)
     await rejects(rewrap({ onProgress: 1 as never }), TypeError, /"onProgress"/)
     await rejects(rewrap({ Key: 'x' } as never), TypeError, /unknown option "Key"/)
     await rejects(rewrap({ Prefix: 1 as never }), TypeError, /"Prefix"/)

@@ -235,6 +235,13 @@ async function main(): Promise<void> {
     await rejects(rewrap({}, undated.client), 'ERR_UNSUPPORTED_FORMAT', /would lose them/)
   })
 
+  test('what is told of an object is what it is afterwards', async () => {
+    const store = new FakeStore(await fakeHead())
+    store.changeAfter = { etag: '"new"', 'x-amz-version-id': '2' }
+    const { ETag, VersionId } = await rewrap({}, store.client)
+    assert.equal([ETag, VersionId], ['"new"', '2'])
+  })
+
   test('an object is copied in parts where it is longer than one, and in 10 000 at most', async () => {
     const head = await fakeHead()
     const firstCopy = async (length: number) => {
@@ -407,8 +414,25 @@ async function main(): Promise<void> {
     const { instructionFile } = await store(aes, { instructionFile: true })
     const target = { Bucket, Key: `${Key}.instruction` }
     await send(new PutObjectCommand({ ...target, Body: instructionFile!, ContentType: 'application/json' }))
-    await rewrap({})
+    // What a store says of how it keeps the file goes along too.
+    const kms = { ServerSideEncryption: 'aws:kms', SSEKMSKeyId: 'the-key', BucketKeyEnabled: true } as const
+    const said = { ...kms, StorageClass: 'STANDARD_IA' }
+    let written = {}
+    const client = new S3Client(s3.config)
+    client.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          if (commandName === 'PutObjectCommand') written = args.input
+          const result = await next(args)
+          if (commandName === 'GetObjectCommand') Object.assign(result.output, said)
+          return result
+        },
+      { step: 'initialize' },
+    )
+    await rewrap({}, client)
     assert.is((await send(new HeadObjectCommand(target))).ContentType, 'application/json')
+    assert.equal(pick(written, Object.keys(said)), said)
+    client.destroy()
   })
 
   test('an instruction file whose answer was lost is known again', async () => {
@@ -547,6 +571,10 @@ async function main(): Promise<void> {
     await rewrapInstructionFile(s3.client, { ...input, newSuffix: '.partner' })
     assert.equal(await open(aes, {}, await file()), PLAINTEXT)
     assert.equal(await open(partner, {}, await file('.partner')), PLAINTEXT)
+    // What is named is what is replaced.
+    await rewrapInstructionFile(s3.client, { Bucket, Key, from: partner, to: newAes, suffix: '.partner' })
+    assert.equal(await open(aes, {}, await file()), PLAINTEXT)
+    assert.equal(await open(newAes, {}, await file('.partner')), PLAINTEXT)
     await store(aes)
     await rejects(rewrapInstructionFile(s3.client, input), 'ERR_UNSUPPORTED_FORMAT', /use rewrapObject/)
   })
@@ -580,6 +608,9 @@ async function main(): Promise<void> {
     }
     await store(aes, { instructionFile: true })
     await rejects(rewrap({}, client), 'ERR_OBJECT_CHANGED')
+    // Also where what was there is gone again.
+    const gone = { Bucket, Key, from: aes, to: newAes, newSuffix: '.gone' }
+    await rejects(rewrapInstructionFile(client, gone), 'ERR_OBJECT_CHANGED')
     fails = undefined
     const { ETag: fileTag } = await send(new HeadObjectCommand({ Bucket, Key: `${Key}.instruction` }))
     await rewrap({}, client)
@@ -597,6 +628,7 @@ async function main(): Promise<void> {
     }
     await rejects(rewrap({ partsize: 1 } as never), TypeError, /unknown option "partsize"/)
     await rejects(rewrap({ enforceRotation: 1 as never }), TypeError, /"enforceRotation"/)
+    await rejects(rewrap({ dryRun: 'true' as never }), TypeError, /"dryRun"/)
     await rejects(rewrap({ copySource: { mode: 's3' } }), TypeError, /"copySource" goes with/)
     const store = new FakeStore(await fakeHead())
     await rejects(rewrap({ serverSide: { mode: 'x' } as never }, store.client), RangeError, /serverSide.mode/)
