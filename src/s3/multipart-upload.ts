@@ -128,7 +128,7 @@ export class MultipartUpload {
   end(why: string): void {
     this.#stopped ??= why
     this.#hasEnded = true
-    wipe(this.start.content.key, this.#tag, this.#waiting?.plaintext)
+    wipe(this.start.content.key, this.#waiting?.plaintext)
     for (const { hash } of this.#parts.values()) if (hash) wipeHashes(hash.segments)
     this.#parts.clear()
   }

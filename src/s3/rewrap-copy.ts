@@ -120,8 +120,7 @@ async function copyParts(
       const part = { PartNumber: i + 1, CopySourceRange: `bytes=${offset}-${last}` }
       try {
         const { CopyPartResult } = await session.copy(new UploadPartCopyCommand({ ...input, ...part }))
-        const { LastModified: _, ...tags } = CopyPartResult ?? {}
-        parts[i] = { PartNumber: i + 1, ...tags }
+        parts[i] = { PartNumber: i + 1, ...CopyPartResult }
       } catch (error) {
         failed = true
         throw error
