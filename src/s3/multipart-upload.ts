@@ -210,7 +210,6 @@ export class MultipartUpload {
 
   /** Ends the object after the parts of these numbers. Gives what must be sent before the store can put it together. */
   finish(numbers: readonly number[]): PartToSend[] {
-    this.#checkRunning()
     const highest = Math.max(this.#geometry.last ?? this.#geometry.highest, 1)
     const missing = Array.from({ length: highest }, (_, i) => i + 1).find((number) => {
       const { hash, stored, isOwed } = this.#parts.get(number) ?? {}
@@ -253,7 +252,7 @@ export class MultipartUpload {
       const { isResent, stored } = this.#parts.get(i + 1)!
       return isResent ? stored! : part
     })
-    return this.#isTagApart && this.#tagPart ? [...parts, this.#tagPart] : parts
+    return this.#tagPart ? [...parts, this.#tagPart] : parts
   }
 
   /** Bytes that the object has in the store, once it has ended. */

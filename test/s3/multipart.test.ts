@@ -160,6 +160,61 @@ async function main(): Promise<void> {
     assert.equal(algorithms, ['SHA256'])
   })
 
+  test('what is sent besides for an upload that goes on elsewhere says what began it, and what the requests there say', async () => {
+    const more = {
+      SSECustomerAlgorithm: 'AES256',
+      SSECustomerKey: Buffer.from(bytes(32)).toString('base64'),
+      RequestPayer: 'requester',
+    } as const
+    // Those for its parts; without any, that which completes it.
+    for (const sends of [true, false]) {
+      const [by, other] = [clientOf({ putInstructionFiles: true }), clientOf({ putInstructionFiles: true })]
+      const said: unknown[] = []
+      other.middlewareStack.add(
+        (next, { commandName }) =>
+          async (args) => {
+            const { headers } = args.request as { headers: Record<string, string> }
+            const hasKey = 'x-amz-server-side-encryption-customer-key' in headers
+            if (/UploadPart|Put|Get/.test(commandName!))
+              said.push([commandName, hasKey, headers['x-amz-request-payer'], headers['x-amz-acl']])
+            return await next(args)
+          },
+        { step: 'finalizeRequest' },
+      )
+      const begun = await begin(by, { ...more, ACL: 'private' })
+      await begun.part(1, bytes(5 * 2 ** 20), more)
+      const { UploadId, Parts } = await resumeUpload(other, await resumeToken(by, begun.UploadId!))
+      const target = { Bucket, Key, UploadId }
+      const part = { PartNumber: 1, Body: bytes(5 * 2 ** 20), ...more } as const
+      if (sends) await other.send(new UploadPartCommand({ ...target, ...part }))
+      const complete = { ...target, MultipartUpload: { Parts }, ...(!sends && more) }
+      await other.send(new CompleteMultipartUploadCommand(complete))
+      const names = [...(sends ? ['UploadPart'] : []), 'UploadPart', 'GetObject', 'PutObject']
+      assert.equal(
+        said,
+        names.map((name) => [`${name}Command`, true, 'requester', name === 'PutObject' ? 'private' : undefined]),
+      )
+    }
+    s3.objects.delete(`${Key}.instruction`)
+  })
+
+  test('a part that is sealed, and whose body has not ended where its upload does, is not sent', async () => {
+    const by = clientOf()
+    const upload = await begin(by)
+    await upload.part(1, bytes(100))
+    const { parts } = s3.uploads.get(upload.UploadId!)!
+    const body = new PassThrough()
+    const part = rejectionOf(upload.part(2, body, { ContentLength: 100 }))
+    body.write(bytes(100))
+    await until(() => body.readableLength === 0)
+    await new Promise(setImmediate)
+    by.destroy()
+    body.end()
+    assert.is(((await part) as { code?: string }).code, 'ERR_MULTIPART_UPLOAD')
+    assert.equal([...parts.keys()], [1])
+    s3.uploads.clear()
+  })
+
   test('an upload that ends while its token is made gives none', async () => {
     const by = clientOf()
     const upload = await begin(by)
@@ -919,6 +974,18 @@ async function main(): Promise<void> {
     await complete([...Parts, { PartNumber: 2, ETag }])
     const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }))
     assert.equal(Buffer.from(await Body!.transformToByteArray()), Buffer.concat([first, second]))
+  })
+
+  test('that a part which waited is the last is known to the next process', async () => {
+    const upload = await begin(clientOf())
+    await upload.part(2, bytes(60), { IsLastPart: true })
+    const other = clientOf()
+    await resumeUpload(other, await resumeToken(clients.at(-2)!, upload.UploadId!))
+    const target = { Bucket, Key, UploadId: upload.UploadId }
+    const { ETag } = await other.send(new UploadPartCommand({ ...target, PartNumber: 1, Body: bytes(100) }))
+    const complete = { ...target, MultipartUpload: { Parts: [{ PartNumber: 1, ETag }] } }
+    await rejects(other.send(new CompleteMultipartUploadCommand(complete)), 'ERR_MULTIPART_UPLOAD', /part 2 is missing/)
+    s3.uploads.clear()
   })
 
   test('a token is nothing without its keyring, or changed', async () => {

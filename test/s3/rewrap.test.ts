@@ -629,6 +629,9 @@ async function main(): Promise<void> {
     await rejects(rewrap({ partsize: 1 } as never), TypeError, /unknown option "partsize"/)
     await rejects(rewrap({ enforceRotation: 1 as never }), TypeError, /"enforceRotation"/)
     await rejects(rewrap({ dryRun: 'true' as never }), TypeError, /"dryRun"/)
+    for (const name of ['encryptionContext', 'newEncryptionContext']) {
+      await rejects(rewrap({ [name]: { a: 1 } }), TypeError)
+    }
     await rejects(rewrap({ copySource: { mode: 's3' } }), TypeError, /"copySource" goes with/)
     const store = new FakeStore(await fakeHead())
     await rejects(rewrap({ serverSide: { mode: 'x' } as never }, store.client), RangeError, /serverSide.mode/)
