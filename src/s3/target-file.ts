@@ -31,10 +31,9 @@ export async function openTargetFile(path: string): Promise<TargetFile> {
     if (!there || there.isFile()) return [await open(temporary, 'wx'), there] as const
     throw new Error(`${JSON.stringify(path)} is not a regular file`)
   })
-  let isThere = true
   const discard = async () => {
     await file.close()
-    if (isThere) await rm(temporary, { force: true })
+    await rm(temporary, { force: true })
   }
   const mode = await naming(async () => {
     // What the umask makes of it is for the complete file, unless it takes the place of one: who may read that stays so.
@@ -52,7 +51,6 @@ export async function openTargetFile(path: string): Promise<TargetFile> {
         await file.chmod(mode)
         await file.sync()
         await rename(temporary, path)
-        isThere = false
         await syncFolder(dirname(path))
       }),
     discard,
