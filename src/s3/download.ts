@@ -95,14 +95,12 @@ async function downloadToStream(encryption: Encryption, request: Request, target
   target.on('error', (error) => lost.abort(error))
   // When it closes, process.stdout no longer says that it has finished.
   let isFinished = false
-  const finished = () => {
+  target.on('finish', () => {
     isFinished = true
-  }
-  const closed = () => {
-    if (isFinished) return
-    lost.abort(new SealwaxError('ERR_ABORTED', 'the Writable that was downloaded to has closed'))
-  }
-  target.on('finish', finished).on('close', closed)
+  })
+  target.on('close', () => {
+    if (!isFinished) lost.abort(new SealwaxError('ERR_ABORTED', 'the Writable that was downloaded to has closed'))
+  })
   const signal = AbortSignal.any([request.signal, lost.signal])
   try {
     return await download(encryption, { ...request, signal }, streamDestination(signal, target))
@@ -110,8 +108,6 @@ async function downloadToStream(encryption: Encryption, request: Request, target
     const reason = request.signal.aborted ? aborted(request.signal) : lost.signal.aborted ? lost.signal.reason : error
     target.destroy(reason)
     throw reason
-  } finally {
-    target.off('finish', finished).off('close', closed)
   }
 }
 
