@@ -21,6 +21,7 @@ import { buffer } from 'node:stream/consumers'
 import { type GetObjectCommandOutput, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { getEngine, useEngine } from '../../src/engine/engine'
 import {
   type DownloadObjectInput,
   downloadObject,
@@ -87,8 +88,9 @@ const toStream = async (input: Input = {}, from = client) => {
     },
   })
   try {
-    await downloadObject(from, { Bucket, Key, partSize: 64 * KiB, ...input }, target)
+    const head = await downloadObject(from, { Bucket, Key, partSize: 64 * KiB, ...input }, target)
     assert.ok(target.writableFinished)
+    assert.ok(head.ETag, 'what HeadObject answers')
     return Buffer.concat(chunks)
   } catch (error) {
     assert.equal(chunks, [], 'no byte is written')
@@ -305,6 +307,65 @@ for (const [name, get] of Object.entries(targets)) {
     await nothingLeft()
   })
 
+  test(`${name}: an instruction file is read where the input says so, and a context that nothing binds is refused`, async () => {
+    const reader = clientOf({ enableLegacyWrappingAlgorithms: true, enableLegacyUnauthenticatedModes: true })
+    for (const options of [{}, { ...FORBID, writeVersion1WithoutIntegrity: true }]) {
+      await put(plaintext, { ...options, instructionFile: true })
+      store.objects.set(`${Key}.own`, store.objects.get(`${Key}.instruction`)!)
+      store.objects.delete(`${Key}.instruction`)
+      assert.ok(plaintext.equals(await get({ InstructionFileSuffix: '.own' }, reader)))
+      const input = { InstructionFileSuffix: '.own', EncryptionContext: { a: 'b' } }
+      await rejects(get(input, reader), 'ERR_ENCRYPTION_CONTEXT')
+      await nothingLeft()
+    }
+  })
+
+  test(`${name}: an abort is heeded until the last moment`, async () => {
+    await put(plaintext)
+    const controller = new AbortController()
+    const engine = getEngine()
+    const verifySegments: typeof engine.verifySegments = (...args) => {
+      controller.abort()
+      return engine.verifySegments(...args)
+    }
+    useEngine(Object.assign(Object.create(engine), { verifySegments }))
+    await rejects(get({ signal: controller.signal }), 'ERR_ABORTED')
+    useEngine(engine)
+    await nothingLeft()
+  })
+
+  test(`${name}: four ranges at a time, of 8 MiB, where nothing else is said`, async () => {
+    await put(bytes(8 * MiB + 1))
+    await get({ partSize: undefined })
+    assert.equal(
+      store.requests.flatMap(({ headers }) => headers.range ?? []),
+      ['bytes=0-8388607', 'bytes=8388608-8388624'],
+    )
+    await put(plaintext)
+    const controller = new AbortController()
+    store.change = (answer, n) => void (n > 0 && Object.assign(answer, { hangs: true }))
+    const getting = rejects(get({ signal: controller.signal }), 'ERR_ABORTED')
+    await until(() => store.requests.length > 4)
+    controller.abort()
+    await getting
+    assert.is(store.requests.length, 1 + 4)
+    await nothingLeft()
+  })
+
+  test(`${name}: what has the name of a temporary file stays as it is`, async () => {
+    await put(plaintext)
+    const engine = getEngine()
+    useEngine(Object.assign(Object.create(engine), { randomBytes: (length: number) => new Uint8Array(length) }))
+    const names = ['.sealwax-0000000000000000.tmp', 'sealwax-0000000000000000']
+    for (const one of names) symlinkSync(path, join(folder, one))
+    writeFileSync(path, 'what a link leads to')
+    await rejects(get(), 'ERR_FILE', /EEXIST/)
+    useEngine(engine)
+    assert.is(readFileSync(path, 'utf8'), 'what a link leads to')
+    for (const one of ['downloaded', ...names]) rmSync(join(folder, one))
+    await nothingLeft()
+  })
+
   test(`${name}: what GetObject refuses is refused, before any range is asked for`, async () => {
     await put(plaintext, FORBID)
     await rejects(get({}, clientOf({ commitmentPolicy: 'REQUIRE_ENCRYPT_REQUIRE_DECRYPT' })), 'ERR_COMMITMENT_POLICY')
@@ -404,7 +465,7 @@ test('what is no file, and what cannot be written, is refused before anything is
 async function fileHandles() {
   const handle = await promises.open(folder)
   await handle.close()
-  return Object.getPrototypeOf(handle) as Pick<typeof handle, 'stat' | 'sync' | 'write'>
+  return Object.getPrototypeOf(handle) as Pick<typeof handle, 'chmod' | 'stat' | 'sync' | 'write'>
 }
 
 test('a file is on the disk before it takes its place, and its name before that is told', async () => {
@@ -425,7 +486,59 @@ test('a file is on the disk before it takes its place, and its name before that 
   files.sync = sync
   promises.rename = rename
   assert.equal(steps, ['sync file', 'rename', 'sync folder'])
+  assert.is(openFilesIn(folder), 0, 'nothing is left to the garbage collector')
   rmSync(path)
+})
+
+test('a system that puts no folders on the disk, or opens none, as Windows does, has the file all the same', async () => {
+  await put(plaintext)
+  const files = await fileHandles()
+  const { sync } = files
+  files.sync = async function () {
+    if ((await this.stat()).isDirectory()) throw new Error('EINVAL: this is a folder')
+    await sync.call(this)
+  }
+  assert.ok(plaintext.equals(await toFile()))
+  files.sync = sync
+  const { open } = promises
+  promises.open = async (name, ...how) => {
+    if (name === folder) throw new Error('EISDIR: this is a folder')
+    return await open(name, ...how)
+  }
+  assert.ok(plaintext.equals(await toFile()))
+  promises.open = open
+  await nothingLeft()
+})
+
+test('rights, disks and names that a system does not give are errors of the file, and leave none', async () => {
+  await put(plaintext)
+  const files = await fileHandles()
+  for (const [of, name] of [
+    [files, 'chmod'],
+    [files, 'sync'],
+    [promises, 'rename'],
+  ] as const) {
+    const own = Reflect.get(of, name)
+    Reflect.set(of, name, () => Promise.reject(new Error('EPERM: not permitted')))
+    await rejects(toFile(), 'ERR_FILE', /EPERM/)
+    Reflect.set(of, name, own)
+    assert.is(openFilesIn(folder), 0, 'nothing is left to the garbage collector')
+    await nothingLeft()
+  }
+})
+
+test("a temporary file is its owner's only, and not used where its name stays", async () => {
+  await put(plaintext)
+  const { unlink } = promises
+  promises.unlink = async (name) => {
+    assert.is(statSync(name).mode & 0o777, 0o600)
+    rmSync(name)
+    throw new Error('EBUSY: it is in use')
+  }
+  await rejects(toStream(), 'ERR_FILE', /EBUSY/)
+  promises.unlink = unlink
+  assert.is(openFilesIn(folder), 0, 'nothing is left to the garbage collector')
+  await nothingLeft()
 })
 
 for (const [name, get] of Object.entries(targets)) {
@@ -491,6 +604,11 @@ test('a Writable that is lost while ranges come ends the download; one that was 
     await rejects(downloadObject(client, { Bucket, Key }, target), TypeError, /ended, or was destroyed/)
     assert.is(store.requests.length, 0)
   }
+  const failed = new Writable({ autoDestroy: false, write: (_chunk, _encoding, done) => done(new Error('full')) })
+  failed.on('error', () => {}).write('x')
+  await new Promise(setImmediate)
+  await rejects(downloadObject(client, { Bucket, Key }, failed), TypeError, /ended, or was destroyed/)
+  assert.is(store.requests.length, 0)
   const target = new PassThrough()
   const onProgress = () => void target.destroy()
   const input = { Bucket, Key, partSize: 64 * KiB, concurrency: 1, onProgress }
