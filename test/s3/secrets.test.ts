@@ -1,4 +1,5 @@
 /** Keys, the hashes that tags are made of, and plaintext that nobody was given: none is left behind, whatever becomes of a call. */
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -33,6 +34,7 @@ import { bytes } from '../support/keys'
 import { ScriptedS3 } from '../support/scripted-s3'
 import { startSmallS3 } from '../support/small-s3'
 
+const MiB = 2 ** 20
 const MARK = 0x5a
 const MARKED = Buffer.alloc(5, MARK)
 const WRAPPING_KEY = bytes(32)
@@ -80,8 +82,15 @@ async function leavesNothing(work: () => Promise<unknown>): Promise<Buffer[]> {
       if (out.length === out.buffer.byteLength) note(out)
       return given
     }),
-    openSegment: noting(engine.openSegment),
+    openSegment: (...args) => {
+      results.push(Buffer.from(args[4].buffer))
+      return noting(engine.openSegment)(...args)
+    },
     hashSegment: noting(engine.hashSegment),
+    combineSegments: (...args) => {
+      note(args[0])
+      return engine.combineSegments(...args)
+    },
   }
   let made: Uint8Array[] = []
   let joined: Uint8Array[] = []
@@ -221,6 +230,23 @@ test('opening and sealing without a client', async () => {
   body[0]! ^= 1
   await failsAndLeavesNothing(() => openObject({ metadata, body }, keyring))
   await failsAndLeavesNothing(stream)
+})
+
+test('opening what takes several turns', async () => {
+  const { metadata, body } = await sealObject(plaintextOf(8 * MiB + 5), keyring)
+  await leavesNothing(() => openObject({ metadata, body }, keyring))
+  body[0]! ^= 1
+  await failsAndLeavesNothing(() => openObject({ metadata, body }, keyring))
+})
+
+test('sealing for a reader who has enough: nothing more is sealed, under zeros which everybody knows', async () => {
+  for (const length of [3 * MiB, 100]) {
+    await leavesNothing(async () => {
+      const { body } = await sealObject(Readable.from([plaintextOf(length)], { objectMode: false }), keyring)
+      body.on('data', () => body.destroy())
+      await once(body, 'close')
+    })
+  }
 })
 
 async function main(): Promise<void> {
