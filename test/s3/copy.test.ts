@@ -1,6 +1,7 @@
 import {
   CopyObjectCommand,
   type CopyObjectCommandInput,
+  CreateBucketCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
@@ -87,6 +88,16 @@ async function main(): Promise<void> {
       assert.is(head.ContentLength, 6, 'HeadObject tells the length of the plaintext')
     })
   }
+
+  test('a copy under the same name in another bucket opens', async () => {
+    const elsewhere = { Bucket: 'elsewhere', Key: 'kept' }
+    await s3.client.send(new CreateBucketCommand({ Bucket: elsewhere.Bucket }))
+    const writer = clientOf({ ...ALL, putInstructionFiles: true })
+    await writer.send(new PutObjectCommand({ Bucket, Key: 'kept', Body: 'secret' }))
+    await client.send(new CopyObjectCommand({ ...elsewhere, CopySource: `${Bucket}/kept` }))
+    const { Body } = await client.send(new GetObjectCommand(elsewhere))
+    assert.is(await Body!.transformToString(), 'secret')
+  })
 
   test('a source is what S3 makes of it, however much of it is encoded', async () => {
     const writer = clientOf({ ...ALL, putInstructionFiles: true })
@@ -193,6 +204,19 @@ async function main(): Promise<void> {
       assert.is(((await rejectionOf(refused)) as Error).name, 'PreconditionFailed')
     }
     assert.equal(asked, Array(4).fill(CopySourceIfUnmodifiedSince))
+    const heard: (Date | undefined)[] = []
+    const asking = clientOf()
+    const hear = (next: (args: object) => Promise<unknown>, { commandName }: { commandName: string }) => {
+      return async (args: { input: { IfUnmodifiedSince?: Date } }) => {
+        if (commandName === 'HeadObjectCommand') heard.push(args.input.IfUnmodifiedSince)
+        return await next(args)
+      }
+    }
+    asking.middlewareStack.add(hear as never, { step: 'build', name: 'hear' })
+    const { ETag: CopySourceIfMatch } = await s3.client.send(new HeadObjectCommand({ Bucket, Key: 'changing' }))
+    const both = { CopySourceIfMatch, CopySourceIfUnmodifiedSince }
+    await copy('matching', 'changing', { MetadataDirective: 'REPLACE', ...both }, asking)
+    assert.equal(heard, [undefined], 'a tag that matches is enough, as to S3')
   })
 
   test('a copy that is refused leaves the object that was there, and its instruction file', async () => {
