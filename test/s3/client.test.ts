@@ -259,15 +259,22 @@ async function main(): Promise<void> {
     const deleting = clientOf()
     deleting.middlewareStack.add(
       () => async (args) => {
-        const { Key, Delete, ExpectedBucketOwner } = args.input as { Key: string } & DeleteObjectsCommandInput
+        const { Key, Delete, ExpectedBucketOwner, RequestPayer, MFA } = args.input as {
+          Key: string
+        } & DeleteObjectsCommandInput
         const names = Delete?.Objects?.map((object) => object.Key) ?? [Key]
-        asked.push([ExpectedBucketOwner, ...names])
+        asked.push([ExpectedBucketOwner, RequestPayer, MFA, ...names])
         const Errors = refused.filter((name) => names.includes(name)).map((name) => ({ Key: name }))
         return { response: {}, output: { $metadata: {}, Errors } as never }
       },
       { step: 'build' },
     )
-    const target = { Bucket, ExpectedBucketOwner: '111122223333' }
+    const target = {
+      Bucket,
+      ExpectedBucketOwner: '111122223333',
+      RequestPayer: 'requester',
+      MFA: 'token 123456',
+    } as const
     await deleting.send(new DeleteObjectCommand({ ...target, Key: 'a', VersionId: 'v1' }))
     await deleting.send(new DeleteObjectCommand({ ...target, Key: 'a' }))
     const Objects = [{ Key: 'a' }, { Key: 'stays' }, { Key: 'b', VersionId: 'v1' }, { Key: 'c' }]
@@ -276,6 +283,8 @@ async function main(): Promise<void> {
       asked,
       [['a'], ['a'], ['a.instruction'], ['a', 'stays', 'b', 'c'], ['a.instruction', 'c.instruction']].map((names) => [
         target.ExpectedBucketOwner,
+        target.RequestPayer,
+        target.MFA,
         ...names,
       ]),
     )
@@ -283,6 +292,13 @@ async function main(): Promise<void> {
       Errors?.map(({ Key }) => Key),
       refused,
     )
+    asked.length = 0
+    const versions = [
+      { Key: 'a', VersionId: 'v1' },
+      { Key: 'b', VersionId: 'v1' },
+    ]
+    await deleting.send(new DeleteObjectsCommand({ ...target, Delete: { Objects: versions } }))
+    assert.is(asked.length, 1, 'a request for no files is none')
   })
 
   test('long objects are refused before they are read, or given unverified where the caller says so', async () => {
