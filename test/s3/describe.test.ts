@@ -102,8 +102,10 @@ test('threats are answered for client and store together', async () => {
   assert.equal(await answers(), ['no', 'no', 'no', 'no', 'no', 'no'])
   header('', 'AES256')
   assert.equal(await answers(), ['yes', 'no', 'no', 'no', 'no', 'no'])
-  header('', 'aws:kms:dsse')
-  assert.equal(await answers(), ['yes', 'partly', 'no', 'no', 'no', 'no'])
+  for (const mode of ['aws:kms', 'aws:kms:dsse']) {
+    header('', mode)
+    assert.equal(await answers(), ['yes', 'partly', 'no', 'no', 'no', 'no'])
+  }
   header('-customer-algorithm', 'AES256')
   assert.equal(await answers(), ['yes', 'yes', 'no', 'no', 'no', 'no'])
 })

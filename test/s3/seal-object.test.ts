@@ -327,6 +327,12 @@ test('an instruction file is asked for exactly where it is needed', async () => 
     assert.not(needsInstructionFile(inMetadata.metadata))
     assert.ok(needsInstructionFile(inFile.metadata))
     assert.not(inMetadata.instructionFile)
+    const stray = { ...inMetadata, instructionFile: bytes(10) }
+    assert.equal(
+      (await openObject(stray, aes, WRITE_V2)).plaintext,
+      Buffer.from(bytes(10)),
+      'one beside it is not read',
+    )
     assert.equal((await openObject(inFile, aes, WRITE_V2)).plaintext, Buffer.from(bytes(10)))
   }
 })
