@@ -10,12 +10,10 @@ import { plaintextLength, verifyHashes } from './large'
 
 /**
  * Plaintext as it comes, **before it is verified**. What was read means something only once the stream has ended: where
- * the tag is wrong, it is destroyed with `ERR_AUTHENTICATION_FAILED` and does not end. The content key is wiped at once.
+ * the tag is wrong, it is destroyed with `ERR_AUTHENTICATION_FAILED` and does not end. The content key may be wiped at once.
  */
 export function openDelayed(contentKey: ContentKey): Transform {
-  const opener = contentKey.mode === 'gcm' ? delayedGcm(contentKey) : delayedCbc(contentKey)
-  wipe(contentKey.key)
-  return opener
+  return contentKey.mode === 'gcm' ? delayedGcm(contentKey) : delayedCbc(contentKey)
 }
 
 /** Chunk by chunk, on all cores. The last one is given out after the tag was compared. */
