@@ -31,7 +31,7 @@ MemoryPool::Block map(size_t length) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t whole = (length + page - 1) / page * page;
   void* const data = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (whole < length || data == MAP_FAILED) return {nullptr, 0};
+  if (data == MAP_FAILED) return {nullptr, 0};
   preferHugePages({static_cast<uint8_t*>(data), whole});
   return {static_cast<uint8_t*>(data), whole};
 }
