@@ -249,7 +249,6 @@ async function groupByKeys(
 function alike(message: Uint8Array, { body, suite }: ParsedHeader): boolean {
   const { messageIdStart, messageIdEnd, commitmentStart } = ownFields(suite, body.length)
   return (
-    message.length > body.length &&
     Buffer.compare(message.subarray(0, messageIdStart), body.subarray(0, messageIdStart)) === 0 &&
     Buffer.compare(message.subarray(messageIdEnd, commitmentStart), body.subarray(messageIdEnd, commitmentStart)) === 0
   )

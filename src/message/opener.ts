@@ -157,7 +157,8 @@ export class MessageOpener {
       return 0
     }
     const regular = this.#guessRegular(bytes, 0)
-    const more = regular * wireLength === bytes.length ? this.#guessRegular(follow, regular) : 0
+    // Bytes follow only where these are one whole frame.
+    const more = this.#guessRegular(follow, regular)
     // One piece for both: each costs its reader as much as some KiB of it.
     const out = allocate((regular + more) * frameLength)
     let count = this.#openFrames(bytes.subarray(0, regular * wireLength), out.subarray(0, regular * frameLength))

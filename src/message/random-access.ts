@@ -314,10 +314,7 @@ export async function findFinalFrame(
   const bodyLength = range.length - bytes.length
   const maxFooterLength = suite.signatureCurve ? FOOTER_HEADER_LENGTH + MAX_SIGNATURE_LENGTH : 0
   const most = Math.floor((bodyLength - FINAL_FRAME_OVERHEAD) / wireLength)
-  const least = Math.max(
-    0,
-    Math.floor((bodyLength - FINAL_FRAME_OVERHEAD - maxFooterLength - frameLength) / wireLength),
-  )
+  const least = Math.max(0, Math.floor((bodyLength - FINAL_FRAME_OVERHEAD - maxFooterLength) / wireLength))
   for (let regular = Math.min(most, MAX_UINT32 - 1); regular >= least; regular--) {
     const start = bytes.length + regular * wireLength
     const header = await readRange(range, start, FINAL_FRAME_HEADER_LENGTH)

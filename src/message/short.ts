@@ -122,7 +122,8 @@ function endsWell(
 ): boolean | Promise<boolean> {
   if (!verificationKey) return used === message.length
   const start = used + FOOTER_HEADER_LENGTH
-  if (message.length < start || message.length !== start + readU16(message, used)) return false
+  // Where the message ends before it, the length is no number and equals none.
+  if (message.length !== start + readU16(message, used)) return false
   const signature = message.subarray(start)
   return verifyBytes(suite.signatureHash!, verificationKey.publicKey, message.subarray(0, used), signature)
 }
