@@ -254,6 +254,11 @@ test('blank lines inside a group of base64 digits are not kept', async () => {
   assert.is((await decrypt(aesKeyring(), result)).plaintext.toString(), 'ABC')
 })
 
+test('base64 that ends in "=" is whole, whatever text follows', async () => {
+  const { result } = await encrypt(aesKeyring(), Readable.from(['QQ==', 'QkM=']), { ...UNSIGNED, encoding: 'base64' })
+  assert.is((await decrypt(aesKeyring(), result)).plaintext.toString(), 'ABC')
+})
+
 test('a message comes as text too, in lines of base64', async () => {
   const plaintext = Buffer.from(bytes(10_000))
   const { result } = await encrypt(aesKeyring(), plaintext, UNSIGNED)

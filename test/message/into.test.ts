@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert'
 import { getEngine, useEngine } from '../../src/engine/engine'
 import { NodeEngine } from '../../src/engine/node'
 import { AlgorithmSuiteIdentifier, buildClient, type OutputMemory } from '../../src/index'
+import { Output } from '../../src/message/output'
 import { rejectionOf, rejects } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
 import { SpyKeyring } from '../support/spy-keyring'
@@ -186,6 +187,17 @@ for (const engine of [new NodeEngine('for this test'), native]) {
     }
   })
 }
+test('what did not lie in place is wiped, when it is moved there and when it is given up', () => {
+  for (const end of ['join', 'wipe'] as const) {
+    const output = new Output(Buffer.alloc(10))
+    const [start, rest] = [output.allocate(8).fill(1).subarray(0, 2), output.allocate(7).fill(2)]
+    const last = output.allocate(1).fill(3)
+    if (end === 'join') assert.equal([...output.join([start, rest, last])], [1, 1, 2, 2, 2, 2, 2, 2, 2, 3])
+    else output.wipe()
+    assert.equal([...rest, ...last], [0, 0, 0, 0, 0, 0, 0, 0])
+  }
+})
+
 test('an abort between slices leaves no plaintext', async () => {
   const { result } = await client.encrypt(keyring, new Uint8Array(LARGE).fill(0x41), { suiteId: UNSIGNED })
   const output = new Uint8Array(LARGE)

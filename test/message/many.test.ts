@@ -1,7 +1,7 @@
 import * as peer from '@aws-crypto/client-node'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { getEngine } from '../../src/engine/engine'
+import { getEngine, useEngine } from '../../src/engine/engine'
 import {
   AlgorithmSuiteIdentifier,
   buildClient,
@@ -180,6 +180,24 @@ test('a keyring that fails, fails the records, not the call', async () => {
     results.map((result) => (result.status === 'rejected' ? result.reason.code : result.value.plaintext.toString())),
     ['ERR_NO_DATA_KEY', 'ERR_NO_DATA_KEY', 'c'],
   )
+})
+
+test('what is opened stays opened where all that comes after it fails together', async () => {
+  const sealed = values(await client.encryptMany(keyring, Array<string>(300).fill('x'), UNSIGNED))
+  const engine = getEngine()
+  let calls = 0
+  const openMessages: typeof engine.openMessages = (...args) => {
+    if (calls++ > 0) throw new Error('broken')
+    return engine.openMessages(...args)
+  }
+  useEngine(Object.assign(Object.create(engine), { openMessages }))
+  try {
+    const messages = sealed.map(({ result }) => result)
+    const statuses = (await client.decryptMany(keyring, messages)).map(({ status }) => status)
+    assert.equal([statuses[0], statuses.at(-1)], ['fulfilled', 'rejected'])
+  } finally {
+    useEngine(engine)
+  }
 })
 
 test('a manager of others is asked for each record, also one that is made of the default one', async () => {

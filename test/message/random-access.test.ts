@@ -8,7 +8,13 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { FINAL_FRAME_OVERHEAD, REGULAR_FRAME_OVERHEAD, serializeFinalFrameHeader } from '../../src/format/frame'
 import { parseHeader } from '../../src/format/message-header'
-import { buildClient, CommitmentPolicy, type RangeReader, type SealwaxErrorCode } from '../../src/index'
+import {
+  buildClient,
+  CommitmentPolicy,
+  type OpenedMessage,
+  type RangeReader,
+  type SealwaxErrorCode,
+} from '../../src/index'
 import { rejectionOf, rejects, throws } from '../support/expect'
 import { givenBy } from '../support/given-by'
 import { aesKeyring, bytes } from '../support/keys'
@@ -261,7 +267,11 @@ test('a frame that changes between reads is refused, and only that one', async (
 test('what was opened before a frame that is refused is wiped, and so is what was not asked for', async () => {
   const [spy, plaintext] = [new SpyKeyring(), Buffer.alloc(2_500_000, 'secret')]
   const { result } = await client.encrypt(spy, plaintext, { suiteId: 0x0478 })
-  const opened = await client.openMessage(spy, result)
+  let opened!: OpenedMessage
+  const last = await givenBy([[Buffer, 'allocUnsafeSlow']], async () => {
+    opened = await client.openMessage(spy, result)
+  })
+  assert.equal(last, [Buffer.alloc(plaintext.length % 4096)])
   assert.ok(spy.wiped)
   const part = (await givenBy([[Buffer, 'allocUnsafeSlow']], () => opened.read(10, 5))) as Buffer[]
   assert.equal(part.filter((memory) => memory.includes('s')).map(String), [plaintext.toString('latin1', 10, 15)])
@@ -269,6 +279,25 @@ test('what was opened before a frame that is refused is wiped, and so is what wa
   const made = await givenBy([[Buffer, 'allocUnsafeSlow']], () => rejects(opened.read(0), 'ERR_AUTHENTICATION_FAILED'))
   assert.ok(made.length > 3)
   for (const memory of made as Buffer[]) assert.ok(memory.equals(Buffer.alloc(memory.length)))
+})
+
+test('what is opened for a stream that was destroyed meanwhile is wiped', async () => {
+  const sealed = await seal(100, 100)
+  let answer: (() => void) | undefined
+  const read = async (offset: number, length: number) => {
+    if (answer) await new Promise<void>((resolve) => (answer = resolve))
+    return sealed.subarray(offset, offset + length)
+  }
+  const opened = await client.openMessage(aesKeyring(), { length: sealed.length, read })
+  answer = () => {}
+  const made = await givenBy([[Buffer, 'allocUnsafeSlow']], async () => {
+    const stream = opened.createReadStream().resume()
+    await new Promise(setImmediate)
+    stream.destroy()
+    answer!()
+    await new Promise(setImmediate)
+  })
+  assert.equal(made, [Buffer.alloc(100)])
 })
 
 test('frames that change places are refused', async () => {
@@ -370,6 +399,9 @@ test('wrong arguments', async () => {
   const sealed = await seal(100, 10)
   for (const source of [undefined, null, 5, 'text', {}, { length: 5 }, { read() {} }]) {
     await rejects(client.openMessage(aesKeyring(), source as never), TypeError)
+  }
+  for (const length of [-1, 0.5, NaN]) {
+    await rejects(client.openMessage(aesKeyring(), { length, read: () => sealed }), RangeError)
   }
   await rejects(client.openMessage(aesKeyring(), sealed, { maxBodysize: 1 } as never), TypeError)
   const message = await client.openMessage(aesKeyring(), sealed)

@@ -137,6 +137,17 @@ for (const [stageName, stage] of Object.entries(STAGES)) {
   }
 }
 
+scenarios['nobody reads, after the end'] = async () => {
+  for (const kind of KINDS) {
+    const subject = await Subject.create(kind)
+    await new Promise<void>((resolve) => subject.stream.end(subject.input, resolve))
+    assert.ok(subject.usedKeys)
+    assert.not(subject.stream.destroyed)
+    subject.checkWiped()
+    subject.stream.destroy()
+  }
+}
+
 scenarios['all endings, after the end'] = async () => {
   for (const kind of KINDS) {
     for (const { act } of Object.values(ENDINGS)) {

@@ -8,7 +8,7 @@ import { getEngine, useEngine } from '../../src/engine/engine'
 import { framesLength } from '../../src/format/frame'
 import { parseHeader } from '../../src/format/message-header'
 import { CommitmentPolicy, NodeDefaultCryptographicMaterialsManager } from '../../src/index'
-import { MessageSealer } from '../../src/message/sealer'
+import { MessageSealer, type SealerOptions } from '../../src/message/sealer'
 import { getSuite } from '../../src/suites'
 import { rejects, throws } from '../support/expect'
 import { aesKeyring, bytes } from '../support/keys'
@@ -50,6 +50,15 @@ test('plaintextLength: one byte more fails at once, and less is well', async () 
   assert.equal((await client.decrypt(aesKeyring(), message)).plaintext, plaintext)
 })
 
+test('plaintextLength: what comes with the end counts too', async () => {
+  const allocate = (length: number) => new Uint8Array(length)
+  for (const before of [20, 15]) {
+    const sealer = await sealerOf({ frameLength: 10, plaintextLength: 20 })
+    sealer.update(bytes(before), allocate)
+    throws(() => sealer.final(bytes(21 - before), allocate), 'ERR_LIMIT_EXCEEDED')
+  }
+})
+
 test('plaintextLength: it is given to the materials manager, and no option is written to', async () => {
   const op = Object.freeze({ plaintextLength: 500 })
   for (let i = 0; i < 2; i++) await drive(client.encryptStream(aesKeyring(), op), [plaintext])
@@ -61,15 +70,8 @@ test('a message has 2^32 - 1 frames, the last of which is the final one', async 
   useEngine(Object.assign(Object.create(engine), { sealFrames: () => {} }))
   const none = () => new Uint8Array(0)
   const half = Buffer.allocUnsafeSlow(2 ** 31)
-  const cmm = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
   const sealer = async () => {
-    const commitmentPolicy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
-    const material = await cmm.getEncryptionMaterials({
-      suite: getSuite(0x0478),
-      encryptionContext: {},
-      commitmentPolicy,
-    })
-    const made = new MessageSealer(material, { frameLength: 1 })
+    const made = await sealerOf({ frameLength: 1 })
     made.update(half, none)
     return made
   }
@@ -256,3 +258,10 @@ function layout(message: Buffer, frameLength: number) {
 }
 
 test.run()
+
+async function sealerOf(options: SealerOptions): Promise<MessageSealer> {
+  const cmm = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
+  const commitmentPolicy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
+  const request = { suite: getSuite(0x0478), encryptionContext: {}, commitmentPolicy }
+  return new MessageSealer(await cmm.getEncryptionMaterials(request), options)
+}

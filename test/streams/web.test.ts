@@ -143,6 +143,12 @@ test('MessageHeader comes once, before data', async () => {
   assert.equal(Buffer.from(written!.messageId), Buffer.from(read!.messageId))
 })
 
+test('what a listener does to the header that it sees does not matter', async () => {
+  const [sealed, opened] = [sealing(), opening()]
+  for (const stream of [sealed, opened]) stream.on('MessageHeader', ({ messageId }) => messageId.fill(0))
+  assert.equal(await buffer(sealed.end(plaintext).pipe(opened)), plaintext)
+})
+
 const SOURCES: Record<string, (content: Uint8Array) => NodeJS.ReadableStream | AsyncIterable<Uint8Array>> = {
   'a Readable': (content) => Readable.from(slices(content)),
   'a Readable in object mode': (content) => Readable.from([content, Buffer.alloc(0)], { objectMode: true }),
