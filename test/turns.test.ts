@@ -228,4 +228,16 @@ test('a clock that a program puts in the place of its own, as test runners do, h
   }
 })
 
+test('who has gone on is let go of, also where others always wait', async () => {
+  const wait = async (turns: number) => {
+    for (let i = 0; i < turns; i++) await nextTurn()
+  }
+  const others = Promise.all([wait(20), wait(20)])
+  const gone = new WeakRef(nextTurn())
+  await wait(8)
+  globalThis.gc!()
+  assert.is(gone.deref(), undefined)
+  await others
+})
+
 test.run()

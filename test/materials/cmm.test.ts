@@ -77,6 +77,21 @@ test('a keyring is one by what it can do', async () => {
   assert.is((await strict.decrypt(foreign, result)).plaintext.toString(), 'x')
 })
 
+test('managers and keyrings of others may change what they are given', async () => {
+  const adding = manager({
+    getEncryptionMaterials: (request) => {
+      request.encryptionContext.b = '2'
+      return inner.getEncryptionMaterials(request)
+    },
+  })
+  const { result } = await strict.encrypt(adding, 'x', { encryptionContext: Object.freeze({ a: '1' }) })
+  const { onEncrypt } = keyring
+  const onDecrypt: KeyringNode['onDecrypt'] = (material, keys) => keyring.onDecrypt(material, keys.splice(0))
+  const taking = { onEncrypt, onDecrypt } as KeyringNode
+  const { messageHeader } = await strict.decrypt(taking, result, { encryptionContext: { a: '1', b: '2' } })
+  assert.is(messageHeader.encryptedDataKeys.length, 1)
+})
+
 test('the default manager is made of a keyring only', () => {
   for (const none of [undefined, null, {}, 'k', inner]) {
     throws(() => new NodeDefaultCryptographicMaterialsManager(none as never), TypeError)

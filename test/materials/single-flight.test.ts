@@ -115,6 +115,23 @@ for (const how of ['brings something', 'fails']) {
   })
 }
 
+test('a lost call that nobody waited for leaves the next one its line', async () => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  try {
+    const flights = new SingleFlight()
+    const { search, calls } = byHand()
+    const lost = flights.get('a', search)
+    mock.timers.tick(90_000)
+    void flights.get('a', search)
+    calls[0]!.resolve({ value: 1, kept: true })
+    assert.is(await lost, 1)
+    void flights.get('a', search)
+    assert.is(calls.length, 2, 'the third waits for the second')
+  } finally {
+    mock.timers.reset()
+  }
+})
+
 test('a call that has ended is never taken for lost', async () => {
   mock.timers.enable({ apis: ['setTimeout'] })
   try {
