@@ -64,16 +64,12 @@ async function inTurn<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T
 function turn(signal: AbortSignal): Promise<void> {
   if (waiting.size === MAX_WAITING) throw new KmsError('ThrottlingException', 'Too many keys are being made.')
   return new Promise((resolve, reject) => {
-    const leave = () => {
-      waiting.delete(begin)
-      signal.removeEventListener('abort', giveUp)
-    }
     const begin = () => {
-      leave()
+      waiting.delete(begin)
       resolve()
     }
     const giveUp = () => {
-      leave()
+      waiting.delete(begin)
       reject(abandoned())
     }
     waiting.add(begin)

@@ -62,6 +62,7 @@ test('refuses any change to the Authorization header', () => {
   for (const malformed of [
     '',
     'Basic eDp5',
+    `x${header}`,
     header.slice(0, -1),
     `${header}0`,
     header.replace('AWS4-HMAC', 'AWS4-ECDSA'),
@@ -87,6 +88,12 @@ test('refuses signatures from another time', () => {
   for (const skew of [-301_000, 301_000, Number.POSITIVE_INFINITY]) {
     refused('InvalidSignatureException', () => verify({}, {}, skew))
   }
+})
+
+test('refuses a time that is none, though it is signed and begins with the right day', () => {
+  const day = String(request.headers['x-amz-date']).slice(0, 8)
+  for (const date of [day, `${day}T`, `${day}T999999Z`])
+    refused('IncompleteSignatureException', () => verify({ headers: signed({ 'x-amz-date': date }) }))
 })
 
 test('refuses another secret', () => {
