@@ -11,7 +11,6 @@ import {
   type Key,
   type KeyVersion,
   type Material,
-  materialOf,
   type State,
   siblings,
 } from './keys'
@@ -156,10 +155,9 @@ function deleteKey(draft: State, key: Key, now: number): void {
     if (alias.targetKeyId === key.keyId && alias.region === key.region) draft.aliases.delete(alias.arn)
   }
   for (const grant of draft.grants.values()) if (grant.keyArn === key.arn) draft.grants.delete(grant.id)
-  const left = siblings(draft, key.keyId)
-  const [last] = left
+  const [last, another] = siblings(draft, key.keyId)
   if (!last) draft.materials.delete(key.keyId)
-  else if (left.length === 1 && last.deletion && isPrimary(materialOf(draft, last), last)) {
+  else if (!another && last.deletion) {
     // The waiting period of a primary key starts when its last replica is gone.
     const { windowInDays } = last.deletion
     draft.keys.set(last.arn, { ...last, deletion: { windowInDays, date: now + windowInDays * DAY } })

@@ -95,6 +95,9 @@ test('a change that cannot be stored did not happen', async () => {
     )
     const rotate = new RotateKeyOnDemandCommand({ KeyId: KeyMetadata!.KeyId })
     await refuses(client.send(rotate), 'KMSInternalException')
+    const alias = new CreateAliasCommand({ AliasName: 'alias/not', TargetKeyId: KeyMetadata!.KeyId })
+    await refuses(client.send(alias), 'KMSInternalException')
+    assert.equal((await client.send(new ListAliasesCommand({}))).Aliases, [])
     const { Keys } = await client.send(new ListKeysCommand({}))
     assert.is(Keys!.length, 1)
     const { Rotations } = await client.send(new ListKeyRotationsCommand({ KeyId: KeyMetadata!.KeyId }))
@@ -203,6 +206,20 @@ test('rotates by plan, as long as the key is enabled', async () => {
   await run('EnableKey', { KeyId: keyId })
   await vault.sweep(200 * DAY + 2000)
   assert.equal(origins(), ['INITIAL', 'AUTOMATIC', 'AUTOMATIC'])
+})
+
+test('the plan of a multi-Region key goes by its primary key, whatever its replicas are', async () => {
+  const { vault, run, keyId } = await vaultWithKey({ MultiRegion: true })
+  const origins = () => vault.state.materials.get(keyId)!.versions.map(({ origin }) => origin)
+  await run('ReplicateKey', { KeyId: keyId, ReplicaRegion: 'eu-west-1' })
+  await run('EnableKeyRotation', { KeyId: keyId })
+  await run('DisableKey', { KeyId: keyId })
+  await vault.sweep(400 * DAY)
+  assert.equal(origins(), ['INITIAL'])
+  await run('EnableKey', { KeyId: keyId })
+  await run('DisableKey', { KeyId: keyId }, { region: 'eu-west-1' })
+  await vault.sweep(401 * DAY)
+  assert.equal(origins(), ['INITIAL', 'AUTOMATIC'])
 })
 
 test('goes by a clock that was set back', async () => {
