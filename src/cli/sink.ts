@@ -140,8 +140,6 @@ function openTemporary({ path, force, secret, advice }: Target, name: string): S
       naming(name, 'write', async () => {
         if (secret) fchmodSync(fd, 0o600)
         await promisify(fsync)(fd)
-        // A signal has removed it.
-        if (!temporaries.has(temporary)) return
         if (force) renameSync(temporary, path)
         else putNew(temporary, path, name, advice)
         temporaries.delete(temporary)
