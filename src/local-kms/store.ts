@@ -109,30 +109,29 @@ export function inProduction(): boolean {
 }
 
 async function prepareDirectory(directory: string): Promise<void> {
-  const created = await createFolders(directory).catch((cause: unknown) => {
+  await createFolders(directory).catch((cause: unknown) => {
     throw fileError(`cannot create the directory ${directory}`, cause)
   })
-  await withFile(directory, constants.O_RDONLY | O_DIRECTORY | O_NOFOLLOW, async (handle) => {
-    if (created && !WINDOWS) await handle.chmod(0o700)
-    await checkPrivate(handle, directory, 'directory')
-  })
+  await withFile(directory, constants.O_RDONLY | O_DIRECTORY | O_NOFOLLOW, (handle) =>
+    checkPrivate(handle, directory, 'directory'),
+  )
 }
 
-/** A folder and those above it; whether it is new. `recursive` of `mkdir` tries for ever where a file system takes no folders. */
-async function createFolders(directory: string): Promise<boolean> {
+/** A folder and those above it. `recursive` of `mkdir` tries for ever where a file system takes no folders. */
+async function createFolders(directory: string): Promise<void> {
   try {
     await mkdir(directory, { mode: 0o700 })
     // Else the folder may be gone after a power cut, and what was stored in it; one that cannot be read is not ours to sync.
     if (!WINDOWS)
       await withFile(dirname(directory), constants.O_RDONLY | O_DIRECTORY, (above) => above.sync()).catch(() => {})
-    return true
+    return
   } catch (error) {
-    if (causeCode(error) === 'EEXIST' && (await stat(directory)).isDirectory()) return false
+    if (causeCode(error) === 'EEXIST' && (await stat(directory)).isDirectory()) return
     const above = dirname(directory)
     if (causeCode(error) !== 'ENOENT' || above === directory || (await isThere(above))) throw error
   }
   await createFolders(dirname(directory))
-  return await createFolders(directory)
+  await createFolders(directory)
 }
 
 async function isThere(path: string): Promise<boolean> {

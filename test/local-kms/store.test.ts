@@ -341,6 +341,23 @@ test('is on the disk before it takes the place of the old file, and the change o
   assert.equal(steps, ['sync file', 'rename', 'sync directory'])
 })
 
+test('a new folder is on the disk too, if the one above it lets itself be written there', async () => {
+  const above = join(directory, '..')
+  const handle = await promises.open(above)
+  const prototype = Object.getPrototypeOf(handle) as { sync: () => Promise<void> }
+  await handle.close()
+  let asked = 0
+  const { sync } = prototype
+  prototype.sync = async function (this: typeof handle) {
+    if ((await this.stat()).ino !== statSync(above).ino) return await sync.call(this)
+    asked++
+    throw new Error('not here')
+  }
+  await create()
+  prototype.sync = sync
+  assert.is(asked, 1)
+})
+
 test('takes no more than can be read again', () => {
   const longest = 2 ** 28 - 75
   assert.ok(Store.takes({ length: longest } as Uint8Array))

@@ -204,8 +204,11 @@ test('rotates by plan, as long as the key is enabled', async () => {
   await vault.sweep(200 * DAY)
   assert.equal(origins(), ['INITIAL', 'AUTOMATIC'])
   await run('EnableKey', { KeyId: keyId })
-  await vault.sweep(200 * DAY + 2000)
-  assert.equal(origins(), ['INITIAL', 'AUTOMATIC', 'AUTOMATIC'])
+  // The next one is so many days after this one, however late it is.
+  for (const days of [200, 289]) {
+    await vault.sweep(days * DAY + 2000)
+    assert.equal(origins(), ['INITIAL', 'AUTOMATIC', 'AUTOMATIC'])
+  }
 })
 
 test('the plan of a multi-Region key goes by its primary key, whatever its replicas are', async () => {
