@@ -206,6 +206,8 @@ test('refuses files and directories that are not safe', async () => {
   symlinkSync(directory, link)
   await refused(/cannot open/, undefined, link)
   await refused(/cannot create the directory/, undefined, join(file, 'below'))
+  symlinkSync('nowhere', join(directory, 'dangling'))
+  await refused(/cannot create the directory/, undefined, join(directory, 'dangling', 'below'))
   assert.equal(await contentsOf(), contents)
 })
 
