@@ -207,7 +207,7 @@ test('header authentication is found behind a context of no pairs in two bytes',
 })
 
 test('what it writes the peer reads, with the frame length asked for', async () => {
-  await good('-e', '-i', 'plain', '-o', 'framed', ...KEYS, ...QUIET, '--frame-length', '4', '-c', 'a=b')
+  await good('-e', '-i', 'plain', '-o', 'framed', ...KEYS, ...QUIET, '--frame-length', '4', '-c', 'a=b', 'B=c')
   const { namespace, name, key } = JSON.parse(read('key.json').toString())
   const bytes = Buffer.from(key, 'base64')
   const own = {
@@ -215,6 +215,8 @@ test('what it writes the peer reads, with the frame length asked for', async () 
     keyName: name,
     unencryptedMasterKey: Uint8Array.from(bytes),
     wrappingSuite: 0x78,
+    // The order of the specification, in which "B" comes before "a"; the peer tries no other.
+    utf8Sorting: true,
   }
   const { plaintext, messageHeader } = await peer
     .buildClient()

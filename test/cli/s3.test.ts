@@ -1,6 +1,6 @@
 /** `s3://bucket/key` as input and output, on an S3 server in this process. */
 import { createCipheriv } from 'node:crypto'
-import { appendFileSync, existsSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, statSync, writeFileSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CreateKeyCommand, KMS } from '@aws-sdk/client-kms'
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
@@ -48,6 +48,7 @@ async function main(): Promise<void> {
     assert.equal(JSON.parse(Metadata!['x-amz-m']!), { namespace: 'sealwax', name: 'one' })
     await ok('decrypt', `s3://${Bucket}/dir/object`, '-o', 'back', ...key, ...at)
     assert.equal(read('back'), PLAINTEXT)
+    assert.is(statSync(path('back')).mode & 0o777, 0o600)
     const { stdout } = await ok('decrypt', `s3://${Bucket}/dir/object`, '-o', '-', '-k', 'new.json', ...key, ...at)
     assert.equal(stdout, PLAINTEXT)
     const others = ['-k', 'new.json', '-k', 'new.json']

@@ -1,6 +1,7 @@
 /** `sealwax encrypt` and `decrypt` with keys of SoftHSM, named by URIs. */
 import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { openSync, writeFileSync } from 'node:fs'
+import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { path, printed, quotedCommand, read, sealwax, shell, start, atTerminal as typeAt } from '../cli/cli'
@@ -89,7 +90,10 @@ function testCommands(kind: NonNullable<typeof token>): void {
     await ok('encrypt', 'plain', '-o', url('file'), ...inFile.aes)
     await ok('decrypt', url('file'), '-o', 's3-file', ...wrapping('aes'), ...withPin)
     assert.is(read('s3-file').toString(), 'plaintext')
-    await ok('rewrap', url('file'), ...inFile.aes, '--new-wrapping-key', uri('other'), ...withPin)
+    const names = ['--namespace', 'ours', '--name', 'new']
+    await ok('rewrap', url('file'), ...inFile.aes, '--new-wrapping-key', uri('other'), ...withPin, ...names)
+    const { Metadata } = await s3.client.send(new HeadObjectCommand({ Bucket: s3.bucket, Key: 'file' }))
+    assert.equal(JSON.parse(Metadata!['x-amz-m']!), { namespace: 'ours', name: 'new' })
     await ok('decrypt', url('file'), '-o', 's3-other', ...wrapping('other'), ...withPin)
     assert.is(read('s3-other').toString(), 'plaintext')
     await s3.close()
