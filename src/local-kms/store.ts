@@ -173,15 +173,10 @@ async function replaceFile(directory: string, name: string, bytes: Uint8Array): 
   const path = join(directory, name)
   const temporary = join(directory, NEW_FILE)
   try {
-    await withFile(
-      temporary,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | O_NOFOLLOW,
-      async (handle) => {
-        if (!WINDOWS) await handle.chmod(0o600)
-        await handle.writeFile(bytes)
-        await handle.sync()
-      },
-    )
+    await withFile(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, async (handle) => {
+      await handle.writeFile(bytes)
+      await handle.sync()
+    })
     await rename(temporary, path)
     if (!WINDOWS) await withFile(directory, constants.O_RDONLY | O_DIRECTORY, (handle) => handle.sync())
   } catch (cause) {
@@ -209,7 +204,7 @@ async function withFile<T>(path: string, flags: number, use: (handle: FileHandle
 async function acquireLock(directory: string): Promise<string> {
   const name = `lock-${process.pid}-${await birthOf(process.pid)}-${randomBytes(8).toString('hex')}`
   const path = join(directory, name)
-  await withFile(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | O_NOFOLLOW, async () => {})
+  await withFile(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, async () => {})
   try {
     for (const other of await readdir(directory)) {
       const [, pid, birth] = /^lock-(\d+)-([0-9a-f]*)-[0-9a-f]{16}$/.exec(other) ?? []
@@ -246,7 +241,7 @@ async function birthOf(pid: number): Promise<string> {
     // proc(5): field 22, counted past the command name, which may hold anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     // Dead, and not waited for by its parent: it has nothing open.
-    if (fields[0] === 'Z' || fields[0] === 'X') return ENDED
+    if (fields[0] === 'Z') return ENDED
     const started = fields[19]
     return createHash('sha256').update(`${boot}${started}`).digest('hex').slice(0, 16)
   } catch {
@@ -328,7 +323,7 @@ function openSealed(directory: string, key: KeyObject, sealed: Buffer): Uint8Arr
     const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(HEADER_LENGTH, start), {
       authTagLength: TAG_LENGTH,
     })
-    decipher.setAAD(sealed.subarray(0, start)).setAuthTag(sealed.subarray(Math.max(start, sealed.length - TAG_LENGTH)))
+    decipher.setAAD(sealed.subarray(0, start)).setAuthTag(sealed.subarray(-TAG_LENGTH))
     const contents = decipher.update(sealed.subarray(start, -TAG_LENGTH))
     decipher.final()
     return contents

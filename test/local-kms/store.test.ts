@@ -25,6 +25,8 @@ import * as assert from 'uvu/assert'
 import { SealwaxError } from '../../src/errors'
 import { Store } from '../../src/local-kms/store'
 import { until } from '../support/clock'
+import { openFilesIn } from '../support/open-files'
+import { countTurns } from '../support/work'
 import { temporaryDirectory } from './support'
 
 const contents = Buffer.from('the contents of a small store')
@@ -52,6 +54,7 @@ test('gives back what was saved last', async () => {
   assert.equal(await contentsOf(), contents)
   assert.not(readFileSync(file).includes('contents'))
   assert.equal(readdirSync(directory).sort(), ['keys.sealed', 'store.key'])
+  assert.is(openFilesIn(directory), 0)
 })
 
 test('gives back contents of any length', async () => {
@@ -63,6 +66,22 @@ test('gives back contents of any length', async () => {
     await store.close()
     assert.ok(bytes.equals((await contentsOf())!), `${length} bytes`)
   }
+})
+
+test('other events have their turns while much is sealed', async () => {
+  const store = await Store.open(directory)
+  const { lstat } = promises
+  const turns = countTurns()
+  let given = 0
+  // What comes after it has been sealed.
+  promises.lstat = ((path: string) => {
+    given = turns()
+    return lstat(path)
+  }) as typeof lstat
+  await store.save(Buffer.alloc(16 * 2 ** 20))
+  promises.lstat = lstat
+  await store.close()
+  assert.ok(given >= 3, `${given} turns`)
 })
 
 test('seals nothing twice in the same way', async () => {
@@ -258,6 +277,15 @@ test('takes nothing over from a process of which it cannot be told whether it is
   promises.readFile = readFile
   await first.close()
   assert.equal(await contentsOf(), contents)
+})
+
+test('takes nothing over from a process whose name looks like the state of another', async () => {
+  const { title } = process
+  const first = await Store.open(directory)
+  process.title = 'a) Z'
+  await refused(/is open in process/)
+  process.title = title
+  await first.close()
 })
 
 test('takes nothing over from a process of another user', async () => {
