@@ -35,6 +35,20 @@ test('where all sessions are lost and no other can be had, nobody waits for one 
   pool.close()
 })
 
+test('a session that is busy will do to log in with', async () => {
+  const pool = new SessionPool<number>(
+    () => 1,
+    () => {},
+  )
+  pool.cap = 1
+  let end = () => {}
+  const busy = pool.use(() => new Promise<void>((resolve) => (end = resolve)))
+  assert.is(await Promise.race([pool.first(), new Promise((resolve) => setImmediate(resolve))]), 1)
+  end()
+  await busy
+  pool.close()
+})
+
 test('who waits gets the place of a session that is given up, though the others stay busy', async () => {
   let opened = 0
   const pool = new SessionPool<number>(
