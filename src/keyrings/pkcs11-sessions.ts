@@ -51,8 +51,6 @@ export class SessionPool<Session = Buffer> {
   close(): void {
     clearInterval(this.#timer)
     for (const session of this.#all) this.#close(session)
-    this.#all.clear()
-    this.#idle.length = 0
   }
 
   async #acquire(): Promise<Session> {

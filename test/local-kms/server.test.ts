@@ -16,6 +16,7 @@ import * as assert from 'uvu/assert'
 import { SealwaxError } from '../../src/errors'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
 import { until } from '../support/clock'
+import { watchTurns } from '../support/work'
 import { ACCOUNT, CREDENTIALS, clientOf, post, refuses } from './support'
 
 const OPERATION = (name: string) => ({ 'x-amz-target': `TrentService.${name}` })
@@ -275,6 +276,17 @@ test('a request begins when the one before it on its connection is answered', as
   const [, made] = /"KeyMetadata":.*?"KeyId":"([^"]*)"/.exec(answers)!
   assert.ok(answers.includes(`{"Keys":[{"KeyId":"${made}"`))
   await other.close()
+})
+
+test('requests that were sent ahead give way to other events', async () => {
+  const { turn, stop } = watchTurns()
+  const seen: number[] = []
+  const other = await startLocalKms({ log: () => seen.push(turn()) })
+  await send(raw('ListKeys', '{}').repeat(50) + raw('ListKeys', '{}', 'connection: close'), other)
+  stop()
+  await other.close()
+  const requests = seen.slice(1, 52)
+  assert.is(new Set(requests).size, 51)
 })
 
 test('nothing begins for a client that has gone, and what waits for its turn does not happen', async () => {
