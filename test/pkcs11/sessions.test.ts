@@ -35,6 +35,22 @@ test('where all sessions are lost and no other can be had, nobody waits for one 
   pool.close()
 })
 
+test('what keeps a session from being opened is told, unless it is that there are none left', async () => {
+  for (const [name, told] of [
+    ['CKR_DEVICE_ERROR', true],
+    ['CKR_SESSION_COUNT', false],
+  ] as const) {
+    let asked = 0
+    const open = () => {
+      if (asked++ > 0) return 1
+      throw new Error(name)
+    }
+    const pool = new SessionPool<number>(open, () => {})
+    assert.is(nameOf(await rejectionOf(pool.use((session) => session))), told ? name : '')
+    pool.close()
+  }
+})
+
 test('a session that is busy will do to log in with', async () => {
   const pool = new SessionPool<number>(
     () => 1,
