@@ -17,7 +17,7 @@ import { SealwaxError } from '../../src/errors'
 import { type LocalKms, startLocalKms } from '../../src/local-kms'
 import { until } from '../support/clock'
 import { watchTurns } from '../support/work'
-import { ACCOUNT, CREDENTIALS, clientOf, post, refuses } from './support'
+import { ACCOUNT, CREDENTIALS, clientOf, post, refuses, temporaryDirectory } from './support'
 
 const OPERATION = (name: string) => ({ 'x-amz-target': `TrentService.${name}` })
 const EC = '{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}'
@@ -89,7 +89,11 @@ test('refuses to start in production, unless told to', async () => {
 
 test('says when the port is taken', async () => {
   const port = Number(new URL(kms.endpoint).port)
-  await rejects(startLocalKms({ port }), SealwaxError, /cannot listen on 127\.0\.0\.1 port/)
+  const { path: dataDir, remove } = temporaryDirectory()
+  await rejects(startLocalKms({ port, dataDir }), SealwaxError, /cannot listen on 127\.0\.0\.1 port/)
+  // Nor does it keep the store.
+  await (await startLocalKms({ dataDir })).close()
+  remove()
 })
 
 test('has a port of its own in each worker of a cluster', () => {
@@ -155,6 +159,7 @@ test('speaks the protocol of AWS JSON 1.1', async () => {
   assert.is(good.headers['content-type'], 'application/x-amz-json-1.1')
   assert.match(String(good.headers['x-amzn-requestid']), /^[0-9a-f-]{36}$/)
   assert.is(good.headers['cache-control'], 'no-store')
+  assert.is((await post(kms, '{}', { 'content-type': 'Application/X-AMZ-JSON-1.1; charset=utf-8' })).status, 200)
   const bad = await post(kms, '{"KeyId":"alias/none"}', OPERATION('DescribeKey'))
   assert.is(bad.status, 400)
   assert.is(bad.headers['x-amzn-errortype'], 'NotFoundException')

@@ -29,6 +29,7 @@ function testModule(kind: NonNullable<typeof token>): void {
   let session: Buffer
   let slot = -1
   const made: pkcs11.Attribute[][] = []
+  const unwrapped: pkcs11.Attribute[] = []
   const secrets: Uint8Array[] = []
   let destroyed = 0
 
@@ -41,6 +42,7 @@ function testModule(kind: NonNullable<typeof token>): void {
       for (const { type, value } of result as pkcs11.Attribute[])
         if (type === pkcs11.CKA_VALUE) secrets.push(value as Buffer)
     })
+    watch('C_UnwrapKey', ([, , , , template]) => unwrapped.push(...(template as pkcs11.Attribute[])))
     watch('C_DestroyObject', () => destroyed++)
     module = new TokenModule(kind.input.module, undefined)
     slot = module.tokens().tokens.find(({ label }) => label === kind.input.token)!.slot
@@ -74,6 +76,8 @@ function testModule(kind: NonNullable<typeof token>): void {
       assert.ok(dataKey.equals(opened))
       assert.ok(secrets.length > 0 && secrets.splice(0).every((bytes) => bytes.every((byte) => byte === 0)))
     }
+    // Of the session, should the process end before it is destroyed.
+    assert.is(unwrapped.find(({ type }) => type === pkcs11.CKA_TOKEN)?.value, false)
     assert.is(destroyed, 1)
   })
 
