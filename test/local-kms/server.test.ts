@@ -71,6 +71,8 @@ test('refuses wrong options by name', async () => {
     [{ credentials: 'x' }, TypeError, /"credentials"/],
     [{ region: 'US EAST' }, RangeError, /"region"/],
     [{ accountId: '1' }, RangeError, /"accountId"/],
+    [{ accountId: '1234567890123' }, RangeError, /"accountId"/],
+    [{ accountId: 'x123456789012' }, RangeError, /"accountId"/],
     [{ log: true }, TypeError, /"log"/],
     [{ allowProduction: 1 }, TypeError, /"allowProduction"/],
     [{ dataDirectory: 'x' }, TypeError, /unknown option "dataDirectory"/],
