@@ -16,7 +16,7 @@ import { rejectionOf } from '../support/expect'
 import { type Attempt, FaultReport, full } from './report'
 
 const SYSCALLS = full
-  ? ['openat', 'fchmod', 'write', 'fsync', 'close', 'rename', 'unlink', 'mkdir', 'getdents64']
+  ? ['openat', 'write', 'fsync', 'close', 'rename', 'unlink', 'mkdir', 'getdents64']
   : ['write', 'rename']
 const FAULTS = full
   ? ['signal=KILL', ...['ENOSPC', 'EIO', 'EROFS', 'EDQUOT', 'EMFILE'].map((code) => `error=${code}`)]
