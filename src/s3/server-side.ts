@@ -144,7 +144,7 @@ interface Command {
   readonly copies?: true
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = {
+const COMMANDS: Readonly<Record<string, Command>> = Object.assign(Object.create(null), {
   PutObjectCommand: { creates: true, echoes: true },
   CopyObjectCommand: { creates: true, echoes: true, copies: true },
   CreateMultipartUploadCommand: { creates: true, echoes: true },
@@ -156,7 +156,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   HeadObjectCommand: { echoes: true },
   GetObjectAttributesCommand: {},
   SelectObjectContentCommand: {},
-}
+})
 
 const TARGET = 'x-amz-server-side-encryption'
 const SOURCE = 'x-amz-copy-source-server-side-encryption'
@@ -291,6 +291,6 @@ function isEcho(name: string, answer: string | undefined, asked: string): boolea
 
 /** S3 answers with the ARN of the key. What an alias stands for cannot be known here. */
 function isNamedBy(arn: string | undefined, keyId: string): boolean {
-  if (keyId.includes('alias/')) return arn !== undefined
+  if (/(?:^|:)alias\//.test(keyId)) return arn !== undefined
   return arn === keyId || arn?.endsWith(`:key/${keyId}`) === true
 }

@@ -257,11 +257,11 @@ function layout(message: Buffer, frameLength: number) {
   return { headerLength: parseHeader(message).bytes.length, bodyLength: framesLength(500, frameLength, true) }
 }
 
-test.run()
-
 async function sealerOf(options: SealerOptions): Promise<MessageSealer> {
   const cmm = new NodeDefaultCryptographicMaterialsManager(aesKeyring())
   const commitmentPolicy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
   const request = { suite: getSuite(0x0478), encryptionContext: {}, commitmentPolicy }
   return new MessageSealer(await cmm.getEncryptionMaterials(request), options)
 }
+
+test.run()
